@@ -1,0 +1,1 @@
+//! The hub process: ingest, store, query, evaluate, show.
