@@ -1,0 +1,17 @@
+//! Which bytes do we exchange?
+//!
+//! One format, one module, both directions:
+//!
+//! - [`exposition`]: the text a target answers when it is scraped (classic Prometheus text and OpenMetrics), and the
+//!   classic text that `/federate` and `/metrics` write;
+//! - [`remote_write`]: remote write 1.0, Snappy block and protobuf, bounded before anything is allocated;
+//! - [`alertmanager`]: what goes to Alertmanager's v2 API, and the webhook message it sends;
+//! - [`edge_headers`]: the headers with which an edge says which part of its buffer a request carries.
+//!
+//! Not in it: sockets, HTTP status codes, files, clocks. Whoever receives decides what a refusal means; the errors here
+//! only say what is wrong with the bytes and where.
+
+pub mod alertmanager;
+pub mod edge_headers;
+
+pub mod remote_write;

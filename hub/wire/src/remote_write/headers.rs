@@ -1,0 +1,121 @@
+//! The headers of a remote-write request: what a sender writes and what a receiver accepts.
+
+/// `Content-Type` of remote write 1.0.
+pub const CONTENT_TYPE: &str = "application/x-protobuf";
+/// `Content-Encoding` of every remote-write request.
+pub const CONTENT_ENCODING: &str = "snappy";
+/// Name of the version header.
+pub const VERSION_HEADER: &str = "X-Prometheus-Remote-Write-Version";
+/// Value of the version header for 1.0.
+pub const VERSION_1: &str = "0.1.0";
+/// Header of a retried request: 1, 2, …
+pub const RETRY_ATTEMPT_HEADER: &str = "Retry-Attempt";
+/// Name of the message of remote write 1.0, as it may stand in the content type.
+pub const MESSAGE_1: &str = "prometheus.WriteRequest";
+/// Name of the message of remote write 2.0.
+pub const MESSAGE_2: &str = "io.prometheus.write.v2.Request";
+
+/// Why a request's headers are refused; all of them mean HTTP 415.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderRefusal {
+    /// Another content type.
+    #[error("content type {found:?} is not supported: send {CONTENT_TYPE}")]
+    ContentType {
+        /// What the request said.
+        found: String,
+    },
+    /// Another message than we read.
+    #[error("message {found:?} is not supported: send {MESSAGE_1} (remote write 1.0)")]
+    Message {
+        /// What stood after `proto=`.
+        found: String,
+    },
+    /// Another encoding.
+    #[error("content encoding {found:?} is not supported: send {CONTENT_ENCODING}")]
+    Encoding {
+        /// What the request said.
+        found: String,
+    },
+}
+
+/// Checks content type and encoding; a missing one counts as remote write 1.0's. The version header decides nothing:
+/// Prometheus too goes by the content type.
+///
+/// # Errors
+/// What is not remote write 1.0, as HTTP 415.
+pub fn check(
+    content_type: Option<&str>,
+    content_encoding: Option<&str>,
+) -> Result<(), HeaderRefusal> {
+    if let Some(content_type) = content_type {
+        let mut parts = content_type.split(';');
+        let media = parts.next().unwrap_or_default().trim();
+        if !media.is_empty() && !media.eq_ignore_ascii_case(CONTENT_TYPE) {
+            return Err(HeaderRefusal::ContentType {
+                found: shorten(content_type),
+            });
+        }
+        for parameter in parts {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let value = value.trim().trim_matches('"');
+            if name.trim().eq_ignore_ascii_case("proto") && value != MESSAGE_1 {
+                return Err(HeaderRefusal::Message {
+                    found: shorten(value),
+                });
+            }
+        }
+    }
+    match content_encoding.map(str::trim) {
+        None | Some("") => Ok(()),
+        Some(encoding) if encoding.eq_ignore_ascii_case(CONTENT_ENCODING) => Ok(()),
+        Some(encoding) => Err(HeaderRefusal::Encoding {
+            found: shorten(encoding),
+        }),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_what_compliance_asks_for() {
+        let check = |content_type, encoding, refused: &str| match check(content_type, encoding) {
+            Ok(()) => assert_eq!(refused, ""),
+            Err(error) => assert!(
+                !refused.is_empty() && error.to_string().contains(refused),
+                "{error}"
+            ),
+        };
+        check(None, None, "");
+        check(Some("application/x-protobuf"), Some("snappy"), "");
+        check(
+            Some("application/x-protobuf;proto=prometheus.WriteRequest"),
+            Some("snappy"),
+            "",
+        );
+        check(
+            Some("Application/X-Protobuf; proto=\"prometheus.WriteRequest\""),
+            Some("Snappy"),
+            "",
+        );
+        check(
+            Some("application/x-protobuf;proto=io.prometheus.write.v2.Request"),
+            Some("snappy"),
+            "remote write 1.0",
+        );
+        check(
+            Some("application/x-protobuf;proto=unknown"),
+            Some("snappy"),
+            "\"unknown\"",
+        );
+        check(Some("application/json"), Some("snappy"), "application/json");
+        check(Some("image/png"), None, "image/png");
+        check(Some("application/x-protobuf"), Some("gzip"), "gzip");
+        check(Some("application/x-protobuf"), Some("deflate"), "deflate");
+    }
+}
