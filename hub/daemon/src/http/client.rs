@@ -1,0 +1,299 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+
+/// How requests leave; `Default` is what a plain `http://` or `https://` address needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// Longest time for a connection to come about.
+    pub connect_timeout: Duration,
+    /// Longest time for a whole request, answer included. None: the caller sets it per request.
+    pub timeout: Option<Duration>,
+    /// Whether to follow redirects (at most 10).
+    pub follow_redirects: bool,
+    /// An HTTP proxy's address. The environment's proxy settings are not read.
+    pub proxy_url: Option<String>,
+    /// For `https://`.
+    pub tls: TlsClientOptions,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        ClientOptions {
+            connect_timeout: Duration::from_secs(5),
+            timeout: Some(Duration::from_secs(30)),
+            follow_redirects: true,
+            proxy_url: None,
+            tls: TlsClientOptions::default(),
+        }
+    }
+}
+
+/// Prometheus's `tls_config` of a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsClientOptions {
+    /// PEM file of the authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of our certificate.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of its key.
+    pub key_file: Option<PathBuf>,
+    /// Takes any certificate. Only for trying things.
+    pub insecure_skip_verify: bool,
+}
+
+/// Why a client cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ClientError {
+    #[error("{path}: cannot be read: {source}: check the path and its permissions", path = path.display())]
+    Unreadable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{path}: {reason}: a PEM file is expected", path = path.display())]
+    BadPem { path: PathBuf, reason: String },
+    #[error("tls_config has {has} but no {lacks}: give both")]
+    HalfIdentity {
+        has: &'static str,
+        lacks: &'static str,
+    },
+    #[error("proxy_url {url:?}: {reason}")]
+    BadProxy { url: String, reason: String },
+    #[error("cannot make an HTTP client: {reason}")]
+    Other { reason: String },
+}
+
+/// Makes a client: HTTP/1.1, TLS by rustls with the system's authorities.
+///
+/// # Errors
+/// Files that cannot be read or are not PEM, a bad proxy address.
+pub fn client(options: &ClientOptions) -> Result<reqwest::Client, ClientError> {
+    // Fails when a provider is installed already, which then is the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match builder(options)?.build() {
+        Ok(client) => Ok(client),
+        // A machine without any CA certificate can still talk plain HTTP; https:// then fails by name.
+        Err(_) if options.tls == TlsClientOptions::default() => {
+            tracing::warn!(
+                "no CA certificates on this system: https:// addresses will fail; install ca-certificates or set tls_config.ca_file"
+            );
+            builder(options)?.tls_certs_only([]).build().map_err(other)
+        }
+        Err(error) => Err(other(error)),
+    }
+}
+
+fn builder(options: &ClientOptions) -> Result<reqwest::ClientBuilder, ClientError> {
+    let redirects = match options.follow_redirects {
+        true => reqwest::redirect::Policy::limited(10),
+        false => reqwest::redirect::Policy::none(),
+    };
+    let mut builder = reqwest::Client::builder()
+        .user_agent(format!("branchline/{}", crate::VERSION))
+        .connect_timeout(options.connect_timeout)
+        .redirect(redirects)
+        .no_proxy();
+    if let Some(timeout) = options.timeout {
+        builder = builder.timeout(timeout);
+    }
+    if let Some(url) = &options.proxy_url {
+        let bad = |error: reqwest::Error| ClientError::BadProxy {
+            url: url.clone(),
+            reason: error.to_string(),
+        };
+        builder = builder.proxy(reqwest::Proxy::all(url).map_err(bad)?);
+    }
+    let tls = &options.tls;
+    if let Some(path) = &tls.ca_file {
+        let bad = |error: reqwest::Error| ClientError::BadPem {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
+        let certificates = reqwest::Certificate::from_pem_bundle(&read(path)?).map_err(bad)?;
+        builder = builder.tls_certs_only(certificates);
+    }
+    match (&tls.cert_file, &tls.key_file) {
+        (Some(cert), Some(key)) => {
+            let mut pem = read(cert)?;
+            pem.push(b'\n');
+            pem.extend(read(key)?);
+            let bad = |error: reqwest::Error| ClientError::BadPem {
+                path: cert.clone(),
+                reason: error.to_string(),
+            };
+            builder = builder.identity(reqwest::Identity::from_pem(&pem).map_err(bad)?);
+        }
+        (None, None) => {}
+        (Some(_), None) => {
+            return Err(ClientError::HalfIdentity {
+                has: "cert_file",
+                lacks: "key_file",
+            });
+        }
+        (None, Some(_)) => {
+            return Err(ClientError::HalfIdentity {
+                has: "key_file",
+                lacks: "cert_file",
+            });
+        }
+    }
+    Ok(builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify))
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, ClientError> {
+    std::fs::read(path).map_err(|source| ClientError::Unreadable {
+        path: path.clone(),
+        source,
+    })
+}
+
+fn other(error: reqwest::Error) -> ClientError {
+    ClientError::Other {
+        reason: error.to_string(),
+    }
+}
+
+/// Who we are to the other side. Files are read anew for every request, so that a mended token works at once.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// Nobody.
+    #[default]
+    None,
+    /// `Authorization: SCHEME CREDENTIALS`.
+    Header {
+        /// `Bearer`, mostly.
+        scheme: String,
+        /// The secret.
+        credentials: String,
+    },
+    /// The same, the secret read from a file.
+    HeaderFromFile {
+        /// `Bearer`, mostly.
+        scheme: String,
+        /// Where the secret is; blanks around it are cut.
+        credentials_file: PathBuf,
+    },
+    /// Name and password.
+    Basic {
+        /// The name.
+        username: String,
+        /// The secret.
+        password: String,
+    },
+    /// The same, the password read from a file.
+    BasicFromFile {
+        /// The name.
+        username: String,
+        /// Where the secret is; blanks around it are cut.
+        password_file: PathBuf,
+    },
+}
+
+impl std::fmt::Debug for Auth {
+    /// Without the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Auth::None => "None",
+            Auth::Header { .. } | Auth::HeaderFromFile { .. } => "Header(<secret>)",
+            Auth::Basic { .. } | Auth::BasicFromFile { .. } => "Basic(<secret>)",
+        })
+    }
+}
+
+impl Auth {
+    /// Puts the header into the request. Reads a small file for the `…FromFile` forms.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the secret has characters that no header may have.
+    pub fn apply(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::RequestBuilder, ClientError> {
+        let secret = |path: &PathBuf| {
+            let text = String::from_utf8_lossy(&read(path)?).trim().to_owned();
+            Ok::<_, ClientError>(text)
+        };
+        Ok(match self {
+            Auth::None => request,
+            Auth::Header {
+                scheme,
+                credentials,
+            } => header(request, scheme, credentials)?,
+            Auth::HeaderFromFile {
+                scheme,
+                credentials_file,
+            } => header(request, scheme, &secret(credentials_file)?)?,
+            Auth::Basic { username, password } => request.basic_auth(username, Some(password)),
+            Auth::BasicFromFile {
+                username,
+                password_file,
+            } => request.basic_auth(username, Some(secret(password_file)?)),
+        })
+    }
+}
+
+fn header(
+    request: reqwest::RequestBuilder,
+    scheme: &str,
+    secret: &str,
+) -> Result<reqwest::RequestBuilder, ClientError> {
+    let mut value =
+        HeaderValue::from_str(&format!("{scheme} {secret}")).map_err(|_| ClientError::Other {
+            reason: "the credentials have characters that no HTTP header may have".into(),
+        })?;
+    value.set_sensitive(true);
+    Ok(request.headers(HeaderMap::from_iter([(AUTHORIZATION, value)])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_come_from_files_and_stay_out_of_logs() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), " s3cret \n").unwrap();
+        let auth = Auth::HeaderFromFile {
+            scheme: "Bearer".into(),
+            credentials_file: file.path().into(),
+        };
+        let client = client(&ClientOptions::default()).unwrap();
+        let request = auth
+            .apply(client.get("http://127.0.0.1/"))
+            .unwrap()
+            .build()
+            .unwrap();
+        assert_eq!(request.headers()["authorization"], "Bearer s3cret");
+        assert!(!format!("{auth:?} {request:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn bad_tls_files_are_named() {
+        let options = |tls| ClientOptions {
+            tls,
+            ..ClientOptions::default()
+        };
+        let missing = TlsClientOptions {
+            ca_file: Some("/nonexistent/ca.pem".into()),
+            ..Default::default()
+        };
+        assert!(
+            client(&options(missing))
+                .unwrap_err()
+                .to_string()
+                .contains("/nonexistent/ca.pem: cannot be read")
+        );
+        let half = TlsClientOptions {
+            cert_file: Some("/x".into()),
+            ..Default::default()
+        };
+        assert!(
+            client(&options(half))
+                .unwrap_err()
+                .to_string()
+                .contains("no key_file")
+        );
+    }
+}

@@ -1,0 +1,166 @@
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::{Tasks, metrics};
+
+/// Why a port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ListenError {
+    #[error(
+        "address {address} is in use: another process listens there; stop it, or choose another address with --listen"
+    )]
+    InUse { address: SocketAddr },
+    #[error("address {address} is not one of this machine's: choose another with --listen")]
+    NotOurs { address: SocketAddr },
+    #[error(
+        "not allowed to listen on {address}: choose a port above 1023 with --listen, or give the process that right"
+    )]
+    NotAllowed { address: SocketAddr },
+    #[error("cannot listen on {address}: {source}")]
+    Other {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+}
+
+/// Opens a port.
+///
+/// # Errors
+/// See [`ListenError`].
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| match source.kind() {
+            ErrorKind::AddrInUse => ListenError::InUse { address },
+            ErrorKind::AddrNotAvailable => ListenError::NotOurs { address },
+            ErrorKind::PermissionDenied => ListenError::NotAllowed { address },
+            _ => ListenError::Other { address, source },
+        })
+}
+
+/// Answers requests until the tasks' node is cancelled, then finishes those that are under way.
+pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
+    let token = tasks.token().clone();
+    tasks.spawn("http server", async move {
+        let until = token.cancelled_owned();
+        if let Err(error) = axum::serve(listener, router)
+            .with_graceful_shutdown(until)
+            .await
+        {
+            tracing::error!("the HTTP server ended: {error}");
+        }
+    });
+}
+
+/// Whether the service takes work. Healthy it is as long as it answers at all.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    ready: Arc<AtomicBool>,
+}
+
+impl Health {
+    /// Says whether it is ready from now on.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Whether it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+}
+
+/// Gives the text of `/metrics`, in OpenMetrics.
+pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// `/-/healthy`, `/-/ready`, `/metrics`; `name` stands in the answers as `Prometheus Server` does in Prometheus's.
+pub fn common_routes(name: &'static str, health: Health, metrics_text: MetricsText) -> Router {
+    let ready = move || {
+        let health = health.clone();
+        async move {
+            if health.is_ready() {
+                (StatusCode::OK, format!("{name} is Ready.\n"))
+            } else {
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Service Unavailable".to_owned(),
+                )
+            }
+        }
+    };
+    let metrics = move || {
+        let metrics_text = metrics_text.clone();
+        async move {
+            let text = crate::blocking(move || metrics_text()).await;
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+        }
+    };
+    Router::new()
+        .route(
+            "/-/healthy",
+            get(move || async move { format!("{name} is Healthy.\n") }),
+        )
+        .route("/-/ready", get(ready))
+        .route("/metrics", get(metrics))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_busy_port_says_what_to_do() {
+        let first = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let error = listen(first.local_addr().unwrap())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("is in use") && error.contains("--listen"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn answers_and_ends_in_order() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let (tasks, health) = (Tasks::new(), Health::default());
+        serve(
+            listener,
+            common_routes("Hub", health.clone(), Arc::new(|| "# EOF\n".into())),
+            &tasks,
+        );
+        let client = super::super::client(&Default::default()).unwrap();
+        let get = |path: &str| client.get(format!("{base}{path}")).send();
+        assert_eq!(
+            get("/-/healthy").await.unwrap().text().await.unwrap(),
+            "Hub is Healthy.\n"
+        );
+        assert_eq!(get("/-/ready").await.unwrap().status(), 503);
+        health.set_ready(true);
+        assert_eq!(
+            get("/-/ready").await.unwrap().text().await.unwrap(),
+            "Hub is Ready.\n"
+        );
+        let metrics = get("/metrics").await.unwrap();
+        assert!(
+            metrics.headers()["content-type"]
+                .to_str()
+                .unwrap()
+                .starts_with("application/openmetrics-text")
+        );
+        assert_eq!(tasks.shutdown(Duration::from_secs(5)).await, Ok(()));
+        assert!(get("/-/healthy").await.is_err());
+    }
+}

@@ -1,0 +1,32 @@
+//! What does every process of Branchline need? A clock that tests can replace, a tree of tasks that all end,
+//! a configuration file that is refused with file, line and key, a data folder that only one process opens,
+//! metrics about itself, logs, signals, and HTTP both ways.
+//!
+//! Not here: anything that only one of the services does, and any outside format of metrics (`wire`).
+//!
+//! ```
+//! use daemon::Clock;
+//! use std::time::Duration;
+//!
+//! let clock = daemon::SimClock::new(model::Timestamp::from_millis(1_000));
+//! clock.advance(Duration::from_secs(5));
+//! assert_eq!(clock.now().millis(), 6_000);
+//! ```
+
+mod clock;
+pub mod config;
+mod data_dir;
+pub mod http;
+mod log;
+pub mod metrics;
+mod signals;
+mod tasks;
+
+pub use clock::{Clock, SimClock, Sleep, SystemClock};
+pub use data_dir::{DataDir, DataDirError};
+pub use log::init as init_log;
+pub use signals::{Signal, Signals};
+pub use tasks::{TaskFailure, Tasks, blocking};
+
+/// The version of this build, as `branchline_build_info` and `/api/v1/status/buildinfo` show it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
