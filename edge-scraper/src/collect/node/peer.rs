@@ -1,0 +1,247 @@
+//! Our page against that of Debian's node_exporter on the machine that runs the test.
+//!
+//! node_exporter is asked before and after we collect. What is equal both times must be equal in our page; what moved must
+//! lie between. Gauges that go up and down may miss that by chance, so every series has many tries and needs one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// Families of node_exporter that we leave out, by prefix; README.md says why.
+const LEFT_OUT: [&str; 21] = [
+    "go_",
+    "process_",
+    "promhttp_",
+    "node_btrfs_",
+    "node_edac_",
+    "node_exporter_build_info",
+    "node_fibrechannel_",
+    "node_hwmon_",
+    "node_infiniband_",
+    "node_ipvs_",
+    "node_md_",
+    "node_nfs",
+    "node_nvme_",
+    "node_power_supply_",
+    "node_rapl_",
+    "node_systemd_",
+    "node_tape_",
+    "node_textfile_",
+    "node_timex_",
+    "node_xfs_",
+    "node_zfs_",
+];
+
+const TRIES: usize = 60;
+
+/// A page as a set of series: family types, and values by name and sorted labels.
+#[derive(Debug, Default)]
+struct Series {
+    types: BTreeMap<String, String>,
+    help: BTreeMap<String, String>,
+    values: BTreeMap<String, f64>,
+}
+
+fn series(page: &str) -> Series {
+    let mut series = Series::default();
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            series.types.insert(name.to_owned(), kind.to_owned());
+        } else if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap_or((rest, ""));
+            series.help.insert(name.to_owned(), help.to_owned());
+        } else {
+            let (key, value) = line.rsplit_once(' ').unwrap();
+            series.values.insert(canonical(key), value.parse().unwrap());
+        }
+    }
+    series
+        .values
+        .retain(|key, _| !LEFT_OUT.iter().any(|prefix| key.starts_with(prefix)));
+    series
+}
+
+/// The same text for the same labels in any order.
+fn canonical(key: &str) -> String {
+    let Some((name, labels)) = key.split_once('{') else {
+        return key.to_owned();
+    };
+    let mut pairs: Vec<&str> = labels.trim_end_matches('}').split("\",").collect();
+    pairs
+        .iter_mut()
+        .for_each(|pair| *pair = pair.trim_end_matches('"'));
+    pairs.sort_unstable();
+    format!("{name}{{{}}}", pairs.join(","))
+}
+
+/// What our page has wrong for good, and which series have not yet been between the two readings.
+fn compare(before: &Series, ours: &Series, after: &Series) -> (Vec<String>, BTreeSet<String>) {
+    let (mut wrong, mut open) = (Vec::new(), BTreeSet::new());
+    let parts: BTreeSet<&str> = parts().iter().map(|part| part.name).collect();
+    let of_other_collector = |key: &str| {
+        let collector = key
+            .strip_prefix("node_scrape_collector_")
+            .and_then(|k| k.split_once("collector="));
+        collector
+            .is_some_and(|(_, name)| !parts.contains(name.trim_matches(|c| c == '"' || c == '}')))
+    };
+    let keys: BTreeSet<&String> = before.values.keys().chain(ours.values.keys()).collect();
+    for key in keys {
+        if of_other_collector(key) {
+            continue;
+        }
+        let name = key.split('{').next().unwrap();
+        let (Some(low), Some(value), Some(high)) = (
+            before.values.get(key),
+            ours.values.get(key),
+            after.values.get(key),
+        ) else {
+            // A device or a mount may have come or gone in between: open, not wrong.
+            open.insert(format!("{key}: only in one of the pages"));
+            continue;
+        };
+        if before.types.get(name) != ours.types.get(name) {
+            wrong.push(format!(
+                "type of {name}: {:?}, theirs {:?}",
+                ours.types.get(name),
+                before.types.get(name)
+            ));
+        }
+        if before.help.get(name) != ours.help.get(name) {
+            wrong.push(format!(
+                "help of {name}: {:?}, theirs {:?}",
+                ours.help.get(name),
+                before.help.get(name)
+            ));
+        }
+        let is_duration = name == "node_scrape_collector_duration_seconds";
+        if !is_duration && !(low.min(*high)..=low.max(*high)).contains(value) {
+            open.insert(key.clone());
+        }
+    }
+    (wrong, open)
+}
+
+fn binary() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("BRANCHLINE_NODE_EXPORTER") {
+        return Some(path.into());
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()?
+        .join("target/peers");
+    let names = [
+        "usr/bin/prometheus-node-exporter",
+        "bin/prometheus-node-exporter",
+    ];
+    names
+        .iter()
+        .map(|name| target.join(name))
+        .find(|path| path.is_file())
+}
+
+struct Peer {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Peer {
+    fn start(binary: &Path) -> Peer {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let child = Command::new(binary)
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--web.disable-exporter-metrics")
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let peer = Peer { child, port };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "node_exporter does not listen");
+            std::thread::yield_now();
+        }
+        peer
+    }
+
+    fn page(&self) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream
+            .write_all(b"GET /metrics HTTP/1.0\r\nHost: x\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("200 OK"), "{head}");
+        body.to_owned()
+    }
+}
+
+#[test]
+fn the_same_page_as_node_exporter() {
+    let Some(binary) = binary() else {
+        println!(
+            "left out: the node collector against node_exporter: set BRANCHLINE_NODE_EXPORTER or run tests/run --peers"
+        );
+        return;
+    };
+    let peer = Peer::start(&binary);
+    let collector = NodeCollector::new(DEFAULT_JOB, Roots::default());
+    let mut still_open: Option<BTreeSet<String>> = None;
+    for _ in 0..TRIES {
+        let before = series(&peer.page());
+        // Reading their page costs a connection, which the sockets' counts see: ours is collected with one open too.
+        let connection = TcpStream::connect(("127.0.0.1", peer.port)).unwrap();
+        let ours = series(&collector.collect().unwrap());
+        drop(connection);
+        let after = series(&peer.page());
+        let (wrong, open) = compare(&before, &ours, &after);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let rest = match still_open {
+            None => open,
+            Some(rest) => rest.intersection(&open).cloned().collect(),
+        };
+        if rest.is_empty() {
+            return;
+        }
+        still_open = Some(rest);
+    }
+    let rest: Vec<String> = still_open.unwrap_or_default().into_iter().collect();
+    panic!(
+        "never as node_exporter shows them, in {TRIES} tries:\n{}",
+        rest.join("\n")
+    );
+}
+
+#[test]
+fn the_comparison_sees_what_differs() {
+    let page = |value: f64, kind: &str| {
+        series(&format!(
+            "# HELP node_a x\n# TYPE node_a {kind}\nnode_a{{b=\"1\",a=\"2\"}} {value}\ngo_x 1\n"
+        ))
+    };
+    let (low, high) = (page(1.0, "gauge"), page(3.0, "gauge"));
+    assert_eq!(
+        compare(&low, &page(2.0, "gauge"), &high),
+        (vec![], BTreeSet::new())
+    );
+    let open = BTreeSet::from(["node_a{a=\"2,b=\"1}".to_owned()]);
+    assert_eq!(compare(&low, &page(4.0, "gauge"), &high), (vec![], open));
+    assert_eq!(compare(&low, &page(2.0, "counter"), &high).0.len(), 1);
+    assert_eq!(compare(&low, &Series::default(), &high).1.len(), 1);
+}

@@ -1,0 +1,46 @@
+//! `/proc/vmstat`: paging, swapping and out-of-memory kills.
+
+use super::page::Page;
+use super::roots::{PartError, Roots, Text};
+
+pub(super) fn read(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
+    let text = Text::read(roots.proc.join("vmstat"))?;
+    for line in text.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let Some(name) = fields.next().filter(|name| is_exported(name)) else {
+            continue;
+        };
+        let value = text.number(fields.next())?;
+        page.untyped(
+            &format!("node_vmstat_{name}"),
+            &format!("/proc/vmstat information field {name}."),
+        )
+        .value(value);
+    }
+    Ok(())
+}
+
+/// node_exporter's default: `^(oom_kill|pgpg|pswp|pg.*fault).*`.
+fn is_exported(name: &str) -> bool {
+    let prefix = ["oom_kill", "pgpg", "pswp"]
+        .iter()
+        .any(|p| name.starts_with(p));
+    prefix || (name.starts_with("pg") && name[2..].contains("fault"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::check;
+
+    #[test]
+    fn the_fields_exported_by_default() {
+        check(
+            super::read,
+            &[(
+                "proc/vmstat",
+                "nr_free_pages 977769\npgpgin 7344136\npswpout 1\npgmajfault 45728\npgalloc_dma 0\noom_kill 2\n",
+            )],
+            "node_vmstat_oom_kill 2\nnode_vmstat_pgmajfault 45728\nnode_vmstat_pgpgin 7344136\nnode_vmstat_pswpout 1\n",
+        );
+    }
+}
