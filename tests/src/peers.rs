@@ -1,0 +1,78 @@
+//! The real programs of the field that ours must work with: Prometheus, Alertmanager, node_exporter, as `tests/run` brings them.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::checkout;
+
+/// A program that is not ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// The Prometheus server.
+    Prometheus,
+    /// Its tool: queries, rule checks.
+    Promtool,
+    /// The Alertmanager server.
+    Alertmanager,
+    /// Its tool: shows alerts.
+    Amtool,
+    /// The exporter of a machine's own metrics.
+    NodeExporter,
+}
+
+impl Peer {
+    /// The names it goes by: Debian's and upstream's.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Peer::Prometheus => &["prometheus"],
+            Peer::Promtool => &["promtool"],
+            Peer::Alertmanager => &["prometheus-alertmanager", "alertmanager"],
+            Peer::Amtool => &["amtool"],
+            Peer::NodeExporter => &["prometheus-node-exporter", "node_exporter"],
+        }
+    }
+
+    /// Where it is: under `target/peers` as `tests/run` unpacks it, or on PATH.
+    pub fn find(self) -> Option<PathBuf> {
+        let unpacked = checkout::root().join("target/peers/usr/bin");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders: Vec<PathBuf> = std::iter::once(unpacked)
+            .chain(std::env::split_paths(&path))
+            .collect();
+        self.names()
+            .iter()
+            .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+            .find(|candidate| candidate.is_file())
+    }
+
+    /// Its path.
+    ///
+    /// # Panics
+    /// When it is not there: ask [`all_there`] first.
+    pub fn path(self) -> PathBuf {
+        self.find()
+            .unwrap_or_else(|| panic!("{self:?} is not there: run tests/run --peers"))
+    }
+}
+
+/// Whether a test that needs these peers can run. If not, says so where `tests/run` reads it: the test then returns at once.
+///
+/// # Panics
+/// With CI=true a test may not be left out.
+pub fn all_there(needed: &[Peer]) -> bool {
+    let missing: Vec<&Peer> = needed.iter().filter(|peer| peer.find().is_none()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(
+        !checkout::in_ci(),
+        "{test} needs {missing:?}, and CI=true leaves nothing out"
+    );
+    // Not println!, which the test runner keeps to itself when a test passes.
+    let _ = writeln!(
+        std::io::stderr(),
+        "left out: {test}: needs {missing:?}; tests/run --peers brings them"
+    );
+    false
+}
