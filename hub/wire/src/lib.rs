@@ -13,5 +13,5 @@
 
 pub mod alertmanager;
 pub mod edge_headers;
-
+pub mod exposition;
 pub mod remote_write;

@@ -1,0 +1,96 @@
+//! What a target answers when it is scraped: the classic Prometheus text format (0.0.4 and 1.0.0) and OpenMetrics text,
+//! as lax and as strict as Prometheus 3.14 reads them; and the classic text that we write ourselves.
+//!
+//! [`Parser`] goes over the bytes once and borrows from them; it allocates nothing per sample unless the caller asks for
+//! owned labels. An error anywhere fails the whole scrape: the entries before it must then be thrown away too.
+//!
+//! What Prometheus's parser leaves to the scrape loop is left to it here as well: duplicate label names, samples outside
+//! their family, repeated series.
+//!
+//! ```
+//! use wire::exposition::{Entry, Format, Parser};
+//!
+//! let mut parser = Parser::new(Format::Classic, b"# TYPE up gauge\nup{job=\"node\"} 1\n");
+//! let mut seen = Vec::new();
+//! while let Some(entry) = parser.next_entry().unwrap() {
+//!     if let Entry::Sample(sample) = entry {
+//!         seen.push((sample.labels.to_label_set().unwrap().to_string(), sample.value));
+//!     }
+//! }
+//! assert_eq!(seen, [("up{job=\"node\"}".to_owned(), 1.0)]);
+//! ```
+
+mod classic;
+mod encode;
+mod entry;
+mod negotiate;
+mod number;
+mod openmetrics;
+mod scan;
+
+pub use encode::Encoder;
+pub use entry::{Entry, ExemplarEntry, Labels, ParseError, SampleEntry};
+pub use negotiate::{ACCEPT, ContentTypeError, Format, TextResponse};
+pub use number::{format_float, parse_float};
+
+use entry::Found;
+use scan::Scan;
+
+/// Reads one scrape, entry by entry.
+#[derive(Debug)]
+pub struct Parser<'a> {
+    format: Format,
+    scan: Scan<'a>,
+    found: Found,
+    /// An error that comes after the entry that was returned last.
+    pending: Option<ParseError>,
+    done: bool,
+}
+
+impl<'a> Parser<'a> {
+    /// Starts at the front of a scrape's body.
+    pub fn new(format: Format, text: &'a [u8]) -> Self {
+        let scan = match format {
+            // A last line without its newline is read as if it had one.
+            Format::Classic => Scan::new(text, true),
+            Format::OpenMetrics => Scan::new(text, false),
+        };
+        Parser {
+            format,
+            scan,
+            found: Found::default(),
+            pending: None,
+            done: false,
+        }
+    }
+
+    /// The next entry, or None at the end.
+    ///
+    /// # Errors
+    /// The first place that is not in the format; nothing more can be read then.
+    pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, ParseError> {
+        if self.done {
+            return Ok(None);
+        }
+        let step = match self.pending.take() {
+            Some(error) => Err(error),
+            None => match self.format {
+                Format::Classic => classic::next(&mut self.scan, &mut self.found),
+                Format::OpenMetrics => {
+                    openmetrics::next(&mut self.scan, &mut self.found, &mut self.pending)
+                }
+            },
+        };
+        match step {
+            Ok(Some(kind)) => Ok(Some(self.found.entry(kind, &self.scan))),
+            Ok(None) => {
+                self.done = true;
+                Ok(None)
+            }
+            Err(error) => {
+                self.done = true;
+                Err(error)
+            }
+        }
+    }
+}
