@@ -1,15 +1,13 @@
 //! Every query of the dashboards and the rules is asked: none may fail, none may be empty.
 
 use std::process::Command;
-use std::time::Duration;
 
-use tests::api::Api;
 use tests::dashboards::{
     Expression, Filling, annotation_queries, panel_queries, rule_expressions, rule_files,
     variable_queries,
 };
 use tests::peers::{Peer, all_there};
-use tests::process::{Process, free_address};
+use tests::service::Service;
 
 #[test]
 fn prometheus_understands_every_expression() {
@@ -28,25 +26,10 @@ fn prometheus_understands_every_expression() {
     );
 
     let folder = tempfile::tempdir().expect("a folder");
-    let config = folder.path().join("prometheus.yml");
-    std::fs::write(&config, "global: {scrape_interval: 1m}\n").expect("a configuration");
-    let address = free_address();
-    let mut prometheus = Process::start(
-        "prometheus",
-        folder.path(),
-        Command::new(Peer::Prometheus.path())
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                folder.path().join("data").display()
-            ))
-            .arg(format!("--web.listen-address={address}")),
-    );
-    prometheus.wait_ready(
-        &format!("http://{address}/-/ready"),
-        Duration::from_secs(30),
-    );
-    let api = Api::at(format!("http://{address}"));
+    let prometheus = Service::prometheus(folder.path())
+        .config("global: {scrape_interval: 1m}\n")
+        .start();
+    let api = prometheus.api();
     let filling = Filling {
         branch: "b01",
         instance: ".+",
