@@ -212,6 +212,20 @@ pub fn rule_expressions() -> Vec<Expression> {
     expressions
 }
 
+/// The selectors of an expression, each as `{name="value",...}`: without ranges and offsets, so that `/api/v1/series` takes them.
+///
+/// # Errors
+/// What our parser says when it does not understand the expression.
+pub fn selectors(expression: &str) -> Result<Vec<String>, String> {
+    let parsed = promql::parse(expression, &promql::ParseOptions::default())
+        .map_err(|error| error.to_string())?;
+    let selectors = parsed.selectors().into_iter().map(|selector| {
+        let matchers: Vec<String> = selector.matchers.iter().map(ToString::to_string).collect();
+        format!("{{{}}}", matchers.join(","))
+    });
+    Ok(selectors.collect())
+}
+
 /// (file name, its JSON) of every dashboard.
 fn dashboards() -> Vec<(&'static str, Value)> {
     ["overview.json", "branch.json"]
@@ -265,6 +279,25 @@ mod tests {
         assert_eq!(variable_queries(&FILLING).len(), 3);
         assert!(annotation_queries(&FILLING).len() >= 2);
         assert!(rule_expressions().len() > 20);
+    }
+
+    #[test]
+    fn our_parser_understands_every_expression() {
+        let mut all = panel_queries(&FILLING);
+        all.extend(annotation_queries(&FILLING));
+        all.extend(rule_expressions());
+        for expression in all {
+            if let Err(error) = selectors(&expression.text) {
+                panic!("{}: {error}", expression.place);
+            }
+        }
+    }
+
+    #[test]
+    fn selectors_are_found() {
+        let found =
+            selectors("rate(a{b=\"c\"}[5m] offset 1h) / sum by (d) (e)").expect("an expression");
+        assert_eq!(found, ["{b=\"c\",__name__=\"a\"}", "{__name__=\"e\"}"]);
     }
 
     #[test]
