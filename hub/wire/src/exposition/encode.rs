@@ -1,7 +1,7 @@
 use std::fmt::Write;
 
 use model::{
-    LabelSet, METRIC_NAME, MetricType, Timestamp, is_legacy_label_name, is_legacy_metric_name,
+    INSTANCE, LabelSet, METRIC_NAME, MetricType, Timestamp, is_legacy_label_name, is_legacy_metric_name,
 };
 
 use super::number::format_float;
@@ -42,6 +42,17 @@ impl Encoder {
 
     /// Writes a sample below the family written before it.
     pub fn sample(&mut self, labels: &LabelSet, value: f64, at: Option<Timestamp>) {
+        self.write(labels, None, value, at);
+    }
+
+    /// `empty` is a label written with an empty value, which a label set cannot hold.
+    fn write(
+        &mut self,
+        labels: &LabelSet,
+        empty: Option<&str>,
+        value: f64,
+        at: Option<Timestamp>,
+    ) {
         let name = labels.name().unwrap_or_default();
         let bare = is_legacy_metric_name(name) || !self.utf8_names;
         let mut separator = if bare {
@@ -55,7 +66,8 @@ impl Encoder {
             ","
         };
         let mut braces = !bare;
-        for (label, value) in labels.iter().filter(|(label, _)| *label != METRIC_NAME) {
+        let others = labels.iter().filter(|(label, _)| *label != METRIC_NAME);
+        for (label, value) in others.chain(empty.map(|label| (label, ""))) {
             braces = true;
             self.out.push_str(separator);
             separator = ",";
@@ -75,7 +87,8 @@ impl Encoder {
     }
 
     /// Writes a sample and, when its name is another than the last one's, a `# TYPE` line above it: the form of
-    /// `/federate`, where every metric name is a family of its own.
+    /// `/federate`, where every metric name is a family of its own. A series without an instance gets `instance=""`, so
+    /// that the scraper does not give it the instance of the federating server.
     pub fn federated(
         &mut self,
         kind: MetricType,
@@ -88,7 +101,8 @@ impl Encoder {
             self.family(name, kind, "");
             self.family = Some(name.to_owned());
         }
-        self.sample(labels, value, at);
+        let no_instance = labels.get(INSTANCE).is_none();
+        self.write(labels, no_instance.then_some(INSTANCE), value, at);
     }
 
     /// The text so far, in bytes.
@@ -169,7 +183,7 @@ mod tests {
         let at = Some(Timestamp::from_millis(1_700_000_000_000));
         page.federated(
             MetricType::Unknown,
-            &set(&[("__name__", "a"), ("x", "1\"\n\\")]),
+            &set(&[("__name__", "a"), ("instance", "i"), ("x", "1\"\n\\")]),
             1e6,
             at,
         );
@@ -186,8 +200,10 @@ mod tests {
             at,
         );
         page.federated(MetricType::Unknown, &set(&[("__name__", "b.d")]), 0.5, None);
-        let expected = "# TYPE a untyped\na{x=\"1\\\"\\n\\\\\"} 1e+06 1700000000000\na NaN\n\
-            # TYPE \"b.c\" untyped\n{\"b.c\",\"d e\"=\"1\"} 0.5 1700000000000\n# TYPE \"b.d\" untyped\n{\"b.d\"} 0.5\n";
+        let expected = "# TYPE a untyped\na{instance=\"i\",x=\"1\\\"\\n\\\\\"} 1e+06 1700000000000\n\
+            a{instance=\"\"} NaN\n\
+            # TYPE \"b.c\" untyped\n{\"b.c\",\"d e\"=\"1\",instance=\"\"} 0.5 1700000000000\n\
+            # TYPE \"b.d\" untyped\n{\"b.d\",instance=\"\"} 0.5\n";
         assert_eq!(page.finish(), expected);
     }
 
