@@ -64,15 +64,20 @@ pub fn all_there(needed: &[Peer]) -> bool {
     if missing.is_empty() {
         return true;
     }
+    leave_out(&format!("needs {missing:?}; tests/run --peers brings them"));
+    false
+}
+
+/// Says that the running test is left out, where `tests/run` reads it.
+///
+/// # Panics
+/// With CI=true.
+pub fn leave_out(why: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     assert!(
         !checkout::in_ci(),
-        "{test} needs {missing:?}, and CI=true leaves nothing out"
+        "{test} {why}, and CI=true leaves nothing out"
     );
     // Not println!, which the test runner keeps to itself when a test passes.
-    let _ = writeln!(
-        std::io::stderr(),
-        "left out: {test}: needs {missing:?}; tests/run --peers brings them"
-    );
-    false
+    let _ = writeln!(std::io::stderr(), "left out: {test}: {why}");
 }

@@ -33,6 +33,8 @@ pub struct Service {
     address: String,
     has_config: bool,
     arguments: Vec<String>,
+    /// Its data folder is a file system of its own, of so many bytes.
+    disk_bytes: Option<u64>,
     process: Option<Process>,
 }
 
@@ -48,6 +50,7 @@ impl Service {
             address: free_address(),
             has_config: false,
             arguments: Vec::new(),
+            disk_bytes: None,
             process: None,
         }
     }
@@ -127,6 +130,22 @@ impl Service {
     pub fn argument(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self
+    }
+
+    /// Puts its data folder on a disk of its own that is so small, in memory and seen by this process alone. Nothing of it is
+    /// left when the process ends.
+    #[must_use]
+    pub fn disk_bytes(mut self, bytes: u64) -> Self {
+        self.disk_bytes = Some(bytes);
+        self
+    }
+
+    /// Whether this machine lets an ordinary process have a file system of its own.
+    pub fn small_disks_work() -> bool {
+        Command::new("unshare")
+            .args(["-rm", "true"])
+            .output()
+            .is_ok_and(|output| output.status.success())
     }
 
     /// Its configuration file, whether written or not.
@@ -227,7 +246,23 @@ impl Service {
 
     /// The command line that starts it.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match self.disk_bytes {
+            None => Command::new(&self.program),
+            Some(bytes) => {
+                let data = self.data_dir();
+                std::fs::create_dir_all(&data)
+                    .unwrap_or_else(|error| panic!("{}: {error}", data.display()));
+                let mut command = Command::new("unshare");
+                // Both unshare and the shell become what they run: the process keeps its id.
+                command
+                    .args(["-rm", "sh", "-c"])
+                    .arg("mount -t tmpfs -o size=$0 tmpfs \"$1\" && shift && exec \"$@\"")
+                    .arg(bytes.to_string())
+                    .arg(&data)
+                    .arg(&self.program);
+                command
+            }
+        };
         let (address, data, config) = (&self.address, self.data_dir(), self.config_path());
         match self.kind {
             Kind::Ours => {
