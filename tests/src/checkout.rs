@@ -23,7 +23,7 @@ pub fn binary(name: &str) -> PathBuf {
         .join(name);
     assert!(
         path.exists(),
-        "{} has not been built: run tests/run, or cargo build --workspace before cargo test -p tests",
+        "{} has not been built: run tests/run, or cargo build --workspace --all-targets",
         path.display()
     );
     path

@@ -33,8 +33,8 @@ pub struct Service {
     address: String,
     has_config: bool,
     arguments: Vec<String>,
-    /// Its data folder is a file system of its own, of so many bytes.
-    disk_bytes: Option<u64>,
+    /// Mount options of a file system of its own for its data folder.
+    disk: Option<String>,
     process: Option<Process>,
 }
 
@@ -50,7 +50,7 @@ impl Service {
             address: free_address(),
             has_config: false,
             arguments: Vec::new(),
-            disk_bytes: None,
+            disk: None,
             process: None,
         }
     }
@@ -136,7 +136,21 @@ impl Service {
     /// left when the process ends.
     #[must_use]
     pub fn disk_bytes(mut self, bytes: u64) -> Self {
-        self.disk_bytes = Some(bytes);
+        self.disk = Some(format!("size={bytes}"));
+        self
+    }
+
+    /// Puts its data folder on a disk of its own that cannot be written.
+    #[must_use]
+    pub fn read_only_disk(mut self) -> Self {
+        self.disk = Some("ro".to_owned());
+        self
+    }
+
+    /// Listens on this address and no other.
+    #[must_use]
+    pub fn at(mut self, address: &str) -> Self {
+        self.address = address.to_owned();
         self
     }
 
@@ -246,9 +260,9 @@ impl Service {
 
     /// The command line that starts it.
     pub fn command(&self) -> Command {
-        let mut command = match self.disk_bytes {
+        let mut command = match &self.disk {
             None => Command::new(&self.program),
-            Some(bytes) => {
+            Some(options) => {
                 let data = self.data_dir();
                 std::fs::create_dir_all(&data)
                     .unwrap_or_else(|error| panic!("{}: {error}", data.display()));
@@ -256,8 +270,8 @@ impl Service {
                 // Both unshare and the shell become what they run: the process keeps its id.
                 command
                     .args(["-rm", "sh", "-c"])
-                    .arg("mount -t tmpfs -o size=$0 tmpfs \"$1\" && shift && exec \"$@\"")
-                    .arg(bytes.to_string())
+                    .arg("mount -t tmpfs -o \"$0\" tmpfs \"$1\" && shift && exec \"$@\"")
+                    .arg(options)
                     .arg(&data)
                     .arg(&self.program);
                 command
