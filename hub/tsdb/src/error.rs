@@ -23,7 +23,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The folder was written by a release this one does not know.
-    #[error("{path} has store format {found}, this release reads format {expected}; use the release that wrote it, or start with an empty folder")]
+    #[error(
+        "{path} has store format {found}, this release reads format {expected}; use the release that wrote it, or start with an empty folder"
+    )]
     UnknownVersion {
         /// The file that says so.
         path: PathBuf,
@@ -33,7 +35,9 @@ pub enum StoreError {
         expected: u32,
     },
     /// A file without which nothing can be read does not pass its checksum.
-    #[error("{path} is damaged at offset {offset}: expected {expected}; restore it from a backup, or move the folder away and start with an empty one")]
+    #[error(
+        "{path} is damaged at offset {offset}: expected {expected}; restore it from a backup, or move the folder away and start with an empty one"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -56,9 +60,15 @@ pub enum StoreError {
 impl StoreError {
     pub(crate) fn io(operation: &'static str, path: &std::path::Path, source: io::Error) -> Self {
         if journal::is_disk_full(&source) {
-            return Self::DiskFull { path: path.to_owned() };
+            return Self::DiskFull {
+                path: path.to_owned(),
+            };
         }
-        Self::Io { operation, path: path.to_owned(), source: Arc::new(source) }
+        Self::Io {
+            operation,
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
     }
 }
 
@@ -66,7 +76,9 @@ impl StoreError {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
     /// No room on the disk: try the same batch again later. Reads go on.
-    #[error("no space left for new samples on the disk of {path}; free some space or lower the retention")]
+    #[error(
+        "no space left for new samples on the disk of {path}; free some space or lower the retention"
+    )]
     DiskFull {
         /// The file that could not grow.
         path: PathBuf,
@@ -90,7 +102,9 @@ impl From<JournalError> for AppendError {
         match error {
             JournalError::DiskFull { path } => Self::DiskFull { path },
             JournalError::Poisoned { reason } => Self::Poisoned { reason },
-            other => Self::Io { reason: other.to_string() },
+            other => Self::Io {
+                reason: other.to_string(),
+            },
         }
     }
 }
@@ -101,7 +115,9 @@ impl From<StoreError> for AppendError {
             StoreError::DiskFull { path } => Self::DiskFull { path },
             StoreError::Poisoned { reason } => Self::Poisoned { reason },
             StoreError::Journal(error) => error.into(),
-            other => Self::Io { reason: other.to_string() },
+            other => Self::Io {
+                reason: other.to_string(),
+            },
         }
     }
 }

@@ -1,12 +1,75 @@
 //! Which samples were stored?
+//!
+//! A [`Store`] keeps samples of series in one folder. Any sample of any age within the retention, in any order, is an
+//! ordinary write; the same series and timestamp written twice keeps the later write, and an identical replay changes
+//! nothing. [`Store::append`] returns with the samples readable; its [`Commit`] completes when they are durable.
+//!
+//! Below: a write-ahead log on `journal`; recent samples in memory by series; immutable columnar *parts* on disk, sealed
+//! from memory by row count, merged with their neighbours and dropped by partition of time; a catalogue of series
+//! with an inverted index. [`Store::maintain`] does the background work when it is called: the store has no thread and no
+//! clock of its own (but for the log's syncing thread). Every byte on disk is drawn in `FORMAT.md`.
+//!
+//! Not in here: the query language, any wire format (series arrive as a key and a way to get their labels), which branch is
+//! complete, any lock between processes (the process locks its data folder).
+//!
+//! # What may be lost, and what each kind of damage means
+//!
+//! - Nothing whose commit completed, on a disk that keeps what it synced. Torn ends of logs are normal.
+//! - A damaged record in the middle of the log or the catalogue: its samples or series are lost, counted in
+//!   [`Stats::records_lost`] and said in [`Selection::warnings`]; the rest is served.
+//! - A part that does not pass a checksum is *quarantined*: no longer read, kept on disk, named in the warnings of every
+//!   selection that overlaps its time.
+//! - A failed fsync, or any failed write but a full disk: no more writes ([`AppendError::Poisoned`]), reads go on.
+//! - A full disk: the append is refused ([`AppendError::DiskFull`]) and nothing of it kept; reads go on.
+//! - A damaged manifest or an unknown version: refused, with the way out.
+//!
+//! # Example
+//!
+//! ```
+//! use std::{path::Path, sync::Arc};
+//! use model::{LabelSet, Matcher, Sample, Timestamp};
+//! use tsdb::{Batch, BatchSeries, SelectLimits, Store, StoreOptions, TimeRange};
+//!
+//! let disk = Arc::new(journal::sim::SimDisk::new(1));
+//! let store = Store::open(disk, Path::new("/data/store"), StoreOptions::default())?;
+//! let samples = [Sample::float(Timestamp::from_millis(1_000), 1.0)];
+//! let labels = || LabelSet::from_pairs([("__name__", "up"), ("branch", "b07")]).map_err(|e| e.to_string());
+//! let key = store.series_key("b07", br#"{"__name__":"up"}"#);
+//! let series = vec![BatchSeries { key, labels: &labels, samples: &samples }];
+//! let appended = store.append(&Batch { scope: "b07", series, metadata: vec![] })?;
+//! appended.commit.wait()?; // durable from here on
+//!
+//! let up = [Matcher::equal("__name__", "up")];
+//! let selection = store.select(&up, TimeRange::ALL, &SelectLimits::default(), &|| false)?;
+//! assert_eq!(selection.series[0].timestamps, [1_000]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod catalogue;
+mod chunk;
+mod codec;
+mod compact;
 mod error;
+mod frame;
+mod head;
+mod maintain;
+mod manifest;
+mod open;
+mod part;
+mod postings;
+mod read;
+mod rows;
+mod store;
 mod types;
+
+#[cfg(test)]
+mod tests;
 
 pub use error::{AppendError, RefusedReason, SelectError, StoreError};
 pub use journal::SyncPolicy;
+pub use store::Store;
 pub use types::{
-    Appended, Batch, BatchSeries, Column, Commit, CreateOptions, LabelsFn, Limits, Maintained, MetadataByMetric, NO_START,
-    RefusedSeries, Retention, SealOptions, SelectLimits, Selection, Series, SeriesKey, Stats, StoreOptions, TimeRange,
-    WalOptions,
+    Appended, Batch, BatchSeries, Column, Commit, CreateOptions, LabelsFn, Limits, Maintained,
+    MetadataByMetric, NO_START, RefusedSeries, Retention, SealOptions, SelectLimits, Selection,
+    Series, SeriesKey, Stats, StoreOptions, TimeRange, WalOptions,
 };

@@ -72,7 +72,9 @@ impl Commit {
     /// # Errors
     /// [`AppendError::Poisoned`]: whether the batch is found after a restart is unknown.
     pub fn wait(&self) -> Result<(), AppendError> {
-        self.0.as_ref().map_or(Ok(()), |commit| commit.wait().map_err(AppendError::from))
+        self.0
+            .as_ref()
+            .map_or(Ok(()), |commit| commit.wait().map_err(AppendError::from))
     }
 
     /// Calls `callback` once with what [`Commit::wait`] would return: at once when that is known, else on the thread that
@@ -96,7 +98,10 @@ pub struct TimeRange {
 
 impl TimeRange {
     /// All of time.
-    pub const ALL: Self = Self { start: Timestamp::MIN, end: Timestamp::MAX };
+    pub const ALL: Self = Self {
+        start: Timestamp::MIN,
+        end: Timestamp::MAX,
+    };
 
     /// From `start` to `end`, both inclusive.
     pub const fn new(start: Timestamp, end: Timestamp) -> Self {
@@ -123,7 +128,10 @@ pub struct SelectLimits {
 
 impl Default for SelectLimits {
     fn default() -> Self {
-        Self { series: 1_000_000, samples: 50_000_000 }
+        Self {
+            series: 1_000_000,
+            samples: 50_000_000,
+        }
     }
 }
 
@@ -314,7 +322,10 @@ pub struct WalOptions {
 
 impl Default for WalOptions {
     fn default() -> Self {
-        Self { sync: SyncPolicy::Immediate, segment_bytes_max: 64 << 20 }
+        Self {
+            sync: SyncPolicy::Immediate,
+            segment_bytes_max: 64 << 20,
+        }
     }
 }
 
@@ -329,7 +340,10 @@ pub struct CreateOptions {
 
 impl Default for CreateOptions {
     fn default() -> Self {
-        Self { partition: Duration::from_secs(24 * 3600), hash_key: None }
+        Self {
+            partition: Duration::from_secs(24 * 3600),
+            hash_key: None,
+        }
     }
 }
 

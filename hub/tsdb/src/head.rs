@@ -1,0 +1,63 @@
+//! Samples in memory: what was written since the last seal, readable at once.
+
+use hashbrown::HashMap;
+
+use crate::{rows::Rows, types::TimeRange};
+
+/// Samples of the write sequences `seq_first..=seq_last`, by series id, in the order in which they were written.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) series: HashMap<u32, Rows>,
+    pub(crate) rows: usize,
+    /// 0 while empty.
+    pub(crate) seq_first: u64,
+    pub(crate) seq_last: u64,
+}
+
+impl Head {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Adds samples that were written after all that is there.
+    pub(crate) fn append_rows(&mut self, id: u32, samples: Rows) {
+        self.rows += samples.len();
+        let rows = self.series.entry(id).or_default();
+        if rows.is_empty() {
+            *rows = samples;
+        } else {
+            for index in 0..samples.len() {
+                rows.push_from(&samples, index);
+            }
+        }
+    }
+
+    /// Records that everything up to here came from these log records.
+    pub(crate) fn cover(&mut self, seq_first: u64, seq_last: u64) {
+        if self.seq_first == 0 {
+            self.seq_first = seq_first;
+        }
+        self.seq_last = self.seq_last.max(seq_last);
+    }
+
+    /// Samples of a series in a range, ordered; empty when it has none.
+    pub(crate) fn select(&self, id: u32, range: TimeRange) -> Rows {
+        self.series
+            .get(&id)
+            .map(|rows| rows.within(range).into_ordered())
+            .unwrap_or_default()
+    }
+
+    /// Whether a series has (or may have) samples in a range.
+    pub(crate) fn may_have(&self, id: u32, range: TimeRange) -> bool {
+        self.series
+            .get(&id)
+            .is_some_and(|rows| !rows.is_empty() && range.overlaps(rows.first, rows.last))
+    }
+
+    /// Smallest and largest timestamp.
+    pub(crate) fn time(&self) -> Option<(i64, i64)> {
+        let first = self.series.values().map(|rows| rows.first).min()?;
+        Some((first, self.series.values().map(|rows| rows.last).max()?))
+    }
+}

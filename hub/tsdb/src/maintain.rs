@@ -1,0 +1,555 @@
+//! What keeps memory and disk bounded: sealing heads into parts, merging parts, retention, forgetting dead series,
+//! setting damaged parts aside.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use journal::JournalError;
+use model::Timestamp;
+use roaring::RoaringBitmap;
+
+use crate::{
+    compact::{self, Candidate, MergeError},
+    error::StoreError,
+    head::Head,
+    open::PARTS_DIR,
+    part::{self, Part, PartError, PartMeta, PartWriter},
+    rows::Rows,
+    store::{Installing, State, Store},
+    types::Maintained,
+};
+
+/// Merges in one call of `maintain`: the rest waits for the next one, so that retention has its turn.
+const MERGES_PER_CALL: u64 = 64;
+/// Timestamps beyond this year-2200 instant share a partition, as do those before 1970: hostile timestamps must not make
+/// millions of parts.
+const PARTITIONED_UNTIL_MS: i64 = 7_258_118_400_000;
+/// Forgetting series rewrites the catalogue: done when at least one in this many is dead.
+const DEAD_SERIES_FRACTION: usize = 4;
+
+impl Store {
+    /// Does what is due at `now`: seals memory that is full or old, merges parts, drops what the retention says. To be called
+    /// every few seconds, off the async threads; the work is bounded, but a merge may take seconds. Reads and
+    /// appends go on meanwhile.
+    ///
+    /// It also sets which timestamps are accepted from now on (`Retention::age`, `Limits::future_max`).
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`]: tried again next time. Anything else poisons the store: reads go on.
+    pub fn maintain(&self, now: Timestamp) -> Result<Maintained, StoreError> {
+        let mut done = Maintained::default();
+        let due = {
+            let mut state = self.write_state();
+            check_poisoned(&state)?;
+            let age = self.options.retention.age;
+            let oldest = age.map_or(i64::MIN, |age| now.saturating_sub(age).millis());
+            state.accepted = (
+                oldest,
+                now.saturating_add(self.options.limits.future_max).millis(),
+            );
+            let since = match state.active_since {
+                _ if state.active.is_empty() => None,
+                None => Some(now.millis()),
+                since => since,
+            };
+            state.active_since = since;
+            let age_max = i64::try_from(self.options.seal.age_max.as_millis()).unwrap_or(i64::MAX);
+            let old = since.is_some_and(|since| now.millis().saturating_sub(since) >= age_max);
+            old || state.active.rows >= self.options.seal.rows_max || !state.frozen.is_empty()
+        };
+        if due {
+            done.rows_sealed = self.seal()?;
+        }
+        let _merging = self
+            .merging
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.drop_expired(now, &mut done)?;
+        while done.merges < MERGES_PER_CALL && self.merge_once()? {
+            done.merges += 1;
+        }
+        done.series_dropped = self.forget_dead_series()?;
+        Ok(done)
+    }
+
+    /// Writes what is in memory into parts, now; how many rows.
+    ///
+    /// # Errors
+    /// As [`Store::maintain`].
+    pub fn seal(&self) -> Result<u64, StoreError> {
+        let mut installing = self.lock_installing();
+        let mut rows = 0;
+        loop {
+            let head = {
+                let mut state = self.write_state();
+                check_poisoned(&state)?;
+                if state.frozen.is_empty() {
+                    if state.active.is_empty() {
+                        return Ok(rows);
+                    }
+                    let head = Arc::new(std::mem::take(&mut state.active));
+                    state.frozen.push(head);
+                    state.active_since = None;
+                    // Series must be in the catalogue before a part relies on them.
+                    installing
+                        .catalogue_pending
+                        .extend(state.catalogue.take_unsaved());
+                }
+                state.frozen[0].clone()
+            };
+            self.seal_head(&head, &mut installing)
+                .map_err(|error| self.poison_unless_full(error))?;
+            rows += head.rows as u64;
+        }
+    }
+
+    fn seal_head(&self, head: &Arc<Head>, installing: &mut Installing) -> Result<(), StoreError> {
+        self.save_catalogue(installing)?;
+        let mut partitions: BTreeMap<i64, Vec<(u32, Rows)>> = BTreeMap::new();
+        let mut ids: Vec<u32> = head.series.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            let rows = head
+                .series
+                .get(&id)
+                .cloned()
+                .unwrap_or_default()
+                .into_ordered();
+            let mut from = 0;
+            while from < rows.len() {
+                let partition = self.partition_of(rows.times[from]);
+                let length =
+                    rows.times[from..].partition_point(|at| self.partition_of(*at) == partition);
+                let some = if length == rows.len() {
+                    rows.clone()
+                } else {
+                    rows.slice(from, from + length)
+                };
+                partitions.entry(partition).or_default().push((id, some));
+                from += length;
+            }
+        }
+        let mut parts = Vec::new();
+        for (partition, series) in partitions {
+            let written = self.write_part(0, partition, head.seq_first, head.seq_last, |writer| {
+                series
+                    .iter()
+                    .try_for_each(|(id, rows)| writer.add(*id, rows))
+            });
+            match written {
+                Ok(part) => parts.push(Arc::new(part)),
+                Err(error) => {
+                    parts.iter().for_each(|part| part.mark_obsolete());
+                    return Err(error);
+                }
+            }
+        }
+        self.sync_parts_dir()?;
+        let sealed_through = head.seq_last;
+        self.install(Change {
+            new: parts,
+            sealed: Some(head.clone()),
+            ..Change::default()
+        })?;
+        match self.wal.roll() {
+            Ok(()) | Err(JournalError::DiskFull { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.wal.free_through(sealed_through)?;
+        Ok(())
+    }
+
+    fn save_catalogue(&self, installing: &mut Installing) -> Result<(), StoreError> {
+        while let Some(record) = installing.catalogue_pending.first() {
+            self.catalogue_log.append(record)?;
+            installing.catalogue_pending.remove(0);
+        }
+        Ok(self.catalogue_log.sync()?)
+    }
+
+    fn partition_of(&self, at: i64) -> i64 {
+        at.clamp(-1, PARTITIONED_UNTIL_MS)
+            .div_euclid(self.partition_ms)
+    }
+
+    fn parts_dir(&self) -> PathBuf {
+        self.dir.join(PARTS_DIR)
+    }
+
+    fn sync_parts_dir(&self) -> Result<(), StoreError> {
+        let dir = self.parts_dir();
+        self.disk
+            .sync_dir(&dir)
+            .map_err(|e| StoreError::io("fsync", &dir, e))
+    }
+
+    /// Writes and syncs one part; its name is durable after `sync_parts_dir`. On an error its file is removed.
+    fn write_part(
+        &self,
+        level: u8,
+        partition: i64,
+        seq_first: u64,
+        seq_last: u64,
+        fill: impl FnOnce(&mut PartWriter) -> std::io::Result<()>,
+    ) -> Result<Part, StoreError> {
+        let number = {
+            let mut state = self.write_state();
+            let number = state.next_part;
+            state.next_part += 1;
+            number
+        };
+        let path = self.parts_dir().join(part::file_name(number));
+        let meta = PartMeta {
+            number,
+            level,
+            partition,
+            seq_first,
+            seq_last,
+            first: 0,
+            last: 0,
+            rows: 0,
+            bytes: 0,
+        };
+        let write = || {
+            let mut writer = PartWriter::create(self.disk.clone(), path.clone(), meta)?;
+            fill(&mut writer)?;
+            writer.finish()
+        };
+        write().map_err(|e| {
+            // Left over otherwise; the next start removes it.
+            let _ = self.disk.remove(&path);
+            StoreError::io("writing", &path, e)
+        })
+    }
+
+    /// Saves a manifest with the change made, then serves it. The caller holds `installing`. On an error nothing has
+    /// changed, and new parts are removed unless the disk may name them.
+    fn install(&self, change: Change) -> Result<(), StoreError> {
+        let Change {
+            old,
+            new,
+            sealed,
+            catalogue_from,
+        } = change;
+        let mut manifest = {
+            let state = self.read_state();
+            check_poisoned(&state)?;
+            self.manifest(&state)
+        };
+        manifest.parts.retain(|part| !old.contains(&part.number));
+        manifest
+            .quarantined
+            .retain(|(part, _)| !old.contains(&part.number));
+        manifest
+            .parts
+            .extend(new.iter().map(|part| part.meta.clone()));
+        manifest
+            .parts
+            .sort_by_key(|part| (part.partition, part.seq_first));
+        manifest.sealed_through = sealed
+            .as_ref()
+            .map_or(manifest.sealed_through, |head| head.seq_last);
+        manifest.catalogue_from = catalogue_from.unwrap_or(manifest.catalogue_from);
+        if let Err(failed) = manifest.save(&*self.disk, &self.dir) {
+            if failed.ambiguous {
+                let reason = failed.error.to_string();
+                self.write_state().poisoned.get_or_insert(reason);
+            } else {
+                new.iter().for_each(|part| part.mark_obsolete());
+            }
+            return Err(failed.error);
+        }
+        let mut state = self.write_state();
+        let is_old = |number: u64| old.contains(&number);
+        for part in state.parts.iter().filter(|part| is_old(part.meta.number)) {
+            part.mark_obsolete();
+        }
+        let dropped: Vec<u64> = state
+            .quarantined
+            .iter()
+            .map(|(part, _)| part.number)
+            .filter(|number| is_old(*number))
+            .collect();
+        state.parts.retain(|part| !is_old(part.meta.number));
+        state.parts.extend(new);
+        state
+            .parts
+            .sort_by_key(|part| (part.meta.partition, part.meta.seq_first));
+        state.quarantined.retain(|(part, _)| !is_old(part.number));
+        state.sealed_through = manifest.sealed_through;
+        state.catalogue_from = manifest.catalogue_from;
+        if let Some(head) = sealed {
+            state.frozen.retain(|frozen| !Arc::ptr_eq(frozen, &head));
+        }
+        drop(state);
+        for number in dropped {
+            // Left over otherwise; the next start removes it.
+            let _ = self
+                .disk
+                .remove(&self.parts_dir().join(part::file_name(number)));
+        }
+        Ok(())
+    }
+
+    /// Merges one run of neighbours, if there is one to merge. The caller holds `merging`.
+    fn merge_once(&self) -> Result<bool, StoreError> {
+        let inputs = {
+            let state = self.read_state();
+            check_poisoned(&state)?;
+            state.choose_merge(
+                self.options.seal.merge_width,
+                self.options.seal.merge_rows_max,
+            )
+        };
+        let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
+            return Ok(false);
+        };
+        let (partition, seq_first, seq_last) = (
+            first.meta.partition,
+            first.meta.seq_first,
+            last.meta.seq_last,
+        );
+        let level = inputs
+            .iter()
+            .map(|part| part.meta.level)
+            .max()
+            .unwrap_or(0)
+            .saturating_add(1);
+        let mut bad_input = None;
+        let written =
+            self.write_part(
+                level,
+                partition,
+                seq_first,
+                seq_last,
+                |writer| match compact::merge(&inputs, |id, rows| writer.add(id, rows)) {
+                    Ok(()) => Ok(()),
+                    Err(MergeError::Output(error)) => Err(error),
+                    Err(MergeError::Input(index, error)) => {
+                        bad_input = Some((index, error));
+                        Err(std::io::ErrorKind::InvalidData.into())
+                    }
+                },
+            );
+        match bad_input {
+            Some((index, PartError::Io(e))) => {
+                return Err(StoreError::io("reading", &inputs[index].path, e));
+            }
+            Some((index, PartError::Damaged { offset, expected })) => {
+                self.quarantine(
+                    inputs[index].meta.number,
+                    format!("at offset {offset}: expected {expected}"),
+                );
+                return Ok(true);
+            }
+            Some((index, PartError::Version(found))) => {
+                self.quarantine(
+                    inputs[index].meta.number,
+                    format!("unknown version {found}"),
+                );
+                return Ok(true);
+            }
+            None => {}
+        }
+        let merged = written.map_err(|error| self.poison_unless_full(error))?;
+        let installing = self.lock_installing();
+        let numbers: Vec<u64> = inputs.iter().map(|part| part.meta.number).collect();
+        let all_there = {
+            let state = self.read_state();
+            numbers
+                .iter()
+                .all(|number| state.parts.iter().any(|part| part.meta.number == *number))
+        };
+        if !all_there {
+            // A reader found one of them damaged meanwhile.
+            merged.mark_obsolete();
+            return Ok(true);
+        }
+        let merged = Change {
+            old: numbers,
+            new: vec![Arc::new(merged)],
+            ..Change::default()
+        };
+        let installed = self.sync_parts_dir().and_then(|()| self.install(merged));
+        drop(installing);
+        installed.map_err(|error| self.poison_unless_full(error))?;
+        Ok(true)
+    }
+
+    /// Drops what the retention says. The caller holds `merging`.
+    fn drop_expired(&self, now: Timestamp, done: &mut Maintained) -> Result<(), StoreError> {
+        let retention = self.options.retention;
+        let installing = self.lock_installing();
+        let (old, rows) = {
+            let state = self.read_state();
+            let metas = || {
+                state
+                    .parts
+                    .iter()
+                    .map(|part| &part.meta)
+                    .chain(state.quarantined.iter().map(|(part, _)| part))
+            };
+            let mut old = Vec::new();
+            if let Some(age) = retention.age {
+                old.extend(compact::choose_expired(
+                    metas(),
+                    now.saturating_sub(age).millis(),
+                ));
+            }
+            if let Some(bytes_max) = retention.bytes_max {
+                let other = self.wal.bytes() + self.catalogue_log.bytes();
+                old.extend(compact::choose_oldest(
+                    metas().filter(|part| !old.contains(&part.number)),
+                    other,
+                    bytes_max,
+                ));
+            }
+            let rows = metas()
+                .filter(|part| old.contains(&part.number))
+                .map(|part| part.rows)
+                .sum();
+            (old, rows)
+        };
+        if old.is_empty() {
+            return Ok(());
+        }
+        done.parts_dropped = old.len() as u64;
+        done.rows_dropped = rows;
+        let installed = self.install(Change {
+            old,
+            ..Change::default()
+        });
+        drop(installing);
+        installed.map_err(|error| self.poison_unless_full(error))
+    }
+
+    /// Forgets series of which no sample is kept, once there are enough of them. The caller holds `merging`.
+    fn forget_dead_series(&self) -> Result<u64, StoreError> {
+        let mut installing = self.lock_installing();
+        let (dropped, records) = {
+            let mut state = self.write_state();
+            // The series of a damaged part are not known for sure.
+            if !state.quarantined.is_empty() {
+                return Ok(0);
+            }
+            let live = state.live_series();
+            let dead = state.catalogue.count_dead(&live);
+            if dead == 0 || dead * DEAD_SERIES_FRACTION < state.catalogue.len() {
+                return Ok(0);
+            }
+            let dropped = state.catalogue.retain(&live);
+            // The snapshot has these too.
+            drop(state.catalogue.take_unsaved());
+            (dropped, state.catalogue.snapshot())
+        };
+        // Should this fail, the forgotten series are back after a restart, without samples: harmless.
+        let rewritten = self.rewrite_catalogue(records, &mut installing);
+        drop(installing);
+        rewritten.map_err(|error| self.poison_unless_full(error))?;
+        Ok(dropped)
+    }
+
+    fn rewrite_catalogue(
+        &self,
+        records: Vec<Vec<u8>>,
+        installing: &mut Installing,
+    ) -> Result<(), StoreError> {
+        let from = self.catalogue_log.last_seq() + 1;
+        // Kept until written: a full disk must not lose what no log has.
+        installing.catalogue_pending = records;
+        self.save_catalogue(installing)?;
+        self.install(Change {
+            catalogue_from: Some(from),
+            ..Change::default()
+        })?;
+        match self.catalogue_log.roll() {
+            Ok(()) | Err(JournalError::DiskFull { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.catalogue_log.free_through(from - 1)?;
+        Ok(())
+    }
+
+    /// Sets a damaged part aside: it is no longer read, its file stays where it is, and everyone is told.
+    pub(crate) fn quarantine(&self, number: u64, reason: String) {
+        let installing = self.lock_installing();
+        let found = {
+            let mut state = self.write_state();
+            let found = state
+                .parts
+                .iter()
+                .position(|part| part.meta.number == number);
+            let found = found.map(|index| (state.parts.remove(index).meta.clone(), reason));
+            state.quarantined.extend(found.clone());
+            found
+        };
+        drop(installing);
+        if found.is_some() {
+            self.save_quarantine();
+        }
+    }
+
+    /// Writes down which parts are set aside. Best effort: if it fails, the damage is found again after a restart.
+    pub(crate) fn save_quarantine(&self) {
+        let _installing = self.lock_installing();
+        let _ = self.install(Change::default());
+    }
+}
+
+/// What `install` does.
+#[derive(Default)]
+struct Change {
+    /// Parts (quarantined ones too) that go.
+    old: Vec<u64>,
+    /// Parts that come.
+    new: Vec<Arc<Part>>,
+    /// A head that is in parts now.
+    sealed: Option<Arc<Head>>,
+    catalogue_from: Option<u64>,
+}
+
+impl State {
+    fn choose_merge(&self, width: usize, rows_max: u64) -> Vec<Arc<Part>> {
+        let candidate = |meta: &PartMeta, barrier| Candidate {
+            partition: meta.partition,
+            level: meta.level,
+            rows: meta.rows,
+            barrier,
+        };
+        let mut all: Vec<(&PartMeta, Option<&Arc<Part>>)> = self
+            .parts
+            .iter()
+            .map(|part| (&part.meta, Some(part)))
+            .collect();
+        all.extend(self.quarantined.iter().map(|(meta, _)| (meta, None)));
+        all.sort_by_key(|(meta, _)| (meta.partition, meta.seq_first));
+        let candidates: Vec<Candidate> = all
+            .iter()
+            .map(|(meta, part)| candidate(meta, part.is_none()))
+            .collect();
+        let chosen = compact::choose_merge(&candidates, width, rows_max).unwrap_or(0..0);
+        all[chosen]
+            .iter()
+            .filter_map(|(_, part)| part.cloned())
+            .collect()
+    }
+
+    fn live_series(&self) -> RoaringBitmap {
+        let mut live = RoaringBitmap::new();
+        for part in &self.parts {
+            live |= &part.ids;
+        }
+        for head in self.frozen.iter().map(|head| &**head).chain([&self.active]) {
+            live.extend(head.series.keys());
+        }
+        live
+    }
+}
+
+fn check_poisoned(state: &State) -> Result<(), StoreError> {
+    match &state.poisoned {
+        Some(reason) => Err(StoreError::Poisoned {
+            reason: reason.clone(),
+        }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,292 @@
+//! Opening a store: the manifest says what is there, the catalogue and the parts' indexes are read, the log is replayed
+//! from where the parts end.
+//!
+//! Damage, case by case. Torn ends of log and catalogue: normal, cut by the journal. A damaged record in their middle:
+//! counted, said in words, the rest is used. A part that does not pass its checks: quarantined, the rest is served. A damaged
+//! or missing manifest, or an unknown version of anything: refused, because nothing else says what belongs together.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, RwLock},
+};
+
+use journal::{Disk, Journal, JournalError, Options, SyncPolicy};
+
+use crate::{
+    catalogue::Catalogue,
+    error::StoreError,
+    frame::{self, Entry},
+    head::Head,
+    manifest::{self, Manifest},
+    part::{self, Part, PartError},
+    store::{Installing, State, Store},
+    types::{SeriesKey, StoreOptions},
+};
+
+pub(crate) const PARTS_DIR: &str = "parts";
+const WAL_DIR: &str = "wal";
+const CATALOGUE_DIR: &str = "catalogue";
+/// The longest time one part may cover is bounded below, so that hostile timestamps cannot make millions of parts.
+const PARTITION_MS_MIN: i64 = 60_000;
+
+pub(crate) fn open(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    options: StoreOptions,
+) -> Result<Store, StoreError> {
+    let parts_dir = dir.join(PARTS_DIR);
+    disk.create_dir_all(&parts_dir)
+        .map_err(|e| StoreError::io("creating", &parts_dir, e))?;
+    manifest::check_format(&*disk, dir)?;
+    let manifest = match Manifest::load(&*disk, dir)? {
+        Some(manifest) => manifest,
+        None => create(&*disk, dir, &options)?,
+    };
+
+    let (wal, _) = Journal::open(
+        disk.clone(),
+        &dir.join(WAL_DIR),
+        Options {
+            sync: options.wal.sync,
+            segment_bytes_max: options.wal.segment_bytes_max,
+            next_seq_min: manifest.sealed_through + 1,
+            ..Options::default()
+        },
+    )?;
+    let (catalogue_log, _) = Journal::open(
+        disk.clone(),
+        &dir.join(CATALOGUE_DIR),
+        Options {
+            sync: SyncPolicy::Manual,
+            segment_bytes_max: 16 << 20,
+            next_seq_min: manifest.catalogue_from,
+            ..Options::default()
+        },
+    )?;
+
+    let mut state = State {
+        catalogue: Catalogue::default(),
+        active: Head::default(),
+        frozen: Vec::new(),
+        parts: Vec::new(),
+        quarantined: manifest.quarantined.clone(),
+        sealed_through: manifest.sealed_through,
+        catalogue_from: manifest.catalogue_from,
+        next_part: manifest.next_part,
+        accepted: (i64::MIN, i64::MAX),
+        active_since: None,
+        poisoned: None,
+        samples_appended: 0,
+        samples_refused: 0,
+        records_lost: 0,
+        damage: Vec::new(),
+    };
+    replay(
+        &mut state,
+        &catalogue_log,
+        manifest.catalogue_from,
+        "catalogue",
+    );
+    // What was just read is in the log already.
+    drop(state.catalogue.take_unsaved());
+    open_parts(&disk, dir, &manifest, &mut state)?;
+    replay(
+        &mut state,
+        &wal,
+        manifest.sealed_through + 1,
+        "write-ahead log",
+    );
+    if !state.active.is_empty() {
+        state
+            .active
+            .cover(manifest.sealed_through + 1, wal.last_seq());
+    }
+    state.catalogue.next_id = state.catalogue.next_id.max(manifest.next_series);
+    // Segments that were to be freed when the process ended.
+    wal.free_through(manifest.sealed_through)?;
+    catalogue_log.free_through(manifest.catalogue_from.saturating_sub(1))?;
+    remove_leftovers(&*disk, dir, &state);
+    let store = Store {
+        disk,
+        dir: dir.to_owned(),
+        options,
+        hash_key: manifest.hash_key,
+        partition_ms: manifest.partition_ms,
+        wal,
+        catalogue_log,
+        merging: Mutex::new(()),
+        installing: Mutex::new(Installing::default()),
+        state: RwLock::new(state),
+    };
+    if store.read_state().quarantined.len() > manifest.quarantined.len() {
+        store.save_quarantine();
+    }
+    Ok(store)
+}
+
+fn create(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Manifest, StoreError> {
+    // Without a manifest everything else would look left over, and be removed.
+    let parts = disk.list(&dir.join(PARTS_DIR)).unwrap_or_default();
+    let wal = disk.list(&dir.join(WAL_DIR)).unwrap_or_default();
+    if parts
+        .iter()
+        .any(|name| part::parse_file_name(name).is_some())
+        || !wal.is_empty()
+    {
+        let path = dir.join(manifest::FILE);
+        return Err(StoreError::Damaged {
+            path,
+            offset: 0,
+            expected: "a manifest, because there are parts or log segments",
+        });
+    }
+    let hash_key = match options.create.hash_key {
+        Some(key) => key,
+        None => {
+            let mut key = [0; 16];
+            getrandom::fill(&mut key).map_err(|e| {
+                StoreError::io(
+                    "making a random key for",
+                    dir,
+                    std::io::Error::other(e.to_string()),
+                )
+            })?;
+            key
+        }
+    };
+    let partition_ms = i64::try_from(options.create.partition.as_millis())
+        .unwrap_or(i64::MAX)
+        .max(PARTITION_MS_MIN);
+    let manifest = Manifest {
+        hash_key,
+        partition_ms,
+        sealed_through: 0,
+        catalogue_from: 1,
+        next_part: 1,
+        next_series: 1,
+        parts: Vec::new(),
+        quarantined: Vec::new(),
+    };
+    manifest.save(disk, dir).map_err(|e| e.error)?;
+    Ok(manifest)
+}
+
+/// Applies the records of a log from a sequence on.
+fn replay(state: &mut State, log: &Journal, from: u64, name: &str) {
+    for record in log.read_from(from) {
+        let (seq, bytes) = match record {
+            Ok(record) => record,
+            Err(JournalError::Damaged {
+                path,
+                offset,
+                lost_first,
+                lost_last,
+            }) => {
+                state.records_lost += lost_last - lost_first + 1;
+                state.damage.push(format!(
+                    "the {name} is damaged ({} at offset {offset}): {} records are lost",
+                    path.display(),
+                    lost_last - lost_first + 1
+                ));
+                continue;
+            }
+            Err(e) => {
+                state
+                    .damage
+                    .push(format!("the {name} could not be read to its end: {e}"));
+                state.records_lost += log.last_seq().saturating_sub(from);
+                // Appending behind what was not read could use ids twice.
+                state.poisoned = Some(e.to_string());
+                return;
+            }
+        };
+        match frame::decode(&bytes) {
+            Ok(entries) => {
+                for entry in entries {
+                    apply(state, entry);
+                }
+            }
+            Err(e) => {
+                state.records_lost += 1;
+                state.damage.push(format!(
+                    "record {seq} of the {name} is not readable: expected {}",
+                    e.0
+                ));
+            }
+        }
+    }
+}
+
+fn apply(state: &mut State, entry: Entry) {
+    match entry {
+        Entry::Series {
+            key,
+            id,
+            scope,
+            labels,
+        } => state.catalogue.insert(SeriesKey(key), id, &scope, &labels),
+        Entry::Alias { key, id } => state.catalogue.insert_alias(SeriesKey(key), id),
+        Entry::Rows { id, rows } => {
+            state.catalogue.next_id = state.catalogue.next_id.max(id.saturating_add(1));
+            state.active.append_rows(id, rows);
+        }
+        Entry::Metadata { metric, metadata } => {
+            state
+                .catalogue
+                .insert_metadata(&metric, &metadata, usize::MAX);
+        }
+    }
+}
+
+fn open_parts(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    manifest: &Manifest,
+    state: &mut State,
+) -> Result<(), StoreError> {
+    for meta in &manifest.parts {
+        let path = dir.join(PARTS_DIR).join(part::file_name(meta.number));
+        match Part::open(disk.clone(), path.clone(), meta.clone()) {
+            Ok(part) => {
+                if let Some(id) = part.ids.max() {
+                    state.catalogue.next_id = state.catalogue.next_id.max(id.saturating_add(1));
+                }
+                state.parts.push(Arc::new(part));
+            }
+            Err(PartError::Damaged { offset, expected }) => {
+                state.quarantined.push((
+                    meta.clone(),
+                    format!("at offset {offset}: expected {expected}"),
+                ));
+            }
+            Err(PartError::Version(found)) => {
+                let (found, expected) = (found.to_string(), part::VERSION);
+                return Err(StoreError::UnknownVersion {
+                    path,
+                    found,
+                    expected,
+                });
+            }
+            Err(PartError::Io(e)) => return Err(StoreError::io("opening", &path, e)),
+        }
+    }
+    Ok(())
+}
+
+/// Removes parts that no manifest names: of a seal or merge that was interrupted, or replaced by a merge. Best effort.
+fn remove_leftovers(disk: &dyn Disk, dir: &Path, state: &State) {
+    let parts_dir = dir.join(PARTS_DIR);
+    for name in disk.list(&parts_dir).unwrap_or_default() {
+        let Some(number) = part::parse_file_name(&name) else {
+            continue;
+        };
+        let named = state.parts.iter().any(|part| part.meta.number == number)
+            || state
+                .quarantined
+                .iter()
+                .any(|(meta, _)| meta.number == number);
+        if !named {
+            let _ = disk.remove(&parts_dir.join(name));
+        }
+    }
+}
