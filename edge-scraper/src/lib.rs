@@ -7,4 +7,6 @@
 //! `journal` and `daemon` and nothing else of the workspace.
 
 pub mod collect;
+pub mod config;
+mod discovery;
 pub mod scrape;

@@ -1,5 +1,32 @@
 //! Which samples does a target have now? From the target's page to [`Scrape`]s for the buffer.
+//!
+//! [`Manager`] keeps a loop per target (`target`, `scrape_loop`, `schedule`); a loop fetches the page (`fetch`) and turns it into a
+//! scrape (`page`, `labels`, `cache`), all or nothing.
 
+mod cache;
+mod fetch;
+mod labels;
+mod manager;
+mod page;
 mod record;
+mod schedule;
+mod scrape_loop;
+mod status;
+mod target;
 
+#[cfg(test)]
+mod tests;
+
+pub use manager::{ApplyError, CollectorTarget, Manager};
 pub use record::{Class, Scrape};
+pub use status::{Count, Health, PoolStatus, ScrapeMetrics, TargetStatus};
+
+/// Takes scrapes; the buffer does.
+pub trait Sink: Send + Sync {
+    /// Keeps a scrape. Called off the async threads.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be kept; the scrape is then lost, and counted as lost by the caller.
+    fn append(&self, scrape: &Scrape) -> Result<(), String>;
+}

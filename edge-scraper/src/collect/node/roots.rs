@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Folders that stand for `/proc`, `/sys` and `/`: tests pass fixture trees, a container the host's mounts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
     /// Normally `/proc`.
     pub proc: PathBuf,

@@ -1,0 +1,230 @@
+//! Hubs: the entries of `remote_write`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use daemon::config::ConfigError;
+use model::relabel::RelabelRule;
+use reqwest::Url;
+
+use super::client::Keys;
+use super::{Check, HttpConfig, raw};
+
+/// One place to ship to: a hub, or any receiver of Prometheus's remote write 1.0.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HubConfig {
+    /// Unique; what cursors on disk and metrics are named after. Default: host and port of the URL.
+    pub name: String,
+    /// `http` or `https`.
+    pub url: Url,
+    /// Longest time for one request. Default: 30 s.
+    pub timeout: Duration,
+    /// Added to each request.
+    pub headers: BTreeMap<String, String>,
+    /// Client and credentials.
+    pub http: HttpConfig,
+    /// Over every series on its way to this hub.
+    pub write_relabel: Vec<RelabelRule>,
+    /// Most samples in one request. Default: 2,000.
+    pub samples_per_send_max: usize,
+    /// First and longest pause after a failed request. Default: 30 ms and 5 s.
+    pub backoff: (Duration, Duration),
+    /// Whether type and help of metrics are sent. Default: true.
+    pub send_metadata: bool,
+}
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const SAMPLES_PER_SEND_MAX: usize = 2_000;
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(30), Duration::from_secs(5));
+
+/// Headers that the edge itself sets, in lower case.
+const RESERVED_HEADERS: [&str; 13] = [
+    "host",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "x-prometheus-remote-write-version",
+    "x-prometheus-remote-read-version",
+    "user-agent",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "www-authenticate",
+    "accept-encoding",
+];
+
+impl HubConfig {
+    /// A hub at `url` with nothing else said. `url` must be a valid `http` or `https` URL.
+    pub(super) fn plain(url: &str) -> HubConfig {
+        let url = Url::parse(url).expect("a constant");
+        HubConfig {
+            name: name_of(&url),
+            url,
+            timeout: TIMEOUT,
+            headers: BTreeMap::new(),
+            http: HttpConfig::default(),
+            write_relabel: Vec::new(),
+            samples_per_send_max: SAMPLES_PER_SEND_MAX,
+            backoff: BACKOFF,
+            send_metadata: true,
+        }
+    }
+}
+
+fn name_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port_or_known_default() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+impl Check {
+    pub(super) fn hubs(
+        &mut self,
+        given: Vec<raw::RemoteWrite>,
+    ) -> Result<Vec<HubConfig>, ConfigError> {
+        let mut hubs: Vec<HubConfig> = Vec::new();
+        for (index, given) in given.into_iter().enumerate() {
+            let hub = self.hub(&format!("remote_write[{index}]"), given)?;
+            if hubs.iter().any(|other| other.name == hub.name) {
+                return Err(self.invalid(
+                    format!("remote_write[{index}].name"),
+                    format!(
+                        "found multiple remote write configs with name {:?}: give each its own",
+                        hub.name
+                    ),
+                ));
+            }
+            hubs.push(hub);
+        }
+        if hubs.is_empty() {
+            self.warnings
+                .push("remote_write names no hub: samples are buffered and go nowhere".to_owned());
+        }
+        Ok(hubs)
+    }
+
+    fn hub(&mut self, key: &str, given: raw::RemoteWrite) -> Result<HubConfig, ConfigError> {
+        let at = |name: &str| format!("{key}.{name}");
+        if given.url.is_empty() {
+            return Err(self.invalid(
+                at("url"),
+                "it is missing: the hub's address, for example http://hub:9490/api/v1/write",
+            ));
+        }
+        let url = Url::parse(&given.url)
+            .map_err(|error| self.invalid(at("url"), format!("{:?}: {error}", given.url)))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(self.invalid(
+                at("url"),
+                format!("{:?} is no http:// or https:// address", given.url),
+            ));
+        }
+        for header in given.headers.iter().flatten().map(|(name, _)| name) {
+            self.header(&at("headers"), header)?;
+        }
+        match given.protobuf_message.as_deref() {
+            None | Some("" | "prometheus.WriteRequest") => {}
+            Some(other) => {
+                return Err(self.invalid(
+                    at("protobuf_message"),
+                    format!("{other} is not supported by the edge: it speaks remote write 1.0, prometheus.WriteRequest"),
+                ));
+            }
+        }
+        let queue = given.queue_config.unwrap_or_default();
+        let mut samples_per_send_max = SAMPLES_PER_SEND_MAX;
+        if let Some(given) = queue.max_samples_per_send {
+            samples_per_send_max = usize::try_from(given).unwrap_or(usize::MAX);
+            if !(1..=100_000).contains(&samples_per_send_max) {
+                return Err(self.invalid(
+                    at("queue_config.max_samples_per_send"),
+                    "it must be between 1 and 100000",
+                ));
+            }
+        }
+        let backoff = (
+            queue.min_backoff.map_or(BACKOFF.0, |d| d.get()),
+            queue.max_backoff.map_or(BACKOFF.1, |d| d.get()),
+        );
+        if backoff.0.is_zero() || backoff.0 > backoff.1 {
+            return Err(self.invalid(
+                at("queue_config.min_backoff"),
+                "it must be above 0 and at most max_backoff",
+            ));
+        }
+        let tuned = queue.capacity.is_some()
+            || queue.max_shards.is_some()
+            || queue.min_shards.is_some()
+            || queue.batch_send_deadline.is_some()
+            || queue.retry_on_http_429.is_some();
+        self.no_effect(
+            &at("queue_config"),
+            tuned,
+            "only max_samples_per_send, min_backoff and max_backoff do; the edge sends from its buffer on disk, a scrape at a time, and always retries",
+        );
+        let metadata = given.metadata_config.unwrap_or_default();
+        let tuned = metadata.send_interval.is_some() || metadata.max_samples_per_send.is_some();
+        self.no_effect(
+            &at("metadata_config"),
+            tuned,
+            "only send does; metadata goes with the samples",
+        );
+        let _ = (
+            given.send_native_histograms,
+            given.failed_request_logging,
+            given.enable_http2,
+        );
+        let write_relabel =
+            self.relabel(&at("write_relabel_configs"), given.write_relabel_configs)?;
+        let keys = Keys {
+            basic_auth: given.basic_auth,
+            authorization: given.authorization,
+            bearer_token: given.bearer_token,
+            bearer_token_file: given.bearer_token_file,
+            tls_config: given.tls_config,
+            follow_redirects: given.follow_redirects,
+            proxy_url: given.proxy_url,
+        };
+        let timeout = given.remote_timeout.map_or(TIMEOUT, |t| t.get());
+        if timeout.is_zero() {
+            return Err(self.invalid(at("remote_timeout"), "it must be above 0"));
+        }
+        Ok(HubConfig {
+            name: given
+                .name
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| name_of(&url)),
+            url,
+            timeout,
+            headers: given.headers.unwrap_or_default(),
+            http: self.client(key, keys)?,
+            write_relabel,
+            samples_per_send_max,
+            backoff,
+            send_metadata: metadata.send.unwrap_or(true),
+        })
+    }
+
+    fn header(&self, key: &str, header: &str) -> Result<(), ConfigError> {
+        let lower = header.to_ascii_lowercase();
+        if lower == "authorization" {
+            return Err(self.invalid(
+                key,
+                "the authorization header must be set by basic_auth or authorization",
+            ));
+        }
+        if RESERVED_HEADERS.contains(&lower.as_str()) || lower.starts_with("branchline-") {
+            return Err(self.invalid(
+                key,
+                format!("{header} is a reserved header, it must not be changed"),
+            ));
+        }
+        match reqwest::header::HeaderName::from_bytes(header.as_bytes()) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.invalid(key, format!("{header:?} is no header name"))),
+        }
+    }
+}

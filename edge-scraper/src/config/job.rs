@@ -1,0 +1,527 @@
+//! Scrape jobs: the entries of `scrape_configs`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use daemon::config::{ByteSize, ConfigError};
+use daemon::http::{Auth, ClientOptions};
+use model::relabel::RelabelRule;
+
+use super::client::Keys;
+use super::{Check, TIMEOUT, raw};
+use crate::scrape::Class;
+
+/// One scrape job, with what `global` gives filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobConfig {
+    /// Label `job` unless a target brings its own.
+    pub name: String,
+    /// How much its samples matter to the buffer.
+    pub class: Class,
+    /// Where targets come from.
+    pub discovery: Vec<Discovery>,
+    /// Over discovered targets.
+    pub relabel: Vec<RelabelRule>,
+    /// Over scraped series.
+    pub metric_relabel: Vec<RelabelRule>,
+    /// What a target has if its labels say nothing else.
+    pub target: TargetDefaults,
+    /// Client and credentials.
+    pub http: HttpConfig,
+    /// A target's own labels win over ours.
+    pub honor_labels: bool,
+    /// A target's own timestamps are taken. Default: true.
+    pub honor_timestamps: bool,
+    /// Series with a timestamp of their own become stale too.
+    pub track_timestamps_staleness: bool,
+    /// Formats to ask for, most wanted first; not empty.
+    pub protocols: Vec<Protocol>,
+    /// Format of an answer that does not say which it is; `None`: such an answer is an error.
+    pub fallback_protocol: Option<Protocol>,
+    /// Whether to ask for gzip. Default: true.
+    pub compression: bool,
+    /// Bounds beyond which a scrape fails.
+    pub limits: Limits,
+    /// Whether names must be those of before Prometheus 3 (`metric_name_validation_scheme: legacy`).
+    pub legacy_names: bool,
+    /// How a target shall write names beyond that.
+    pub escaping: Escaping,
+    /// Also `scrape_timeout_seconds`, `scrape_sample_limit` and `scrape_body_size_bytes`.
+    pub extra_metrics: bool,
+}
+
+impl JobConfig {
+    /// A job without discovery and without limits: that of a collector of this process.
+    pub fn for_collector(name: &str, interval: Duration, timeout: Duration) -> JobConfig {
+        JobConfig {
+            name: name.to_owned(),
+            class: Class::Ordinary,
+            discovery: Vec::new(),
+            relabel: Vec::new(),
+            metric_relabel: Vec::new(),
+            target: TargetDefaults {
+                interval,
+                timeout,
+                scheme: "http".to_owned(),
+                metrics_path: "/metrics".to_owned(),
+                params: BTreeMap::new(),
+            },
+            http: HttpConfig::default(),
+            honor_labels: false,
+            honor_timestamps: true,
+            track_timestamps_staleness: false,
+            protocols: Protocol::ALL
+                .iter()
+                .map(|(protocol, _)| *protocol)
+                .collect(),
+            fallback_protocol: None,
+            compression: true,
+            limits: Limits::default(),
+            legacy_names: false,
+            escaping: Escaping::AllowUtf8,
+            extra_metrics: false,
+        }
+    }
+}
+
+/// What a target has if its labels (`__scheme__` and the like) say nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetDefaults {
+    /// Above 0.
+    pub interval: Duration,
+    /// Above 0, at most `interval`.
+    pub timeout: Duration,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Path of the page.
+    pub metrics_path: String,
+    /// Query parameters.
+    pub params: BTreeMap<String, Vec<String>>,
+}
+
+/// A client's options and its credentials.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// TLS, redirects, proxy.
+    pub client: ClientOptions,
+    /// Who we are.
+    pub auth: Auth,
+}
+
+/// One source of targets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Discovery {
+    /// In the configuration itself.
+    Static(Vec<TargetGroup>),
+    /// In files, read again every `refresh`.
+    File {
+        /// Paths, `*` allowed in the last part.
+        patterns: Vec<PathBuf>,
+        /// How often they are looked at. Default: 5 min as in Prometheus; changes are seen earlier, see `discovery`.
+        refresh: Duration,
+    },
+}
+
+/// Targets that share labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetGroup {
+    /// Addresses, `host` or `host:port`.
+    pub targets: Vec<String>,
+    /// Labels of all of them.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Bounds of one scrape; `None` is no bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the page, uncompressed.
+    pub body_bytes: Option<u64>,
+    /// Samples after metric relabelling.
+    pub samples: Option<u64>,
+    /// Targets of the job after relabelling; beyond it every scrape of the job fails.
+    pub targets: Option<u64>,
+    /// Labels of one series.
+    pub labels: Option<u64>,
+    /// Bytes of a label's name.
+    pub label_name_bytes: Option<u64>,
+    /// Bytes of a label's value.
+    pub label_value_bytes: Option<u64>,
+    /// Dropped targets remembered for the API.
+    pub dropped_targets: Option<u64>,
+}
+
+/// A format of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// `OpenMetricsText1.0.0`
+    OpenMetrics100,
+    /// `OpenMetricsText0.0.1`
+    OpenMetrics001,
+    /// `PrometheusText1.0.0`
+    Text100,
+    /// `PrometheusText0.0.4`
+    Text004,
+}
+
+impl Protocol {
+    const ALL: [(Protocol, &'static str); 4] = [
+        (Protocol::OpenMetrics100, "OpenMetricsText1.0.0"),
+        (Protocol::OpenMetrics001, "OpenMetricsText0.0.1"),
+        (Protocol::Text100, "PrometheusText1.0.0"),
+        (Protocol::Text004, "PrometheusText0.0.4"),
+    ];
+
+    /// Its media type in an `Accept` header.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Protocol::OpenMetrics100 => "application/openmetrics-text;version=1.0.0",
+            Protocol::OpenMetrics001 => "application/openmetrics-text;version=0.0.1",
+            Protocol::Text100 => "text/plain;version=1.0.0",
+            Protocol::Text004 => "text/plain;version=0.0.4",
+        }
+    }
+}
+
+/// How names that are not valid in Prometheus 2 shall be written by a target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Escaping {
+    /// As they are, in quotes.
+    #[default]
+    AllowUtf8,
+    /// Other characters as `_`.
+    Underscores,
+    /// Dots as `_dot_`, other characters as `_`.
+    Dots,
+    /// Reversibly, beginning with `U__`.
+    Values,
+}
+
+impl Escaping {
+    const ALL: [(Escaping, &'static str); 4] = [
+        (Escaping::AllowUtf8, "allow-utf-8"),
+        (Escaping::Underscores, "underscores"),
+        (Escaping::Dots, "dots"),
+        (Escaping::Values, "values"),
+    ];
+
+    /// Its word in an `Accept` header.
+    pub fn as_str(self) -> &'static str {
+        let found = Escaping::ALL.iter().find(|(escaping, _)| *escaping == self);
+        found.map_or("allow-utf-8", |(_, word)| word)
+    }
+}
+
+/// What `global` gives to every job.
+pub(super) struct Defaults {
+    pub(super) interval: Duration,
+    pub(super) timeout: Duration,
+    protocols: Vec<Protocol>,
+    limits: Limits,
+    legacy_names: bool,
+    escaping: Option<Escaping>,
+    extra_metrics: bool,
+}
+
+const INTERVAL: Duration = Duration::from_secs(60);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+
+/// 0 is no bound, as in Prometheus.
+fn limit(given: Option<u64>, global: Option<u64>) -> Option<u64> {
+    given.filter(|n| *n > 0).or(global)
+}
+
+fn bytes(given: Option<ByteSize>) -> Option<u64> {
+    given.map(ByteSize::get)
+}
+
+/// What an empty or missing word means is up to the caller.
+fn word<T: Copy>(all: &[(T, &'static str)], given: &str) -> Result<T, String> {
+    let found = all.iter().find(|(_, word)| *word == given);
+    found.map(|(value, _)| *value).ok_or_else(|| {
+        let words: Vec<&str> = all.iter().map(|(_, word)| *word).collect();
+        format!("{given:?} is not one of {}", words.join(", "))
+    })
+}
+
+impl Check {
+    pub(super) fn job_defaults(&self, global: &raw::Global) -> Result<Defaults, ConfigError> {
+        let set = |given: Option<daemon::config::PromDuration>| {
+            given.map(|d| d.get()).filter(|d| !d.is_zero())
+        };
+        let interval = set(global.scrape_interval).unwrap_or(INTERVAL);
+        let timeout = set(global.scrape_timeout).unwrap_or(TIMEOUT.min(interval));
+        if timeout > interval {
+            return Err(self.invalid(
+                "global.scrape_timeout",
+                "global scrape timeout greater than scrape interval",
+            ));
+        }
+        let protocols = match &global.scrape_protocols {
+            Some(given) => self.protocols("global.scrape_protocols", given)?,
+            None => Protocol::ALL
+                .iter()
+                .map(|(protocol, _)| *protocol)
+                .collect(),
+        };
+        Ok(Defaults {
+            interval,
+            timeout,
+            protocols,
+            limits: Limits {
+                body_bytes: limit(bytes(global.body_size_limit), None),
+                samples: limit(global.sample_limit, None),
+                targets: limit(global.target_limit, None),
+                labels: limit(global.label_limit, None),
+                label_name_bytes: limit(global.label_name_length_limit, None),
+                label_value_bytes: limit(global.label_value_length_limit, None),
+                dropped_targets: limit(global.keep_dropped_targets, None),
+            },
+            legacy_names: self
+                .legacy("global", global.metric_name_validation_scheme.as_deref())?
+                .unwrap_or(false),
+            escaping: self.escaping("global", global.metric_name_escaping_scheme.as_deref())?,
+            extra_metrics: global.extra_scrape_metrics.unwrap_or(false),
+        })
+    }
+
+    pub(super) fn job(
+        &mut self,
+        key: &str,
+        given: raw::ScrapeConfig,
+        global: &Defaults,
+        critical: &[String],
+    ) -> Result<JobConfig, ConfigError> {
+        let at = |name: &str| format!("{key}.{name}");
+        let name = given.job_name;
+        if name.is_empty() {
+            return Err(self.invalid(at("job_name"), "job_name is empty"));
+        }
+        let set = |given: Option<daemon::config::PromDuration>| {
+            given.map(|d| d.get()).filter(|d| !d.is_zero())
+        };
+        let interval = set(given.scrape_interval).unwrap_or(global.interval);
+        let timeout = set(given.scrape_timeout).unwrap_or(global.timeout.min(interval));
+        if timeout > interval {
+            return Err(self.invalid(
+                at("scrape_timeout"),
+                format!("scrape timeout greater than scrape interval for scrape config with job name {name:?}"),
+            ));
+        }
+        let scheme = given
+            .scheme
+            .filter(|s| !s.is_empty())
+            .unwrap_or_else(|| "http".to_owned());
+        if !matches!(scheme.as_str(), "http" | "https") {
+            return Err(self.invalid(
+                at("scheme"),
+                format!("{scheme:?} is neither http nor https"),
+            ));
+        }
+        let protocols = match &given.scrape_protocols {
+            Some(given) => self.protocols(&at("scrape_protocols"), given)?,
+            None => global.protocols.clone(),
+        };
+        let fallback_protocol = match given.fallback_scrape_protocol.as_deref() {
+            None | Some("") => None,
+            Some(word) => Some(self.protocol(&at("fallback_scrape_protocol"), word)?),
+        };
+        let legacy = self.legacy(key, given.metric_name_validation_scheme.as_deref())?;
+        let legacy_names = legacy.unwrap_or(global.legacy_names);
+        let escaping = match self.escaping(key, given.metric_name_escaping_scheme.as_deref())? {
+            Some(escaping) => escaping,
+            None if legacy_names => Escaping::Underscores,
+            None if legacy.is_none() => global.escaping.unwrap_or_default(),
+            None => Escaping::AllowUtf8,
+        };
+        if legacy_names && escaping == Escaping::AllowUtf8 {
+            return Err(self.invalid(
+                at("metric_name_escaping_scheme"),
+                "utf8 metric names requested but validation scheme is not set to UTF8",
+            ));
+        }
+        let relabel = self.relabel(&at("relabel_configs"), given.relabel_configs)?;
+        let metric_relabel =
+            self.relabel(&at("metric_relabel_configs"), given.metric_relabel_configs)?;
+        let discovery = self.discovery(
+            key,
+            given.static_configs,
+            given.file_sd_configs,
+            relabel.is_empty(),
+        )?;
+        let keys = Keys {
+            basic_auth: given.basic_auth,
+            authorization: given.authorization,
+            bearer_token: given.bearer_token,
+            bearer_token_file: given.bearer_token_file,
+            tls_config: given.tls_config,
+            follow_redirects: given.follow_redirects,
+            proxy_url: given.proxy_url,
+        };
+        let _ = given.enable_http2;
+        let class = if critical.contains(&name) {
+            Class::Critical
+        } else {
+            Class::Ordinary
+        };
+        let limits = global.limits;
+        Ok(JobConfig {
+            name,
+            class,
+            discovery,
+            relabel,
+            metric_relabel,
+            target: TargetDefaults {
+                interval,
+                timeout,
+                scheme,
+                metrics_path: given
+                    .metrics_path
+                    .filter(|p| !p.is_empty())
+                    .unwrap_or_else(|| "/metrics".to_owned()),
+                params: given.params.unwrap_or_default(),
+            },
+            http: self.client(key, keys)?,
+            honor_labels: given.honor_labels.unwrap_or(false),
+            honor_timestamps: given.honor_timestamps.unwrap_or(true),
+            track_timestamps_staleness: given.track_timestamps_staleness.unwrap_or(false),
+            protocols,
+            fallback_protocol,
+            compression: given.enable_compression.unwrap_or(true),
+            limits: Limits {
+                body_bytes: limit(bytes(given.body_size_limit), limits.body_bytes),
+                samples: limit(given.sample_limit, limits.samples),
+                targets: limit(given.target_limit, limits.targets),
+                labels: limit(given.label_limit, limits.labels),
+                label_name_bytes: limit(given.label_name_length_limit, limits.label_name_bytes),
+                label_value_bytes: limit(given.label_value_length_limit, limits.label_value_bytes),
+                dropped_targets: limit(given.keep_dropped_targets, limits.dropped_targets),
+            },
+            legacy_names,
+            escaping,
+            extra_metrics: given.extra_scrape_metrics.unwrap_or(global.extra_metrics),
+        })
+    }
+
+    fn protocols(&self, key: &str, given: &[String]) -> Result<Vec<Protocol>, ConfigError> {
+        let mut protocols = Vec::new();
+        for word in given {
+            let protocol = self.protocol(key, word)?;
+            if protocols.contains(&protocol) {
+                return Err(self.invalid(key, format!("duplicated protocol {word}")));
+            }
+            protocols.push(protocol);
+        }
+        if protocols.is_empty() {
+            return Err(self.invalid(key, "scrape_protocols cannot be empty"));
+        }
+        Ok(protocols)
+    }
+
+    fn protocol(&self, key: &str, given: &str) -> Result<Protocol, ConfigError> {
+        if given == "PrometheusProto" {
+            return Err(self.invalid(key, "PrometheusProto is not supported by the edge: take it out, targets offer a text format too"));
+        }
+        word(&Protocol::ALL, given).map_err(|error| self.invalid(key, error))
+    }
+
+    fn legacy(&self, key: &str, given: Option<&str>) -> Result<Option<bool>, ConfigError> {
+        match given {
+            None | Some("") => Ok(None),
+            Some(given) => word(&[(false, "utf8"), (true, "legacy")], given)
+                .map(Some)
+                .map_err(|error| {
+                    self.invalid(format!("{key}.metric_name_validation_scheme"), error)
+                }),
+        }
+    }
+
+    fn escaping(&self, key: &str, given: Option<&str>) -> Result<Option<Escaping>, ConfigError> {
+        match given {
+            None | Some("") => Ok(None),
+            Some(given) => word(&Escaping::ALL, given)
+                .map(Some)
+                .map_err(|error| self.invalid(format!("{key}.metric_name_escaping_scheme"), error)),
+        }
+    }
+
+    fn discovery(
+        &self,
+        key: &str,
+        static_configs: Option<Vec<raw::StaticConfig>>,
+        file_sd_configs: Option<Vec<raw::FileSdConfig>>,
+        addresses_final: bool,
+    ) -> Result<Vec<Discovery>, ConfigError> {
+        let mut discovery = Vec::new();
+        let mut groups = Vec::new();
+        for (index, given) in static_configs.into_iter().flatten().enumerate() {
+            let key = format!("{key}.static_configs[{index}]");
+            let group =
+                TargetGroup::new(given).map_err(|error| self.invalid(key.as_str(), error))?;
+            // With relabelling, an address may be anything before it.
+            let url = group
+                .targets
+                .iter()
+                .find(|target| addresses_final && target.contains('/'));
+            if let Some(url) = url {
+                return Err(self.invalid(
+                    format!("{key}.targets"),
+                    format!("{url:?} is not a valid hostname: give host:port, and the rest as scheme and metrics_path"),
+                ));
+            }
+            groups.push(group);
+        }
+        if !groups.is_empty() {
+            discovery.push(Discovery::Static(groups));
+        }
+        for (index, given) in file_sd_configs.into_iter().flatten().enumerate() {
+            let key = format!("{key}.file_sd_configs[{index}]");
+            if given.files.is_empty() {
+                return Err(self.invalid(
+                    key,
+                    "file service discovery config must contain at least one path name",
+                ));
+            }
+            for path in &given.files {
+                let name = path.to_ascii_lowercase();
+                let known = [".json", ".yml", ".yaml"]
+                    .iter()
+                    .any(|ending| name.ends_with(ending));
+                let folder_star = path
+                    .rsplit_once('/')
+                    .is_some_and(|(folder, _)| folder.contains('*'));
+                if !known || folder_star {
+                    return Err(self.invalid(
+                        key,
+                        format!("path name {path:?} is not valid for file discovery: it ends in .json, .yml or .yaml, and only its last part may have a *"),
+                    ));
+                }
+            }
+            let refresh = given.refresh_interval.map_or(REFRESH_INTERVAL, |d| d.get());
+            if refresh.is_zero() {
+                return Err(self.invalid(format!("{key}.refresh_interval"), "it must be above 0"));
+            }
+            discovery.push(Discovery::File {
+                patterns: given.files.iter().map(|path| self.resolve(path)).collect(),
+                refresh,
+            });
+        }
+        Ok(discovery)
+    }
+}
+
+impl TargetGroup {
+    /// # Errors
+    ///
+    /// A label without a name.
+    pub(crate) fn new(given: raw::StaticConfig) -> Result<TargetGroup, String> {
+        let labels = given.labels.unwrap_or_default();
+        if labels.contains_key("") {
+            return Err("a label's name is empty".to_owned());
+        }
+        Ok(TargetGroup {
+            targets: given.targets.unwrap_or_default(),
+            labels,
+        })
+    }
+}

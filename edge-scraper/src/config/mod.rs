@@ -1,0 +1,487 @@
+//! What is this edge to do? A Prometheus configuration file, read, checked and turned into types that cannot be wrong, all
+//! before any port opens.
+//!
+//! `scrape_configs` are Prometheus's, hubs stand under `remote_write`, our own keys under `branchline`. Keys of Prometheus that
+//! the edge does not support are refused by name (see `refuse`); those that only have no effect here (evaluation intervals,
+//! queue tuning) pass with a warning.
+
+mod client;
+mod embedded;
+mod expand;
+mod hub;
+mod job;
+mod raw;
+mod refuse;
+mod rules;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml};
+use model::LabelSet;
+use model::relabel::RelabelRule;
+
+pub use embedded::{GlobalForRules, GlobalYaml, ScrapeConfigYaml, ScrapingYaml};
+pub use hub::HubConfig;
+pub use job::{
+    Discovery, Escaping, HttpConfig, JobConfig, Limits, Protocol, TargetDefaults, TargetGroup,
+};
+pub(crate) use raw::StaticConfig;
+
+use crate::collect::node::{DEFAULT_JOB, Roots};
+
+/// Where samples go without a configuration file: a hub on this machine.
+pub const DEFAULT_HUB_URL: &str = "http://127.0.0.1:9490/api/v1/write";
+
+/// Most scrape configurations of `scrape_config_files` by one pattern; a pattern that matches more matches too much.
+const FILES_MAX: usize = 10_000;
+
+/// The whole configuration of an edge, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EdgeConfig {
+    /// The file it comes from; `None` without one.
+    pub path: Option<PathBuf>,
+    /// Name of this edge to its hubs: printable ASCII.
+    pub edge: String,
+    /// Added to every series that does not have them.
+    pub external_labels: LabelSet,
+    /// Scrape jobs in the order of the file; their names differ.
+    pub jobs: Vec<JobConfig>,
+    /// Where to ship; their names differ. Empty: samples are only buffered.
+    pub hubs: Vec<HubConfig>,
+    /// The machine as a target.
+    pub node_collector: Option<NodeCollectorConfig>,
+    /// The buffer on disk.
+    pub buffer: BufferConfig,
+    /// What in the file has no effect, or will not work as it is now; for the log and `check-config`.
+    pub warnings: Vec<String>,
+}
+
+/// The built-in node collector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeCollectorConfig {
+    /// Label `job`.
+    pub job: String,
+    /// Label `instance`.
+    pub instance: String,
+    /// How often.
+    pub interval: Duration,
+    /// At most `interval`.
+    pub timeout: Duration,
+    /// Over its series.
+    pub metric_relabel: Vec<RelabelRule>,
+    /// `/proc`, `/sys` and `/`.
+    pub roots: Roots,
+}
+
+/// The buffer on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BufferConfig {
+    /// Most bytes; 16 MiB at least. Default: 4 GiB.
+    pub bytes_max: u64,
+    /// A scrape is synced to disk within this: what a crash of the machine can cost. 10 ms to 1 min, default 1 s.
+    pub sync_within: Duration,
+}
+
+impl Default for BufferConfig {
+    fn default() -> BufferConfig {
+        BufferConfig {
+            bytes_max: 4 << 30,
+            sync_within: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Prometheus's default timeout, and ours for collectors.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+impl NodeCollectorConfig {
+    /// The collector of this machine every `interval`, as `edge`.
+    pub fn new(edge: &str, interval: Duration) -> NodeCollectorConfig {
+        NodeCollectorConfig {
+            job: DEFAULT_JOB.to_owned(),
+            instance: edge.to_owned(),
+            interval,
+            timeout: interval.min(TIMEOUT),
+            metric_relabel: Vec::new(),
+            roots: Roots::default(),
+        }
+    }
+}
+
+impl EdgeConfig {
+    /// Without a file: the node collector of this machine every 15 s, shipped to [`DEFAULT_HUB_URL`].
+    pub fn without_file() -> EdgeConfig {
+        let edge = host_name();
+        EdgeConfig {
+            path: None,
+            node_collector: Some(NodeCollectorConfig::new(&edge, Duration::from_secs(15))),
+            edge,
+            external_labels: LabelSet::empty(),
+            jobs: Vec::new(),
+            hubs: vec![HubConfig::plain(DEFAULT_HUB_URL)],
+            buffer: BufferConfig::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Reads and checks a file and the files that it names.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, with file and line or key, and what would be right.
+    pub fn load(path: &Path) -> Result<EdgeConfig, ConfigError> {
+        Check::new(path).file(load_yaml(path)?)
+    }
+
+    /// Checks the text of a file; `path` is what errors name and what relative paths start from.
+    ///
+    /// # Errors
+    ///
+    /// As [`EdgeConfig::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<EdgeConfig, ConfigError> {
+        Check::new(path).file(parse_yaml(text, path)?)
+    }
+
+    /// A few lines for the operator: what this configuration makes the edge do.
+    pub fn summary(&self) -> String {
+        let jobs: Vec<&str> = self.jobs.iter().map(|job| job.name.as_str()).collect();
+        let hubs: Vec<String> = self
+            .hubs
+            .iter()
+            .map(|hub| format!("{} ({})", hub.name, hub.url))
+            .collect();
+        let list = |items: &[String]| match items {
+            [] => "none".to_owned(),
+            items => items.join(", "),
+        };
+        let node = match &self.node_collector {
+            Some(node) => format!("every {}", model::duration::format(node.interval)),
+            None => "off".to_owned(),
+        };
+        let mut text = format!(
+            "edge {}: {} scrape job(s): {}\nhubs: {}\nnode collector: {node}\nbuffer: at most {}, synced within {}\n",
+            self.edge,
+            jobs.len(),
+            if jobs.is_empty() {
+                "none".to_owned()
+            } else {
+                jobs.join(", ")
+            },
+            list(&hubs),
+            ByteSize::from_bytes(self.buffer.bytes_max),
+            model::duration::format(self.buffer.sync_within),
+        );
+        for warning in &self.warnings {
+            text.push_str("warning: ");
+            text.push_str(warning);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    if is_edge_name(&name) {
+        name
+    } else {
+        "edge".to_owned()
+    }
+}
+
+/// It travels in an HTTP header.
+fn is_edge_name(name: &str) -> bool {
+    (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The check of one file: where it is, and the warnings so far.
+struct Check {
+    path: PathBuf,
+    /// What relative paths start from.
+    folder: PathBuf,
+    warnings: Vec<String>,
+}
+
+impl Check {
+    fn new(path: &Path) -> Check {
+        Check {
+            path: path.to_owned(),
+            folder: path.parent().map(Path::to_owned).unwrap_or_default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn invalid(&self, key: impl Into<String>, message: impl ToString) -> ConfigError {
+        ConfigError::invalid(&self.path, key, message)
+    }
+
+    /// A path of the file, made absolute against the file's folder.
+    fn resolve(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// Warns when a file that will be read later cannot be read now.
+    fn readable(&mut self, key: &str, path: &Path) {
+        if let Err(error) = std::fs::File::open(path) {
+            self.warnings.push(format!(
+                "{key}: {} cannot be read now: {error}",
+                path.display()
+            ));
+        }
+    }
+
+    fn no_effect(&mut self, key: &str, given: bool, why: &str) {
+        if given {
+            self.warnings
+                .push(format!("{key} has no effect here: {why}"));
+        }
+    }
+
+    fn file(mut self, file: raw::File) -> Result<EdgeConfig, ConfigError> {
+        let branchline = file.branchline.unwrap_or_default();
+        let edge = branchline.edge.unwrap_or_else(host_name);
+        if !is_edge_name(&edge) {
+            return Err(self.invalid(
+                "branchline.edge",
+                format!("{edge:?} is no name for an edge: 1 to 128 printable ASCII characters, no blanks"),
+            ));
+        }
+        let global = file.global.unwrap_or_default();
+        let lives_on_hub = "rules and queries run on the hub";
+        self.no_effect(
+            "global.evaluation_interval",
+            global.evaluation_interval.is_some(),
+            lives_on_hub,
+        );
+        self.no_effect(
+            "global.rule_query_offset",
+            global.rule_query_offset.is_some(),
+            lives_on_hub,
+        );
+        self.no_effect(
+            "global.query_log_file",
+            global.query_log_file.is_some(),
+            lives_on_hub,
+        );
+        self.no_effect("runtime", file.runtime.is_some(), "it tunes Go's runtime");
+
+        let external_labels = self.external_labels(&global)?;
+        let defaults = self.job_defaults(&global)?;
+        let critical = branchline.critical_jobs.unwrap_or_default();
+        let mut jobs = Vec::new();
+        for (index, config) in file
+            .scrape_configs
+            .unwrap_or_default()
+            .into_iter()
+            .enumerate()
+        {
+            jobs.push(self.job(
+                &format!("scrape_configs[{index}]"),
+                config,
+                &defaults,
+                &critical,
+            )?);
+        }
+        self.jobs_of_files(
+            file.scrape_config_files.unwrap_or_default(),
+            &defaults,
+            &critical,
+            &mut jobs,
+        )?;
+        let node_collector =
+            self.node_collector(branchline.node_collector, jobs.is_empty(), &edge, &defaults)?;
+        self.unique_jobs(&jobs, node_collector.as_ref(), &critical)?;
+        let hubs = self.hubs(file.remote_write.unwrap_or_default())?;
+        let buffer = self.buffer(branchline.buffer.unwrap_or_default())?;
+        Ok(EdgeConfig {
+            path: Some(self.path),
+            edge,
+            external_labels,
+            jobs,
+            hubs,
+            node_collector,
+            buffer,
+            warnings: self.warnings,
+        })
+    }
+
+    fn external_labels(&mut self, global: &raw::Global) -> Result<LabelSet, ConfigError> {
+        let mut labels = Vec::new();
+        for (name, value) in global.external_labels.iter().flatten() {
+            if name.is_empty() || name == model::METRIC_NAME {
+                return Err(self.invalid(
+                    "global.external_labels",
+                    format!("{name:?} is not a valid label name"),
+                ));
+            }
+            let (value, missing) = expand::expand(value, |name| std::env::var(name).ok());
+            for variable in missing {
+                self.warnings.push(format!(
+                    "global.external_labels.{name}: the environment has no {variable}, it stands for nothing"
+                ));
+            }
+            labels.push((name.clone(), value));
+        }
+        LabelSet::from_pairs(labels).map_err(|error| self.invalid("global.external_labels", error))
+    }
+
+    fn jobs_of_files(
+        &mut self,
+        patterns: Vec<String>,
+        defaults: &job::Defaults,
+        critical: &[String],
+        jobs: &mut Vec<JobConfig>,
+    ) -> Result<(), ConfigError> {
+        for (index, pattern) in patterns.iter().enumerate() {
+            let key = format!("scrape_config_files[{index}]");
+            let files = crate::discovery::glob::find(&self.resolve(pattern), FILES_MAX)
+                .map_err(|error| self.invalid(key.as_str(), error))?;
+            if files.is_empty() {
+                self.warnings
+                    .push(format!("{key}: no file matches {pattern}"));
+            }
+            for path in files {
+                let file: raw::ScrapeConfigFile = load_yaml(&path)?;
+                // Paths in that file start from its own folder, and errors name it.
+                let mut check = Check::new(&path);
+                for (index, config) in file
+                    .scrape_configs
+                    .unwrap_or_default()
+                    .into_iter()
+                    .enumerate()
+                {
+                    jobs.push(check.job(
+                        &format!("scrape_configs[{index}]"),
+                        config,
+                        defaults,
+                        critical,
+                    )?);
+                }
+                self.warnings.append(&mut check.warnings);
+            }
+        }
+        Ok(())
+    }
+
+    fn unique_jobs(
+        &self,
+        jobs: &[JobConfig],
+        node: Option<&NodeCollectorConfig>,
+        critical: &[String],
+    ) -> Result<(), ConfigError> {
+        let mut names = std::collections::BTreeSet::new();
+        for job in jobs {
+            if !names.insert(job.name.as_str()) {
+                return Err(self.invalid(
+                    "scrape_configs",
+                    format!(
+                        "found multiple scrape configs with job name {:?}: give each its own",
+                        job.name
+                    ),
+                ));
+            }
+        }
+        if let Some(node) = node
+            && !names.insert(node.job.as_str())
+        {
+            return Err(self.invalid(
+                "branchline.node_collector.job",
+                format!("{:?} is a job of scrape_configs too: give the node collector another, or switch it off", node.job),
+            ));
+        }
+        match critical.iter().find(|job| !names.contains(job.as_str())) {
+            Some(job) => Err(self.invalid(
+                "branchline.critical_jobs",
+                format!("there is no job {job:?}"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// On if its section is there, or if nothing else would be scraped; off beside scrape jobs, so that a file of
+    /// Prometheus's gives the series that Prometheus gives.
+    fn node_collector(
+        &mut self,
+        section: Option<raw::NodeCollector>,
+        alone: bool,
+        edge: &str,
+        defaults: &job::Defaults,
+    ) -> Result<Option<NodeCollectorConfig>, ConfigError> {
+        let on = match &section {
+            Some(section) => section.enabled.unwrap_or(true),
+            None => alone,
+        };
+        if !on {
+            return Ok(None);
+        }
+        let section = section.unwrap_or_default();
+        let interval = section
+            .scrape_interval
+            .map_or(defaults.interval, |i| i.get());
+        if interval.is_zero() {
+            return Err(self.invalid(
+                "branchline.node_collector.scrape_interval",
+                "it must be above 0",
+            ));
+        }
+        let mut config = NodeCollectorConfig::new(edge, interval);
+        config.timeout = defaults.timeout.min(interval);
+        if let Some(job) = section.job {
+            config.job = job;
+        }
+        if let Some(instance) = section.instance {
+            config.instance = instance;
+        }
+        if config.job.is_empty() || config.instance.is_empty() {
+            return Err(self.invalid(
+                "branchline.node_collector",
+                "job and instance must not be empty",
+            ));
+        }
+        let key = "branchline.node_collector.metric_relabel_configs";
+        config.metric_relabel = self.relabel(key, section.metric_relabel_configs)?;
+        for (path, root) in [
+            (section.procfs, &mut config.roots.proc),
+            (section.sysfs, &mut config.roots.sys),
+            (section.rootfs, &mut config.roots.root),
+        ] {
+            if let Some(path) = path {
+                *root = self.folder.join(path);
+            }
+        }
+        Ok(Some(config))
+    }
+
+    fn buffer(&self, section: raw::Buffer) -> Result<BufferConfig, ConfigError> {
+        let mut buffer = BufferConfig::default();
+        if let Some(bytes) = section.bytes_max {
+            buffer.bytes_max = bytes.get();
+        }
+        if buffer.bytes_max < 16 << 20 {
+            return Err(self.invalid(
+                "branchline.buffer.bytes_max",
+                format!(
+                    "{} is too little to be useful: at least 16MiB",
+                    ByteSize::from_bytes(buffer.bytes_max)
+                ),
+            ));
+        }
+        if let Some(sync) = section.sync_within {
+            buffer.sync_within = sync.get();
+        }
+        if !(Duration::from_millis(10)..=Duration::from_secs(60)).contains(&buffer.sync_within) {
+            return Err(self.invalid(
+                "branchline.buffer.sync_within",
+                "it must be between 10ms and 1m",
+            ));
+        }
+        Ok(buffer)
+    }
+}

@@ -1,0 +1,375 @@
+use super::*;
+
+fn config(text: &str) -> EdgeConfig {
+    EdgeConfig::parse(text, Path::new("/etc/edge/edge.yml"))
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+#[track_caller]
+fn refused(text: &str, expected: &[&str]) {
+    let error = match EdgeConfig::parse(text, Path::new("edge.yml")) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(error) => error.to_string(),
+    };
+    for part in expected {
+        assert!(error.contains(part), "{error}\nlacks {part}");
+    }
+}
+
+/// A scrape configuration with these lines added to it.
+fn job(lines: &str) -> String {
+    format!(
+        "scrape_configs:\n- job_name: a\n{}",
+        lines
+            .lines()
+            .map(|l| format!("  {l}\n"))
+            .collect::<String>()
+    )
+}
+
+#[test]
+fn a_file_of_prometheus_as_debian_ships_it() {
+    let config = config(
+        "global:\n  scrape_interval:     15s # Set\n  evaluation_interval: 15s\n  external_labels:\n      monitor: 'example'\n\
+         rule_files:\n  # - \"first_rules.yml\"\n\
+         scrape_configs:\n  - job_name: 'prometheus'\n    scrape_interval: 5s\n    scrape_timeout: 5s\n    static_configs:\n      - targets: ['localhost:9090']\n\
+         \u{20} - job_name: node\n    static_configs:\n      - targets: ['localhost:9100']\n        labels: {rack: 7}\n",
+    );
+    assert_eq!(config.external_labels.to_string(), "{monitor=\"example\"}");
+    let [first, second] = config.jobs.as_slice() else {
+        panic!("{:?}", config.jobs)
+    };
+    assert_eq!(
+        (
+            first.target.interval.as_secs(),
+            first.target.timeout.as_secs()
+        ),
+        (5, 5)
+    );
+    assert_eq!(
+        (
+            second.target.interval.as_secs(),
+            second.target.timeout.as_secs()
+        ),
+        (15, 10)
+    );
+    assert_eq!(first.protocols.len(), 4);
+    let Discovery::Static(groups) = &second.discovery[0] else {
+        panic!("{:?}", second.discovery)
+    };
+    assert_eq!(groups[0].targets, ["localhost:9100"]);
+    assert_eq!(
+        groups[0].labels["rack"], "7",
+        "a number is a label value too"
+    );
+    assert!(
+        config.node_collector.is_none(),
+        "Prometheus would not collect it either"
+    );
+    assert!(
+        config.warnings[0].starts_with("global.evaluation_interval has no effect"),
+        "{:?}",
+        config.warnings
+    );
+}
+
+#[test]
+fn hubs_and_their_credentials() {
+    let config = config(
+        "remote_write:\n- url: http://10.0.0.1:9490/api/v1/write\n  authorization: {credentials: s3cret}\n\
+         - url: https://hub.example/api/v1/write\n  name: second\n  remote_timeout: 5s\n  headers: {X-Scope: b}\n\
+         \u{20} basic_auth: {username: b07, password_file: pw}\n  tls_config: {ca_file: /ca.pem, insecure_skip_verify: true}\n\
+         \u{20} queue_config: {max_samples_per_send: 500, min_backoff: 1s, max_backoff: 10s, capacity: 5}\n\
+         \u{20} write_relabel_configs: [{action: drop, source_labels: [__name__], regex: go_.*}]\n  metadata_config: {send: false}\n",
+    );
+    let [first, second] = config.hubs.as_slice() else {
+        panic!("{:?}", config.hubs)
+    };
+    assert_eq!(
+        (
+            first.name.as_str(),
+            first.timeout.as_secs(),
+            first.send_metadata
+        ),
+        ("10.0.0.1:9490", 30, true)
+    );
+    assert_eq!(second.name, "second");
+    assert_eq!(
+        second.http.auth,
+        daemon::http::Auth::BasicFromFile {
+            username: "b07".into(),
+            password_file: "/etc/edge/pw".into()
+        }
+    );
+    assert_eq!(
+        second.http.client.tls.ca_file.as_deref(),
+        Some(Path::new("/ca.pem"))
+    );
+    assert_eq!(
+        (
+            second.samples_per_send_max,
+            second.backoff.0.as_secs(),
+            second.write_relabel.len()
+        ),
+        (500, 1, 1)
+    );
+    assert!(!second.send_metadata);
+    let warnings = config.warnings.join("\n");
+    assert!(
+        warnings.contains("password_file: /etc/edge/pw cannot be read now"),
+        "{warnings}"
+    );
+    assert!(
+        warnings.contains("remote_write[1].queue_config has no effect here"),
+        "{warnings}"
+    );
+    assert!(!config.summary().contains("s3cret") && !format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn jobs_take_what_global_gives() {
+    let config = config(
+        "global: {sample_limit: 10, body_size_limit: 1MB, metric_name_validation_scheme: legacy, scrape_protocols: [PrometheusText0.0.4]}\n\
+         scrape_configs:\n- {job_name: a, sample_limit: 5, honor_labels: true, params: {x: [1, 2]}, metrics_path: /m, scheme: https}\n\
+         - {job_name: b, metric_name_validation_scheme: utf8, fallback_scrape_protocol: OpenMetricsText1.0.0, bearer_token_file: t}\n\
+         branchline: {critical_jobs: [b]}\n",
+    );
+    let [a, b] = config.jobs.as_slice() else {
+        panic!()
+    };
+    assert_eq!(
+        (a.limits.samples, a.limits.body_bytes, b.limits.samples),
+        (Some(5), Some(1 << 20), Some(10))
+    );
+    assert_eq!(
+        (a.legacy_names, a.escaping, b.legacy_names, b.escaping),
+        (true, Escaping::Underscores, false, Escaping::AllowUtf8)
+    );
+    assert_eq!(
+        (a.protocols.as_slice(), b.fallback_protocol),
+        (
+            [Protocol::Text004].as_slice(),
+            Some(Protocol::OpenMetrics100)
+        )
+    );
+    assert_eq!(
+        (a.class, b.class),
+        (
+            crate::scrape::Class::Ordinary,
+            crate::scrape::Class::Critical
+        )
+    );
+    assert_eq!(a.target.params["x"], ["1", "2"]);
+    assert_eq!(
+        b.http.auth,
+        daemon::http::Auth::HeaderFromFile {
+            scheme: "Bearer".into(),
+            credentials_file: "/etc/edge/t".into()
+        }
+    );
+}
+
+#[test]
+fn the_node_collector_is_on_when_nothing_else_is() {
+    let on = |text: &str| {
+        config(text)
+            .node_collector
+            .map(|node| (node.job, node.interval.as_secs(), node.timeout.as_secs()))
+    };
+    let node = |interval, timeout| Some(("node".to_owned(), interval, timeout));
+    assert_eq!(on(""), node(60, 10));
+    assert_eq!(on("global: {scrape_interval: 5s}"), node(5, 5));
+    assert_eq!(on("scrape_configs: [{job_name: a}]"), None);
+    assert_eq!(
+        on("scrape_configs: [{job_name: a}]\nbranchline: {node_collector: {scrape_interval: 15s}}"),
+        node(15, 10)
+    );
+    assert_eq!(on("branchline: {node_collector: {enabled: false}}"), None);
+    let config = config(
+        "branchline: {edge: b07, node_collector: {procfs: /host/proc}, buffer: {bytes_max: 64MiB, sync_within: 250ms}}",
+    );
+    assert_eq!(
+        (
+            config.edge.as_str(),
+            config.buffer.bytes_max,
+            config.buffer.sync_within.as_millis()
+        ),
+        ("b07", 64 << 20, 250)
+    );
+    let node = config.node_collector.unwrap();
+    assert_eq!(
+        (node.instance.as_str(), node.roots.proc.as_path()),
+        ("b07", Path::new("/host/proc"))
+    );
+    assert_eq!(EdgeConfig::without_file().hubs[0].name, "127.0.0.1:9490");
+}
+
+#[test]
+fn unsupported_keys_are_refused_by_name() {
+    refused(
+        "rule_files: [a.yml]\n",
+        &[
+            "edge.yml:1:",
+            "rule_files is not supported by the edge",
+            "the hub",
+        ],
+    );
+    refused(
+        "global: {}\nalerting:\n  alertmanagers: []\n",
+        &["edge.yml:3:", "alerting is not supported"],
+    );
+    refused(
+        &job("kubernetes_sd_configs: [{role: pod}]"),
+        &[
+            "edge.yml:3:",
+            "kubernetes_sd_configs is not supported",
+            "file_sd_configs",
+        ],
+    );
+    refused(
+        &job("scrape_native_histograms: true"),
+        &["scrape_native_histograms is not supported"],
+    );
+    refused(
+        &job("scrape_protocols: [PrometheusProto]"),
+        &[
+            "scrape_configs[0].scrape_protocols",
+            "PrometheusProto is not supported",
+        ],
+    );
+    refused(
+        "remote_write: [{url: 'http://x', sigv4: {region: x}}]",
+        &["sigv4 is not supported"],
+    );
+    refused(
+        "remote_write: [{url: 'http://x', queue_config: {sample_age_limit: 1h}}]",
+        &["sample_age_limit is not supported", "bytes_max"],
+    );
+    refused(
+        "remote_write: [{url: 'http://x', protobuf_message: io.prometheus.write.v2.Request}]",
+        &["protobuf_message", "1.0"],
+    );
+    config(
+        "rule_files:\nstorage: {}\nremote_read: []\nscrape_configs: [{job_name: a, scrape_native_histograms: false}]",
+    );
+}
+
+#[test]
+fn unknown_keys_and_bad_values_are_named() {
+    refused(
+        "scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n",
+        &["edge.yml:3:3", "scrape_intervall"],
+    );
+    refused(
+        "branchline:\n  buffer: {bytes: 5}\n",
+        &["edge.yml:2:", "bytes"],
+    );
+    refused(
+        "global:\n  scrape_interval: 5 parsecs\n",
+        &["edge.yml:2:20"],
+    );
+    refused(
+        "global: {scrape_interval: 5s, scrape_timeout: 6s}",
+        &["global.scrape_timeout", "greater"],
+    );
+    refused(
+        &job("scrape_interval: 5s\nscrape_timeout: 6s"),
+        &["scrape_configs[0].scrape_timeout", "greater"],
+    );
+    refused("scrape_configs: [{}]", &["scrape_configs[0].job_name"]);
+    refused(
+        "scrape_configs: [{job_name: a}, {job_name: a}]",
+        &["multiple scrape configs with job name \"a\""],
+    );
+    refused(
+        &job("static_configs: [{targets: ['http://x/metrics']}]"),
+        &["static_configs[0].targets", "not a valid hostname"],
+    );
+    refused(
+        &job("file_sd_configs: [{files: [x.txt]}]"),
+        &["file_sd_configs[0]", "x.txt"],
+    );
+    refused(
+        &job("relabel_configs: [{action: replac}]"),
+        &["relabel_configs[0].action", "replac"],
+    );
+    refused(
+        &job("metric_relabel_configs: [{regex: '(', target_label: x}]"),
+        &["metric_relabel_configs[0]", "does not compile"],
+    );
+    refused(&job("relabel_configs: [null]"), &["empty or null"]);
+    refused(
+        &job("basic_auth: {}\nauthorization: {credentials: x}"),
+        &["scrape_configs[0]", "at most one of"],
+    );
+    refused(
+        &job("tls_config: {cert_file: x}"),
+        &["tls_config", "key_file"],
+    );
+    refused(
+        "remote_write: [{url: ''}]",
+        &["remote_write[0].url", "missing"],
+    );
+    refused(
+        "remote_write: [{url: 'ftp://x'}]",
+        &["no http:// or https://"],
+    );
+    refused(
+        "remote_write: [{url: 'http://x'}, {url: 'http://x'}]",
+        &["remote_write[1].name", "multiple"],
+    );
+    refused(
+        "remote_write: [{url: 'http://x', headers: {Authorization: x}}]",
+        &["remote_write[0].headers"],
+    );
+    refused(
+        "branchline: {buffer: {bytes_max: 1MiB}}",
+        &["branchline.buffer.bytes_max", "16MiB"],
+    );
+    refused(
+        "branchline: {buffer: {sync_within: 0s}}",
+        &["branchline.buffer.sync_within"],
+    );
+    refused("branchline: {edge: 'a b'}", &["branchline.edge"]);
+    refused(
+        "branchline: {critical_jobs: [pos]}",
+        &["branchline.critical_jobs", "pos"],
+    );
+    refused(
+        "branchline: {node_collector: {job: a}}\nscrape_configs: [{job_name: a}]",
+        &["branchline.node_collector.job"],
+    );
+    refused(
+        "global: {external_labels: {__name__: x}}",
+        &["global.external_labels"],
+    );
+}
+
+#[test]
+fn jobs_of_other_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "edge.yml",
+        "scrape_config_files: [job-*.yml]\nscrape_configs: [{job_name: first}]\n",
+    );
+    write(
+        "job-b.yml",
+        "scrape_configs: [{job_name: b, file_sd_configs: [{files: [t.json]}]}]\n",
+    );
+    write("job-a.yml", "scrape_configs: [{job_name: a}]\n");
+    let load = || EdgeConfig::load(&folder.path().join("edge.yml"));
+    let config = load().unwrap();
+    let names: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
+    assert_eq!(names, ["first", "a", "b"]);
+    let Discovery::File { patterns, .. } = &config.jobs[2].discovery[0] else {
+        panic!()
+    };
+    assert_eq!(patterns[0], folder.path().join("t.json"));
+    write("job-c.yml", "scrape_configs: [{job_name: c}]\nglobal: {}\n");
+    let error = load().unwrap_err().to_string();
+    assert!(
+        error.contains("job-c.yml:2:1") && error.contains("global"),
+        "{error}"
+    );
+}

@@ -1,0 +1,245 @@
+//! Getting a target's page: over HTTP, or from a collector of this process.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use daemon::http::Auth;
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
+use wire::exposition::Format;
+
+use super::page::{Body, FetchError};
+use super::target::Target;
+use crate::collect::Collector;
+use crate::config::{JobConfig, Protocol};
+
+/// Bound of pages without a `body_size_limit`: far above any real page, and below what would end a small machine.
+const BODY_BYTES_MAX: u64 = 256 << 20;
+
+/// The weight of the first choice in an `Accept` header; each next one has one less.
+const FIRST_WEIGHT: usize = 6;
+
+/// Where pages come from.
+pub(super) enum Source {
+    Http(HttpSource),
+    Collector(CollectorSource),
+}
+
+pub(super) struct HttpSource {
+    client: reqwest::Client,
+    auth: Auth,
+    accept: HeaderValue,
+    compression: bool,
+    body_bytes_max: u64,
+    fallback: Option<Format>,
+}
+
+pub(super) struct CollectorSource {
+    collector: Arc<dyn Collector>,
+    /// A page is being made; it may outlive the scrape that asked for it.
+    busy: Arc<AtomicBool>,
+}
+
+impl Source {
+    /// The source of a job's targets.
+    ///
+    /// # Errors
+    ///
+    /// TLS files or a proxy address that cannot be used.
+    pub(super) fn http(job: &JobConfig) -> Result<Source, String> {
+        let client = daemon::http::client(&job.http.client).map_err(|error| error.to_string())?;
+        Ok(Source::Http(HttpSource {
+            client,
+            auth: job.http.auth.clone(),
+            accept: accept(job),
+            compression: job.compression,
+            body_bytes_max: job.limits.body_bytes.unwrap_or(BODY_BYTES_MAX),
+            fallback: job.fallback_protocol.map(format),
+        }))
+    }
+
+    pub(super) fn collector(collector: Arc<dyn Collector>) -> Source {
+        Source::Collector(CollectorSource {
+            collector,
+            busy: Arc::default(),
+        })
+    }
+
+    /// The target's page now. The caller bounds the time; `timeout` is only what the target is told.
+    pub(super) async fn fetch(
+        &self,
+        target: &Target,
+        timeout: Duration,
+    ) -> Result<Body, FetchError> {
+        match self {
+            Source::Http(http) => http.fetch(target, timeout).await,
+            Source::Collector(collector) => collector.fetch().await,
+        }
+    }
+}
+
+fn format(protocol: Protocol) -> Format {
+    match protocol {
+        Protocol::OpenMetrics100 | Protocol::OpenMetrics001 => Format::OpenMetrics,
+        Protocol::Text100 | Protocol::Text004 => Format::Classic,
+    }
+}
+
+fn accept(job: &JobConfig) -> HeaderValue {
+    let mut text = String::new();
+    for (index, protocol) in job.protocols.iter().enumerate() {
+        text.push_str(protocol.media_type());
+        // Older formats know no escaping.
+        if matches!(protocol, Protocol::OpenMetrics100 | Protocol::Text100) {
+            text.push_str(";escaping=");
+            text.push_str(job.escaping.as_str());
+        }
+        text.push_str(&format!(";q=0.{},", FIRST_WEIGHT - 1 - index));
+    }
+    text.push_str(&format!(
+        "*/*;q=0.{}",
+        FIRST_WEIGHT - 1 - job.protocols.len()
+    ));
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(wire::exposition::ACCEPT))
+}
+
+impl HttpSource {
+    async fn fetch(&self, target: &Target, timeout: Duration) -> Result<Body, FetchError> {
+        let mut request = self
+            .client
+            .get(target.url.clone())
+            .header(ACCEPT, self.accept.clone())
+            .header(
+                "X-Prometheus-Scrape-Timeout-Seconds",
+                timeout.as_secs_f64().to_string(),
+            );
+        if !self.compression {
+            request = request.header(ACCEPT_ENCODING, "identity");
+        }
+        let auth = self.auth.clone();
+        let request = match auth {
+            Auth::HeaderFromFile { .. } | Auth::BasicFromFile { .. } => {
+                daemon::blocking(move || auth.apply(request)).await
+            }
+            auth => auth.apply(request),
+        };
+        let request = request.map_err(|error| FetchError::new(error.to_string()))?;
+        let mut response = request.send().await.map_err(failed)?;
+        let status = response.status();
+        if status != reqwest::StatusCode::OK {
+            return Err(FetchError::new(format!(
+                "server returned HTTP status {status}"
+            )));
+        }
+        let content_type = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let format = Format::from_content_type(content_type.as_deref(), self.fallback);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            // Counted as it arrives, after decompression: a small answer may unfold to a huge page.
+            if (bytes.len() + chunk.len()) as u64 > self.body_bytes_max {
+                return Err(FetchError {
+                    reason: format!(
+                        "body size limit exceeded: more than {} bytes",
+                        self.body_bytes_max
+                    ),
+                    body_too_large: true,
+                });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        if bytes.is_empty() {
+            // As in Prometheus: an empty page is a good page of any type.
+            return Ok(Body {
+                format: Format::Classic,
+                bytes,
+            });
+        }
+        let format = format.map_err(|error| FetchError::new(error.to_string()))?;
+        Ok(Body { format, bytes })
+    }
+}
+
+/// The error and its causes in one line; the outermost only repeats the address.
+fn failed(error: reqwest::Error) -> FetchError {
+    let mut reason = String::new();
+    let mut cause: Option<&dyn Error> = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !reason.ends_with(&text) {
+            if !reason.is_empty() {
+                reason.push_str(": ");
+            }
+            reason.push_str(&text);
+        }
+        cause = error.source();
+    }
+    if reason.is_empty() {
+        reason = error.to_string();
+    }
+    FetchError::new(reason)
+}
+
+impl CollectorSource {
+    async fn fetch(&self) -> Result<Body, FetchError> {
+        if self.busy.swap(true, Ordering::AcqRel) {
+            return Err(FetchError::new(
+                "the collector is still busy with an earlier page",
+            ));
+        }
+        let (collector, busy) = (Arc::clone(&self.collector), Busy(Arc::clone(&self.busy)));
+        let page = daemon::blocking(move || {
+            let _busy = busy;
+            collector.collect()
+        });
+        let text = page
+            .await
+            .map_err(|error| FetchError::new(error.to_string()))?;
+        let format = if text.ends_with("# EOF\n") {
+            Format::OpenMetrics
+        } else {
+            Format::Classic
+        };
+        Ok(Body {
+            format,
+            bytes: text.into_bytes(),
+        })
+    }
+}
+
+/// Free again when the page is made, also if the collector panics.
+struct Busy(Arc<AtomicBool>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EdgeConfig;
+
+    fn job(lines: &str) -> JobConfig {
+        let text = format!("scrape_configs:\n- job_name: a\n{lines}");
+        EdgeConfig::parse(&text, std::path::Path::new("x"))
+            .unwrap()
+            .jobs
+            .remove(0)
+    }
+
+    #[test]
+    fn the_accept_header_is_prometheus_s() {
+        assert_eq!(accept(&job("")), wire::exposition::ACCEPT);
+        assert_eq!(
+            accept(&job(
+                "  scrape_protocols: [PrometheusText0.0.4, OpenMetricsText1.0.0]\n  metric_name_escaping_scheme: underscores\n"
+            )),
+            "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.4,*/*;q=0.3"
+        );
+    }
+}
