@@ -17,6 +17,13 @@ pub struct Span {
 }
 
 impl Span {
+    /// No place.
+    pub(crate) const ZERO: Span = Span {
+        start: 0,
+        end: 0,
+        line: (0, 0),
+    };
+
     /// A span on the first line.
     pub(crate) fn new(start: usize, end: usize) -> Self {
         let line = (0, 0);

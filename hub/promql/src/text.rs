@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use model::Histogram;
+
 /// A string in double quotes with Go's escapes.
 pub(crate) fn quote(text: &str) -> String {
     quote_bytes(text.as_bytes())
@@ -105,6 +107,37 @@ pub(crate) fn format_general(value: f64) -> String {
         return format!("{digits}e{sign}{:02}", exponent.abs());
     }
     format!("{value}")
+}
+
+/// A number as a label's value in the way of OpenMetrics: always with a point or an exponent.
+pub(crate) fn format_open_metrics(value: f64) -> String {
+    let text = format_general(value);
+    if value.is_finite() && !text.contains(['.', 'e']) {
+        return format!("{text}.0");
+    }
+    text
+}
+
+/// A native histogram as Prometheus prints it: `{count:3, sum:1.5, (0.5,1]:3}`.
+pub(crate) fn format_histogram(histogram: &Histogram) -> String {
+    let number = |value: f64| format_general(value);
+    let mut out = format!(
+        "{{count:{}, sum:{}",
+        number(histogram.count),
+        number(histogram.sum)
+    );
+    for bucket in histogram.all_buckets() {
+        let open = if bucket.lower_inclusive { '[' } else { '(' };
+        let close = if bucket.upper_inclusive { ']' } else { ')' };
+        let (lower, upper) = (number(bucket.lower), number(bucket.upper));
+        let _ = write!(
+            out,
+            ", {open}{lower},{upper}{close}:{}",
+            number(bucket.count)
+        );
+    }
+    out.push('}');
+    out
 }
 
 fn special(value: f64) -> Option<&'static str> {

@@ -7,7 +7,9 @@ mod expression;
 mod modifiers;
 mod number;
 mod selector;
-//mod series;
+mod series;
+
+pub use series::{SeriesDescription, SeriesValue, parse_series};
 
 use model::Matcher;
 

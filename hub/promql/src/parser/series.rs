@@ -396,7 +396,11 @@ mod tests {
     #[test]
     fn values() {
         let check = |items: &str, expected: &[Option<f64>]| {
-            assert_eq!(floats(&format!("a{{b=\"c\"}} {items}")), expected, "{items}");
+            assert_eq!(
+                floats(&format!("a{{b=\"c\"}} {items}")),
+                expected,
+                "{items}"
+            );
         };
         check("", &[]);
         check("1 -1.5e3 _ 2", &[Some(1.0), Some(-1500.0), None, Some(2.0)]);

@@ -265,7 +265,7 @@ fn expressions() -> impl Strategy<Value = String> {
         "foo @ end() offset 1h",
         "rate(foo[step()*2])",
         "NaN",
-        "-Inf",
+        "(-Inf)",
     ])
     .prop_map(str::to_owned);
     leaf.prop_recursive(5, 40, 2, |inner| {
@@ -304,7 +304,7 @@ proptest! {
     fn any_text_is_an_answer(input in "\\PC{0,60}") {
         let _ = parse(&input, &ParseOptions::all());
         let _ = parse_selector(&input);
-//SER
+        let _ = parse_series(&input);
     }
 
     #[test]

@@ -1,0 +1,257 @@
+//! Evaluation. Every node is evaluated over the whole grid of steps at once: series are read once, as columns, and
+//! windows slide over them.
+
+mod absent;
+mod aggregate;
+mod binary;
+mod binary_elements;
+mod dates;
+mod functions;
+mod histogram_functions;
+mod info;
+mod label_functions;
+mod matching;
+pub(crate) mod numbers;
+pub(crate) mod prepare;
+mod range;
+mod range_functions;
+mod row;
+mod select_k;
+mod selector;
+mod sort;
+mod subquery;
+
+pub(crate) use row::{Grid, Out, Point, Row};
+
+use model::LabelSet;
+
+use crate::annotations::{Annotation, Annotations};
+use crate::ast::{Aggregate, AggregateOp, Expr, Span, ValueType};
+use crate::engine::EngineOptions;
+use crate::limits::{Budget, Cancel};
+use crate::result::{QueryError, QueryStats, RangeSeries};
+use crate::stack::deep;
+use crate::storage::Storage;
+
+type Eval<T> = Result<T, QueryError>;
+
+/// The function or aggregation around what is being evaluated: a hint for the storage.
+#[derive(Clone, Default)]
+struct Around {
+    function: &'static str,
+    grouping: Vec<String>,
+    by: bool,
+}
+
+/// Evaluates one query.
+pub(crate) struct Evaluator<'a> {
+    storage: &'a dyn Storage,
+    options: &'a EngineOptions,
+    lookback_ms: i64,
+    cancel: &'a Cancel,
+    budget: &'a Budget,
+    annotations: Annotations,
+    stats: QueryStats,
+    around: Around,
+}
+
+impl<'a> Evaluator<'a> {
+    pub(crate) fn new(
+        storage: &'a dyn Storage,
+        options: &'a EngineOptions,
+        lookback_ms: i64,
+        cancel: &'a Cancel,
+        budget: &'a Budget,
+    ) -> Self {
+        Evaluator {
+            storage,
+            options,
+            lookback_ms,
+            cancel,
+            budget,
+            annotations: Annotations::default(),
+            stats: QueryStats::default(),
+            around: Around::default(),
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (Annotations, QueryStats) {
+        (self.annotations, self.stats)
+    }
+
+    /// An expression that is the whole query: names that are to go are gone. A scalar is a row without labels.
+    pub(crate) fn whole(&mut self, expr: &Expr, grid: Grid) -> Eval<Vec<Row>> {
+        if expr.value_type() == ValueType::Scalar {
+            let values = self.scalar(expr, grid)?;
+            return Ok(vec![Row::of_floats(LabelSet::empty(), values)]);
+        }
+        let mut rows = self.vector(expr, grid)?;
+        if !self.options.delayed_name_removal {
+            return Ok(rows);
+        }
+        for row in rows.iter_mut().filter(|row| row.drop_name) {
+            row.labels = row::without_metric(&row.labels);
+        }
+        rows.retain(|row| !row.is_empty());
+        row::merge_same_labels(rows)
+    }
+
+    /// A range vector that is the whole query.
+    pub(crate) fn matrix(&mut self, expr: &Expr, grid: Grid) -> Eval<Vec<RangeSeries>> {
+        let mut series = match expr.without_parens() {
+            Expr::Matrix(matrix) => self.matrix_selector(matrix, grid)?,
+            Expr::Subquery(subquery) => self.whole_subquery(subquery, grid)?,
+            _ => return Err(unsupported("range vector")),
+        };
+        series.retain(|series| !series.floats.is_empty() || !series.histograms.is_empty());
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(series)
+    }
+
+    /// A scalar: a number per step.
+    pub(crate) fn scalar(&mut self, expr: &Expr, grid: Grid) -> Eval<Vec<f64>> {
+        self.cancel.check()?;
+        if grid.len > 1 && prepare::is_step_invariant(expr) {
+            let first = self.scalar(expr, grid.first())?;
+            return Ok(vec![first[0]; grid.len]);
+        }
+        deep(|| match expr {
+            Expr::Number(number) => Ok(vec![number.value; grid.len]),
+            Expr::Paren(paren) => self.scalar(&paren.expr, grid),
+            Expr::Unary(unary) => {
+                let mut values = self.scalar(&unary.expr, grid)?;
+                if unary.negative {
+                    values.iter_mut().for_each(|value| *value = -*value);
+                }
+                Ok(values)
+            }
+            Expr::Binary(binary) => self.scalar_binary(binary, grid),
+            Expr::Call(call) => self.scalar_call(call, grid),
+            _ => Err(unsupported("scalar")),
+        })
+    }
+
+    /// An instant vector: a row per series.
+    pub(crate) fn vector(&mut self, expr: &Expr, grid: Grid) -> Eval<Vec<Row>> {
+        self.cancel.check()?;
+        if grid.len == 0 {
+            return Ok(Vec::new());
+        }
+        if grid.len > 1 && prepare::is_step_invariant(expr) {
+            let rows = self.vector(expr, grid.first())?;
+            let rows: Vec<Row> = rows.into_iter().map(|row| row.spread(grid.len)).collect();
+            self.hold(&rows)?;
+            return Ok(rows);
+        }
+        deep(|| match expr {
+            Expr::Vector(selector) => self.vector_selector(selector, grid),
+            Expr::Paren(paren) => self.vector(&paren.expr, grid),
+            Expr::Unary(unary) => {
+                let rows = self.vector(&unary.expr, grid)?;
+                if unary.negative {
+                    self.negate(rows)
+                } else {
+                    Ok(rows)
+                }
+            }
+            Expr::Binary(binary) => {
+                let around = std::mem::take(&mut self.around);
+                let rows = self.vector_binary(binary, grid);
+                self.around = around;
+                rows
+            }
+            Expr::Aggregate(aggregate) => self.aggregate(aggregate, grid),
+            Expr::Call(call) => {
+                let around = Around {
+                    function: call.function.name,
+                    ..Around::default()
+                };
+                let around = std::mem::replace(&mut self.around, around);
+                let rows = self.vector_call(call, grid);
+                self.around = around;
+                rows
+            }
+            _ => Err(unsupported("instant vector")),
+        })
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate, grid: Grid) -> Eval<Vec<Row>> {
+        let around = Around {
+            function: aggregate.op.name(),
+            grouping: aggregate.grouping.clone(),
+            by: !aggregate.without,
+        };
+        let around = std::mem::replace(&mut self.around, around);
+        let rows = match aggregate.op {
+            AggregateOp::Topk
+            | AggregateOp::Bottomk
+            | AggregateOp::Limitk
+            | AggregateOp::LimitRatio => self.select_k(aggregate, grid),
+            AggregateOp::CountValues => self.count_values(aggregate, grid),
+            _ => self.fold(aggregate, grid),
+        };
+        self.around = around;
+        rows
+    }
+
+    fn negate(&mut self, mut rows: Vec<Row>) -> Eval<Vec<Row>> {
+        for row in &mut rows {
+            self.drop_name(row);
+            for value in row.floats.iter_mut().filter(|v| !row::is_absent(**v)) {
+                *value = -*value;
+            }
+            for histogram in row.histograms.iter_mut().flatten().flatten() {
+                *histogram = crate::histogram::mul(histogram, -1.0).into();
+            }
+        }
+        if self.options.delayed_name_removal {
+            Ok(rows)
+        } else {
+            row::merge_same_labels(rows)
+        }
+    }
+
+    /// The metric name goes: now, or at the end of the evaluation.
+    fn drop_name(&self, row: &mut Row) {
+        if !self.options.delayed_name_removal {
+            row.labels = row::without_metric(&row.labels);
+        }
+        row.drop_name = true;
+    }
+
+    /// Rows whose labels may have become equal: merged, or an error if both have a value at a step. A single instant
+    /// with delayed name removal keeps them apart until the end, as Prometheus does.
+    fn settle(&self, rows: Vec<Row>, grid: Grid) -> Eval<Vec<Row>> {
+        if grid.len > 1 {
+            return row::merge_same_labels(rows);
+        }
+        if !self.options.delayed_name_removal && row::has_same_labels(&rows) {
+            return Err(row::same_labels_error());
+        }
+        Ok(rows)
+    }
+
+    /// Counts rows that are now held.
+    fn hold(&self, rows: &[Row]) -> Eval<()> {
+        let weight = rows.iter().map(Row::weight).sum();
+        Ok(self.budget.take(weight)?)
+    }
+
+    /// Rows that are not needed any more.
+    fn release(&self, rows: &[Row]) {
+        self.budget.release(rows.iter().map(Row::weight).sum());
+    }
+
+    fn annotate(&mut self, annotation: &Annotation<'_>, span: Span) {
+        self.annotations.add(annotation, span);
+    }
+}
+
+/// The parser lets nothing through that ends here.
+fn unsupported(wanted: &str) -> QueryError {
+    QueryError::Execution(format!("expression is no {wanted}"))
+}
+
+fn execution(message: impl Into<String>) -> QueryError {
+    QueryError::Execution(message.into())
+}

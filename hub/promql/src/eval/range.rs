@@ -1,0 +1,267 @@
+//! Functions over ranges: a window slides over the samples of each series, from step to step.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use model::Histogram;
+
+use super::range_functions::{Args, range_function};
+use super::row::{Row, without_metric};
+use super::selector::{Run, Samples, When, split_all};
+use super::{Eval, Evaluator, Grid};
+use crate::annotations::Annotation;
+use crate::ast::{Call, Expr, RangeMode, Span};
+use crate::functions::FunctionId;
+
+/// The samples of one series that a function sees at one step.
+pub(super) struct Window<'a> {
+    pub(super) floats: Part<'a, f64>,
+    pub(super) histograms: Part<'a, Arc<Histogram>>,
+    /// The time of evaluation.
+    pub(super) now: i64,
+    /// The range is `(start, end]`; extended ranges also have samples around it.
+    pub(super) start: i64,
+    pub(super) end: i64,
+    pub(super) range_ms: i64,
+    pub(super) mode: RangeMode,
+    /// The series' metric name, empty if it has none.
+    pub(super) metric: &'a str,
+    /// Of the range in the query.
+    pub(super) span: Span,
+}
+
+/// The values of one kind in a window.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a, T> {
+    pub(super) times: &'a [i64],
+    pub(super) values: &'a [T],
+    /// Start timestamps; empty when they are unknown or not wanted.
+    pub(super) starts: &'a [i64],
+}
+
+impl<T> Part<'_, T> {
+    pub(super) fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+}
+
+/// A window's borders in a run; both only move forward.
+#[derive(Default)]
+struct Borders {
+    from: usize,
+    to: usize,
+}
+
+impl Borders {
+    /// Moves on to the samples after `after` and up to `until`.
+    fn slide(&mut self, times: &[i64], after: i64, until: i64) -> Range<usize> {
+        while times.get(self.to).is_some_and(|t| *t <= until) {
+            self.to += 1;
+        }
+        while self.from < self.to && times[self.from] <= after {
+            self.from += 1;
+        }
+        self.from..self.to
+    }
+}
+
+fn part<'a, T>(run: &'a Run<T>, range: Range<usize>, with_starts: bool) -> Part<'a, T> {
+    Part {
+        times: &run.times[range.clone()],
+        values: &run.values[range.clone()],
+        starts: if with_starts {
+            run.starts.get(range).unwrap_or_default()
+        } else {
+            &[]
+        },
+    }
+}
+
+impl Evaluator<'_> {
+    /// A call with a range among its arguments.
+    pub(super) fn range_call(&mut self, call: &Call, at: usize, grid: Grid) -> Eval<Vec<Row>> {
+        let id = call.function.id;
+        let Some(function) = range_function(id) else {
+            return Err(super::unsupported("function over a range"));
+        };
+        let arg = &call.args[at];
+        // A subquery is evaluated before the other arguments are, a selector behind them.
+        let mut source = match arg {
+            Expr::Subquery(_) => Some(self.range_source(arg, grid)?),
+            _ => None,
+        };
+        let mut scalars = Vec::new();
+        for (other, arg) in call.args.iter().enumerate().filter(|(i, _)| *i != at) {
+            scalars.push((other, self.scalar(arg, grid)?));
+        }
+        let source = match source.take() {
+            Some(source) => source,
+            None => self.range_source(arg, grid)?,
+        };
+        check_mode(source.mode, call.function.name)?;
+        let keeps_name = matches!(id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
+        let with_starts = self.options.start_timestamps
+            && matches!(
+                id,
+                FunctionId::Rate | FunctionId::Irate | FunctionId::Increase | FunctionId::Resets
+            );
+        let mut rows = Vec::with_capacity(source.series.len());
+        for samples in &source.series {
+            self.cancel.check()?;
+            let drop_name = !keeps_name || samples.drop_name;
+            let mut row = Row::empty(samples.labels.clone(), grid.len);
+            row.drop_name = drop_name;
+            let metric = samples.labels.name().unwrap_or_default();
+            let (mut floats, mut histograms) = (Borders::default(), Borders::default());
+            let mut any = false;
+            for step in 0..grid.len {
+                let now = grid.time(step);
+                let end = source.when.time(now);
+                let start = end.saturating_sub(source.range_ms);
+                let (first, last) = self.reach(source.mode, start, end);
+                let after = first.saturating_sub(1);
+                let window = Window {
+                    floats: part(
+                        &samples.floats,
+                        floats.slide(&samples.floats.times, after, last),
+                        with_starts,
+                    ),
+                    histograms: part(
+                        &samples.histograms,
+                        histograms.slide(&samples.histograms.times, after, last),
+                        with_starts,
+                    ),
+                    now,
+                    start,
+                    end,
+                    range_ms: source.range_ms,
+                    mode: source.mode,
+                    metric,
+                    span: arg.span(),
+                };
+                if window.floats.is_empty() && window.histograms.is_empty() {
+                    continue;
+                }
+                self.stats.queryable_samples +=
+                    (window.floats.len() + window.histograms.len()) as u64;
+                let args = Args {
+                    scalars: &scalars,
+                    step,
+                    call,
+                };
+                if let Some(value) = function(self, &window, &args)? {
+                    row.set(step, value);
+                    any = true;
+                }
+            }
+            if !any {
+                continue;
+            }
+            self.budget.take(row.weight())?;
+            if matches!(id, FunctionId::Rate | FunctionId::Increase) {
+                self.doubt_counter(samples, &row, arg.span());
+            }
+            if drop_name && !self.options.delayed_name_removal {
+                row.labels = without_metric(&row.labels);
+            }
+            rows.push(row);
+        }
+        self.budget.release(source.weight);
+        if id == FunctionId::AbsentOverTime {
+            return Ok(self.absent_of(&rows, arg, grid));
+        }
+        if self.options.delayed_name_removal {
+            Ok(rows)
+        } else if super::row::has_same_labels(&rows) {
+            Err(super::row::same_labels_error())
+        } else {
+            Ok(rows)
+        }
+    }
+
+    fn range_source(&mut self, arg: &Expr, grid: Grid) -> Eval<Source> {
+        match arg {
+            Expr::Matrix(matrix) => {
+                let selector = &matrix.selector;
+                let when = When::new(selector.at, selector.offset.millis());
+                let range_ms = matrix.range.millis();
+                let (first, last) = when.bounds(grid);
+                let bounds = self.reach(selector.mode, first.saturating_sub(range_ms), last);
+                let selected = self.select(selector, bounds, range_ms, grid)?;
+                let series: Vec<Samples> = split_all(&selected).collect();
+                let weight = selected.iter().map(|series| series.values.weight()).sum();
+                Ok(Source {
+                    series,
+                    when,
+                    range_ms,
+                    mode: selector.mode,
+                    weight,
+                })
+            }
+            Expr::Subquery(subquery) => {
+                let series = self.subquery_samples(subquery, grid)?;
+                Ok(Source {
+                    series,
+                    when: When::new(subquery.at, subquery.offset.millis()),
+                    range_ms: subquery.range.millis(),
+                    mode: RangeMode::Plain,
+                    weight: 0,
+                })
+            }
+            _ => Err(super::unsupported("range vector")),
+        }
+    }
+
+    /// Says so when something is treated as a counter that does not look like one.
+    fn doubt_counter(&mut self, samples: &Samples, row: &Row, span: Span) {
+        let Some(metric) = samples.labels.name() else {
+            return;
+        };
+        if row.floats.iter().all(|value| super::row::is_absent(*value)) {
+            return;
+        }
+        if self.options.type_and_unit_labels {
+            let found = samples.labels.get("__type__").unwrap_or_default();
+            if !matches!(found, "counter" | "histogram") {
+                let annotation = Annotation::PossibleNonCounterType { metric, found };
+                self.annotate(&annotation, span);
+            }
+            return;
+        }
+        const SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
+        if !SUFFIXES.iter().any(|suffix| metric.ends_with(suffix)) {
+            self.annotate(&Annotation::PossibleNonCounter { metric }, span);
+        }
+    }
+}
+
+/// What a range function reads.
+struct Source {
+    series: Vec<Samples>,
+    when: When,
+    range_ms: i64,
+    mode: RangeMode,
+    weight: u64,
+}
+
+/// Extended ranges have samples outside of their bounds, which few functions know how to treat.
+fn check_mode(mode: RangeMode, function: &str) -> Eval<()> {
+    const ANCHORED: [&str; 5] = ["changes", "delta", "increase", "rate", "resets"];
+    const SMOOTHED: [&str; 3] = ["delta", "increase", "rate"];
+    let (name, fit): (&str, &[&str]) = match mode {
+        RangeMode::Plain => return Ok(()),
+        RangeMode::Anchored => ("anchored", &ANCHORED),
+        RangeMode::Smoothed => ("smoothed", &SMOOTHED),
+    };
+    if fit.contains(&function) {
+        return Ok(());
+    }
+    Err(super::execution(format!(
+        "{name} modifier can only be used with: {} - not with {function}",
+        fit.join(", ")
+    )))
+}

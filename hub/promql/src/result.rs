@@ -1,0 +1,119 @@
+//! Answers and errors of queries.
+
+use std::sync::Arc;
+
+use model::{Histogram, LabelSet, Timestamp, Value};
+
+use crate::limits::{Stop, TooManySamples};
+use crate::parser::ParseError;
+use crate::storage::StorageError;
+
+/// The answer to a query.
+#[derive(Clone, Debug)]
+pub struct QueryResult {
+    /// The values.
+    pub value: ResultValue,
+    /// What may make the answer wrong: `PromQL warning: … (1:5)`, and what the storage has to say.
+    pub warnings: Vec<String>,
+    /// What may be worth knowing: `PromQL info: … (1:5)`.
+    pub infos: Vec<String>,
+    /// What it took.
+    pub stats: QueryStats,
+}
+
+/// The values of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ResultValue {
+    /// One number (instant queries only).
+    Scalar(Timestamp, f64),
+    /// One text (instant queries only).
+    String(Timestamp, String),
+    /// One value for each of many series (instant queries only); ordered if the query sorts.
+    Vector(Vec<InstantSample>),
+    /// Many values for each of many series, in the order of their labels. A scalar over a range is one series
+    /// without labels.
+    Matrix(Vec<RangeSeries>),
+}
+
+/// One series of an instant vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstantSample {
+    /// Which series.
+    pub labels: LabelSet,
+    /// The time of evaluation.
+    pub at: Timestamp,
+    /// Its value.
+    pub value: Value,
+}
+
+/// One series of a range vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RangeSeries {
+    /// Which series.
+    pub labels: LabelSet,
+    /// Its numbers in the order of time.
+    pub floats: Vec<(Timestamp, f64)>,
+    /// Its native histograms in the order of time.
+    pub histograms: Vec<(Timestamp, Arc<Histogram>)>,
+}
+
+/// What a query took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueryStats {
+    /// Samples looked at, counted for every step that looked at them (`totalQueryableSamples`).
+    pub queryable_samples: u64,
+    /// Samples read from storage (`samplesRead`).
+    pub samples_read: u64,
+    /// Most samples held at a time (`peakSamples`).
+    pub peak_samples: u64,
+    /// Series read from storage.
+    pub series_read: u64,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// The expression is wrong.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The expression has no meaning over these samples, or takes too many of them.
+    #[error("{0}")]
+    Execution(String),
+    /// Its time was up.
+    #[error("query timed out in expression evaluation")]
+    Timeout,
+    /// It was canceled.
+    #[error("query was canceled in expression evaluation")]
+    Canceled,
+    /// The storage failed.
+    #[error("expanding series: {0}")]
+    Storage(String),
+}
+
+impl From<Stop> for QueryError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Canceled => QueryError::Canceled,
+            Stop::TimedOut => QueryError::Timeout,
+        }
+    }
+}
+
+impl From<TooManySamples> for QueryError {
+    fn from(_: TooManySamples) -> Self {
+        QueryError::Execution(
+            "query processing would load too many samples into memory in query execution"
+                .to_owned(),
+        )
+    }
+}
+
+impl From<StorageError> for QueryError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Stopped(stop) => stop.into(),
+            StorageError::TooManySamples => TooManySamples.into(),
+            StorageError::Failed(message) => QueryError::Storage(message),
+        }
+    }
+}
