@@ -453,6 +453,44 @@ fn a_torn_creation_is_removed() {
 }
 
 #[test]
+fn what_a_closed_segment_lacks_is_lost_even_if_its_successor_was_torn() {
+    let disk = SimDisk::new(1);
+    let (journal, _) = open(&disk, manual());
+    for i in 0..3 {
+        journal.append(&[i; 20]).unwrap();
+    }
+    journal.sync().unwrap();
+    drop(journal);
+    let path = |seq| Path::new(DIR).join(segment::file_name(seq));
+    disk.flip_bit(&path(1), (32 + 36 * 2 + 20) * 8).unwrap();
+    disk.create(&path(4)).unwrap();
+    let (journal, recovery) = open(&disk, manual());
+    let damage = recovery.damage.first().unwrap();
+    assert_eq!(
+        (damage.lost_first, damage.lost_last, recovery.next_seq),
+        (3, 3, 4)
+    );
+    journal.append(b"4").unwrap().commit.wait().unwrap();
+    for _ in 0..2 {
+        let (journal, recovery) = open(&disk, manual());
+        assert_eq!((recovery.damage.len(), recovery.next_seq), (0, 5));
+        let items: Vec<_> = journal
+            .read_from(1)
+            .map(|item| item.map(|(seq, _)| seq))
+            .collect();
+        assert!(matches!(
+            items[2],
+            Err(JournalError::Damaged {
+                lost_first: 3,
+                lost_last: 3,
+                ..
+            })
+        ));
+        assert_eq!(items.into_iter().flatten().collect::<Vec<_>>(), [1, 2, 4]);
+    }
+}
+
+#[test]
 fn an_unknown_version_is_refused_with_the_way_out() {
     let disk = SimDisk::new(1);
     drop(open(&disk, manual()));

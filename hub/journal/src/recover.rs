@@ -132,13 +132,18 @@ pub(crate) fn recover(
         scan_last(&last, segment, torn_creation, &mut report)?;
         active = Some(last.file);
     }
+    let scanned = segments.back().map(|segment| segment.next_seq);
+    if let (Some(end), Some(last)) = (torn_creation, segments.back_mut()) {
+        // What a closed segment lacks is lost: whoever reads it is told, too.
+        last.next_seq = last.next_seq.max(end);
+    }
     let end = segments.back().map(|segment| segment.next_seq);
     let next_seq = end
         .unwrap_or(1)
         .max(next_seq_min)
         .max(torn_creation.unwrap_or(0));
     let active = match active {
-        Some(active) if end == Some(next_seq) => active,
+        Some(active) if scanned == Some(next_seq) => active,
         _ => {
             let header = Header {
                 first_seq: next_seq,

@@ -63,6 +63,8 @@ mod store;
 mod types;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 pub use error::{AppendError, RefusedReason, SelectError, StoreError};

@@ -30,6 +30,8 @@ pub(crate) struct Manifest {
     pub(crate) sealed_through: u64,
     /// Records of the catalogue's log from here on are valid.
     pub(crate) catalogue_from: u64,
+    /// Records of the catalogue's log up to here were durable: fewer are damage, not a torn tail.
+    pub(crate) catalogue_through: u64,
     /// The next part gets this number.
     pub(crate) next_part: u64,
     /// The next series gets at least this id.
@@ -48,6 +50,7 @@ impl Manifest {
             self.partition_ms as u64,
             self.sealed_through,
             self.catalogue_from,
+            self.catalogue_through,
             self.next_part,
             u64::from(self.next_series),
         ] {
@@ -86,6 +89,7 @@ impl Manifest {
             partition_ms: input.varint()? as i64,
             sealed_through: input.varint()?,
             catalogue_from: input.varint()?,
+            catalogue_through: input.varint()?,
             next_part: input.varint()?,
             next_series: input.varint_u32()?,
             parts: Vec::new(),
@@ -228,6 +232,7 @@ mod tests {
             partition_ms: 86_400_000,
             sealed_through: 5,
             catalogue_from: 6,
+            catalogue_through: 8,
             next_part: 7,
             next_series: u32::MAX,
             parts: vec![part(1), part(2)],

@@ -59,7 +59,7 @@ pub(crate) fn open(
         Options {
             sync: SyncPolicy::Manual,
             segment_bytes_max: 16 << 20,
-            next_seq_min: manifest.catalogue_from,
+            next_seq_min: manifest.catalogue_from.max(manifest.catalogue_through + 1),
             ..Options::default()
         },
     )?;
@@ -81,12 +81,20 @@ pub(crate) fn open(
         records_lost: 0,
         damage: Vec::new(),
     };
-    replay(
+    let last = replay(
         &mut state,
         &catalogue_log,
         manifest.catalogue_from,
-        "catalogue",
-    );
+        CATALOGUE_DIR,
+    )?;
+    let expected = manifest.catalogue_through;
+    if last.max(manifest.catalogue_from - 1) < expected {
+        let lost = expected - last.max(manifest.catalogue_from - 1);
+        state.report(
+            lost,
+            format!("the catalogue ends too early: {lost} records are lost"),
+        );
+    }
     // What was just read is in the log already.
     drop(state.catalogue.take_unsaved());
     open_parts(&disk, dir, &manifest, &mut state)?;
@@ -95,7 +103,7 @@ pub(crate) fn open(
         &wal,
         manifest.sealed_through + 1,
         "write-ahead log",
-    );
+    )?;
     if !state.active.is_empty() {
         state
             .active
@@ -162,6 +170,7 @@ fn create(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Manifes
         partition_ms,
         sealed_through: 0,
         catalogue_from: 1,
+        catalogue_through: 0,
         next_part: 1,
         next_series: 1,
         parts: Vec::new(),
@@ -171,8 +180,9 @@ fn create(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Manifes
     Ok(manifest)
 }
 
-/// Applies the records of a log from a sequence on.
-fn replay(state: &mut State, log: &Journal, from: u64, name: &str) {
+/// Applies the records of a log from a sequence on; the last sequence read.
+fn replay(state: &mut State, log: &Journal, from: u64, name: &str) -> Result<u64, StoreError> {
+    let mut last = 0;
     for record in log.read_from(from) {
         let (seq, bytes) = match record {
             Ok(record) => record,
@@ -182,39 +192,30 @@ fn replay(state: &mut State, log: &Journal, from: u64, name: &str) {
                 lost_first,
                 lost_last,
             }) => {
-                state.records_lost += lost_last - lost_first + 1;
-                state.damage.push(format!(
-                    "the {name} is damaged ({} at offset {offset}): {} records are lost",
-                    path.display(),
-                    lost_last - lost_first + 1
-                ));
+                let lost = lost_last - lost_first + 1;
+                let place = format!("{} at offset {offset}", path.display());
+                state.report(
+                    lost,
+                    format!("the {name} is damaged ({place}): {lost} records are lost"),
+                );
+                last = lost_last;
                 continue;
             }
-            Err(e) => {
-                state
-                    .damage
-                    .push(format!("the {name} could not be read to its end: {e}"));
-                state.records_lost += log.last_seq().saturating_sub(from);
-                // Appending behind what was not read could use ids twice.
-                state.poisoned = Some(e.to_string());
-                return;
-            }
+            Err(e) => return Err(e.into()),
         };
+        last = seq;
         match frame::decode(&bytes) {
-            Ok(entries) => {
-                for entry in entries {
-                    apply(state, entry);
-                }
-            }
-            Err(e) => {
-                state.records_lost += 1;
-                state.damage.push(format!(
+            Ok(entries) => entries.into_iter().for_each(|entry| apply(state, entry)),
+            Err(e) => state.report(
+                1,
+                format!(
                     "record {seq} of the {name} is not readable: expected {}",
                     e.0
-                ));
-            }
+                ),
+            ),
         }
     }
+    Ok(last)
 }
 
 fn apply(state: &mut State, entry: Entry) {

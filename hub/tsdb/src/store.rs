@@ -79,6 +79,17 @@ pub(crate) struct State {
     pub(crate) damage: Vec<String>,
 }
 
+impl State {
+    /// Notes damage. The first few are kept in words, all are counted.
+    pub(crate) fn report(&mut self, records_lost: u64, what: String) {
+        const REPORTS_MAX: usize = 20;
+        self.records_lost += records_lost;
+        if self.damage.len() < REPORTS_MAX {
+            self.damage.push(what);
+        }
+    }
+}
+
 /// A batch, resolved: what will be written.
 #[derive(Default)]
 struct Plan<'a> {
@@ -327,6 +338,7 @@ impl Store {
             partition_ms: self.partition_ms,
             sealed_through: state.sealed_through,
             catalogue_from: state.catalogue_from,
+            catalogue_through: self.catalogue_log.synced_seq(),
             next_part: state.next_part,
             next_series: state.catalogue.next_id,
             parts: state.parts.iter().map(|part| part.meta.clone()).collect(),
