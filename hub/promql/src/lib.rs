@@ -18,6 +18,7 @@ mod parser;
 mod printer;
 mod regex_error;
 mod result;
+pub mod script;
 mod stack;
 mod storage;
 mod text;

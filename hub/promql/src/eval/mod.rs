@@ -26,8 +26,9 @@ pub(crate) use row::{Grid, Out, Point, Row};
 use model::LabelSet;
 
 use crate::annotations::{Annotation, Annotations};
-use crate::ast::{Aggregate, AggregateOp, Expr, Span, ValueType};
+use crate::ast::{Aggregate, AggregateOp, BinaryOp, Expr, Span, ValueType};
 use crate::engine::EngineOptions;
+use crate::functions::FunctionId;
 use crate::limits::{Budget, Cancel};
 use crate::result::{QueryError, QueryStats, RangeSeries};
 use crate::stack::deep;
@@ -43,6 +44,17 @@ struct Around {
     by: bool,
 }
 
+/// What of native histograms the functions around a selector use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Buckets {
+    /// Nothing special.
+    Kept,
+    /// Only counts and sums: the buckets are used up to tell resets, and then left out.
+    Dropped,
+    /// Something further out needs the buckets, whatever is further in.
+    Needed,
+}
+
 /// Evaluates one query.
 pub(crate) struct Evaluator<'a> {
     storage: &'a dyn Storage,
@@ -53,6 +65,23 @@ pub(crate) struct Evaluator<'a> {
     annotations: Annotations,
     stats: QueryStats,
     around: Around,
+    buckets: Buckets,
+}
+
+impl Buckets {
+    /// What is used inside a function.
+    fn inside(self, function: FunctionId) -> Self {
+        match function {
+            _ if self == Buckets::Needed => self,
+            FunctionId::HistogramCount | FunctionId::HistogramSum | FunctionId::HistogramAvg => {
+                Buckets::Dropped
+            }
+            FunctionId::HistogramQuantile
+            | FunctionId::HistogramQuantiles
+            | FunctionId::HistogramFraction => Buckets::Needed,
+            _ => self,
+        }
+    }
 }
 
 impl<'a> Evaluator<'a> {
@@ -72,6 +101,7 @@ impl<'a> Evaluator<'a> {
             annotations: Annotations::default(),
             stats: QueryStats::default(),
             around: Around::default(),
+            buckets: Buckets::Kept,
         }
     }
 
@@ -156,8 +186,13 @@ impl<'a> Evaluator<'a> {
             }
             Expr::Binary(binary) => {
                 let around = std::mem::take(&mut self.around);
+                let buckets = self.buckets;
+                if matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
+                    self.buckets = Buckets::Needed;
+                }
                 let rows = self.vector_binary(binary, grid);
                 self.around = around;
+                self.buckets = buckets;
                 rows
             }
             Expr::Aggregate(aggregate) => self.aggregate(aggregate, grid),
@@ -167,8 +202,11 @@ impl<'a> Evaluator<'a> {
                     ..Around::default()
                 };
                 let around = std::mem::replace(&mut self.around, around);
+                let buckets = self.buckets;
+                self.buckets = buckets.inside(call.function.id);
                 let rows = self.vector_call(call, grid);
                 self.around = around;
+                self.buckets = buckets;
                 rows
             }
             _ => Err(unsupported("instant vector")),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use model::{Histogram, LabelSet, Timestamp, Value, is_stale};
+use model::{Histogram, LabelSet, ResetHint, Timestamp, Value, is_stale};
 
 use super::row::{Out, Row};
-use super::{Eval, Evaluator, Grid};
+use super::{Buckets, Eval, Evaluator, Grid};
 use crate::annotations::{Annotation, Operation};
 use crate::ast::{At, MatrixSelector, RangeMode, Span, VectorSelector};
 use crate::histogram;
@@ -99,13 +99,21 @@ impl Evaluator<'_> {
                 by: self.around.by,
             },
         };
-        let selection = self.storage.select(&select, self.budget, self.cancel)?;
+        let mut selection = self.storage.select(&select, self.budget, self.cancel)?;
         for warning in selection.warnings {
             self.annotations.add_storage_warning(warning);
         }
         self.stats.series_read += selection.series.len() as u64;
         for series in &selection.series {
             self.stats.samples_read += series.values.weight();
+        }
+        if self.buckets == Buckets::Dropped {
+            for series in &mut selection.series {
+                let before = series.values.weight();
+                drop_buckets(&mut series.values);
+                let after = series.values.weight();
+                self.budget.release(before.saturating_sub(after));
+            }
         }
         Ok(selection.series)
     }
@@ -357,6 +365,37 @@ impl Evaluator<'_> {
             start.saturating_sub(before).saturating_add(1),
             end.saturating_add(after),
         )
+    }
+}
+
+/// Leaves only count and sum of each histogram, with a hint whether it is a reset.
+fn drop_buckets(values: &mut Column) {
+    let Column::Mixed(values) = values else {
+        return;
+    };
+    let mut before: Option<Arc<Histogram>> = None;
+    for value in values {
+        let Value::Histogram(histogram) = value else {
+            continue;
+        };
+        let mut bare = Histogram {
+            schema: histogram.schema,
+            count: histogram.count,
+            sum: histogram.sum,
+            reset_hint: histogram.reset_hint,
+            ..Histogram::default()
+        };
+        if !is_stale(histogram.sum) {
+            if let (ResetHint::Unknown, Some(before)) = (bare.reset_hint, &before) {
+                bare.reset_hint = if histogram::detect_reset(histogram, before) {
+                    ResetHint::Reset
+                } else {
+                    ResetHint::NotReset
+                };
+            }
+            before = Some(Arc::clone(histogram));
+        }
+        *histogram = Arc::new(bare);
     }
 }
 

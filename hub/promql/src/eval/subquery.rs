@@ -6,7 +6,7 @@ use model::{Histogram, ResetHint};
 
 use super::row::{Row, is_absent};
 use super::selector::{Run, Samples, When};
-use super::{Eval, Evaluator, Grid};
+use super::{Buckets, Eval, Evaluator, Grid};
 use crate::ast::Subquery;
 use crate::result::RangeSeries;
 
@@ -49,7 +49,11 @@ impl Evaluator<'_> {
         outer: Grid,
     ) -> Eval<Vec<Samples>> {
         let grid = self.subquery_grid(subquery, outer)?;
-        let rows = self.vector(&subquery.expr, grid)?;
+        // Its steps leave out samples: resets have to be found again, by the buckets.
+        let buckets = std::mem::replace(&mut self.buckets, Buckets::Needed);
+        let rows = self.vector(&subquery.expr, grid);
+        self.buckets = buckets;
+        let rows = rows?;
         self.release(&rows);
         Ok(rows.into_iter().map(|row| samples_of(row, grid)).collect())
     }

@@ -1,0 +1,133 @@
+//! A storage for scripts: a sorted map.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{Histogram, LabelSet, ResetHint, Sample, Value};
+
+use super::command::Load;
+use super::run::Target;
+use crate::histogram::detect_reset;
+use crate::limits::{Budget, Cancel};
+use crate::storage::{Column, Select, Selection, SeriesColumns, Storage, StorageError};
+
+/// Holds what a script loads, in memory.
+///
+/// Reset hints of native histograms are kept as Prometheus's chunks keep them: inside a run without a reset they say
+/// so, the first of a run says nothing.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryTarget {
+    series: BTreeMap<LabelSet, Vec<Sample>>,
+}
+
+impl Target for MemoryTarget {
+    fn clear(&mut self) {
+        self.series.clear();
+    }
+
+    fn load(&mut self, load: &Load) -> Result<(), String> {
+        for series in &load.series {
+            let samples = self.series.entry(series.labels.clone()).or_default();
+            samples.extend(series.samples.iter().cloned());
+            samples.sort_by_key(|sample| sample.at);
+            // The later one stands.
+            samples.reverse();
+            samples.dedup_by_key(|sample| sample.at);
+            samples.reverse();
+            hint(samples);
+        }
+        Ok(())
+    }
+
+    fn storage(&self) -> &dyn Storage {
+        self
+    }
+}
+
+impl Storage for MemoryTarget {
+    fn select(
+        &self,
+        select: &Select<'_>,
+        budget: &Budget,
+        cancel: &Cancel,
+    ) -> Result<Selection, StorageError> {
+        let mut selection = Selection::default();
+        for (labels, samples) in &self.series {
+            cancel.check()?;
+            if !select.matchers.iter().all(|m| m.matches_labels(labels)) {
+                continue;
+            }
+            let from = samples.partition_point(|sample| sample.at < select.start);
+            let to = samples.partition_point(|sample| sample.at <= select.end);
+            if from >= to {
+                continue;
+            }
+            let columns = columns(labels, &samples[from..to]);
+            budget.take(columns.values.weight())?;
+            selection.series.push(columns);
+        }
+        Ok(selection)
+    }
+}
+
+fn columns(labels: &LabelSet, samples: &[Sample]) -> SeriesColumns {
+    let floats: Option<Vec<f64>> = samples
+        .iter()
+        .map(|sample| match sample.value {
+            Value::Float(value) => Some(value),
+            Value::Histogram(_) => None,
+        })
+        .collect();
+    let starts = if samples.iter().any(|sample| sample.start.is_some()) {
+        let start = |sample: &Sample| sample.start.map_or(0, |start| start.millis());
+        samples.iter().map(start).collect()
+    } else {
+        Vec::new()
+    };
+    SeriesColumns {
+        labels: labels.clone(),
+        timestamps: samples.iter().map(|sample| sample.at.millis()).collect(),
+        values: match floats {
+            Some(floats) => Column::Floats(floats),
+            None => Column::Mixed(samples.iter().map(|sample| sample.value.clone()).collect()),
+        },
+        starts,
+    }
+}
+
+/// Writes into each histogram what is known of its predecessor.
+fn hint(samples: &mut [Sample]) {
+    let mut before: Option<Arc<Histogram>> = None;
+    for sample in samples {
+        let Value::Histogram(histogram) = &mut sample.value else {
+            before = None;
+            continue;
+        };
+        if model::is_stale(histogram.sum) {
+            before = None;
+            continue;
+        }
+        if histogram.reset_hint == ResetHint::Gauge {
+            before = None;
+            continue;
+        }
+        // A hint from an earlier load is found anew; an explicit reset stays one.
+        let explicit = histogram.reset_hint == ResetHint::Reset;
+        let mut plain = Histogram::clone(histogram);
+        plain.reset_hint = ResetHint::Unknown;
+        let runs_on = before.is_some_and(|before| {
+            !explicit
+                && before.schema == plain.schema
+                && before.zero_threshold == plain.zero_threshold
+                && before.custom_values == plain.custom_values
+                && !detect_reset(&plain, &before)
+        });
+        before = Some(Arc::new(plain.clone()));
+        plain.reset_hint = if runs_on {
+            ResetHint::NotReset
+        } else {
+            ResetHint::Unknown
+        };
+        *histogram = Arc::new(plain);
+    }
+}
