@@ -60,6 +60,7 @@ struct State {
     rng: Rng,
     capacity: Option<u64>,
     syncs_to_fail: u64,
+    syncs_to_skip: u64,
     ignore_syncs: bool,
     /// Operations that change something, until the power goes.
     changes_until_down: Option<u64>,
@@ -101,6 +102,7 @@ impl SimDisk {
             rng: Rng(seed),
             capacity: None,
             syncs_to_fail: 0,
+            syncs_to_skip: 0,
             ignore_syncs: false,
             changes_until_down: None,
             down: false,
@@ -135,7 +137,16 @@ impl SimDisk {
 
     /// The next `count` syncs of files and folders fail, and what they should have made durable never will be.
     pub fn fail_syncs(&self, count: u64) {
-        self.lock_state().syncs_to_fail = count;
+        let mut state = self.lock_state();
+        state.syncs_to_skip = 0;
+        state.syncs_to_fail = count;
+    }
+
+    /// `skip` more syncs work, then one fails as with [`SimDisk::fail_syncs`].
+    pub fn fail_sync_after(&self, skip: u64) {
+        let mut state = self.lock_state();
+        state.syncs_to_skip = skip;
+        state.syncs_to_fail = 1;
     }
 
     /// Syncs succeed and do nothing: the lying disk every crash test must catch.
@@ -298,7 +309,9 @@ impl State {
     fn sync(&mut self) -> io::Result<bool> {
         self.change_whole()?;
         self.syncs += 1;
-        if self.syncs_to_fail > 0 {
+        if self.syncs_to_fail > 0 && self.syncs_to_skip > 0 {
+            self.syncs_to_skip -= 1;
+        } else if self.syncs_to_fail > 0 {
             self.syncs_to_fail -= 1;
             return Ok(false);
         }

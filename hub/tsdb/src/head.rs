@@ -12,6 +12,8 @@ pub(crate) struct Head {
     /// 0 while empty.
     pub(crate) seq_first: u64,
     pub(crate) seq_last: u64,
+    /// Smallest and largest timestamp, `None` while empty.
+    pub(crate) time: Option<(i64, i64)>,
 }
 
 impl Head {
@@ -21,7 +23,12 @@ impl Head {
 
     /// Adds samples that were written after all that is there.
     pub(crate) fn append_rows(&mut self, id: u32, samples: Rows) {
+        if samples.is_empty() {
+            return;
+        }
         self.rows += samples.len();
+        let (first, last) = self.time.unwrap_or((samples.first, samples.last));
+        self.time = Some((first.min(samples.first), last.max(samples.last)));
         let rows = self.series.entry(id).or_default();
         if rows.is_empty() {
             *rows = samples;
@@ -53,11 +60,5 @@ impl Head {
         self.series
             .get(&id)
             .is_some_and(|rows| !rows.is_empty() && range.overlaps(rows.first, rows.last))
-    }
-
-    /// Smallest and largest timestamp.
-    pub(crate) fn time(&self) -> Option<(i64, i64)> {
-        let first = self.series.values().map(|rows| rows.first).min()?;
-        Some((first, self.series.values().map(|rows| rows.last).max()?))
     }
 }

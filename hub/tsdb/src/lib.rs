@@ -63,6 +63,10 @@ mod store;
 mod types;
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

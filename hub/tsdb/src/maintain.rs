@@ -275,6 +275,7 @@ impl Store {
             .parts
             .sort_by_key(|part| (part.meta.partition, part.meta.seq_first));
         state.quarantined.retain(|(part, _)| !is_old(part.number));
+        state.look_for_dead_series |= !old.is_empty();
         state.sealed_through = manifest.sealed_through;
         state.catalogue_from = manifest.catalogue_from;
         if let Some(head) = sealed {
@@ -428,9 +429,10 @@ impl Store {
         let (dropped, records) = {
             let mut state = self.write_state();
             // The series of a damaged part are not known for sure.
-            if !state.quarantined.is_empty() {
+            if !state.quarantined.is_empty() || !state.look_for_dead_series {
                 return Ok(0);
             }
+            state.look_for_dead_series = false;
             let live = state.live_series();
             let dead = state.catalogue.count_dead(&live);
             if dead == 0 || dead * DEAD_SERIES_FRACTION < state.catalogue.len() {

@@ -75,6 +75,7 @@ pub(crate) fn open(
         next_part: manifest.next_part,
         accepted: (i64::MIN, i64::MAX),
         active_since: None,
+        look_for_dead_series: true,
         poisoned: None,
         samples_appended: 0,
         samples_refused: 0,

@@ -254,7 +254,7 @@ impl Store {
         };
         let parts = || state.parts.iter().map(|part| &part.meta);
         let times = heads()
-            .filter_map(Head::time)
+            .filter_map(|head| head.time)
             .chain(parts().map(|part| (part.first, part.last)));
         let time = times.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         let by_scope: BTreeMap<String, u64> = state

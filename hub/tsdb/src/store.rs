@@ -71,6 +71,8 @@ pub(crate) struct State {
     pub(crate) accepted: (i64, i64),
     /// When maintenance first saw samples in `active`, ms.
     pub(crate) active_since: Option<i64>,
+    /// Whether series may have lost their last sample since maintenance last looked for such.
+    pub(crate) look_for_dead_series: bool,
     pub(crate) poisoned: Option<String>,
     pub(crate) samples_appended: u64,
     pub(crate) samples_refused: u64,
