@@ -94,9 +94,9 @@ impl EdgeConfig {
         config.path = path;
         config.node_collector = Some(NodeCollectorConfig::new(edge, interval));
         // What has no effect in an edge has one in the process around it.
-        config
-            .warnings
-            .retain(|warning| !warning.starts_with("global."));
+        config.warnings.retain(|warning| {
+            !warning.starts_with("global.") && !warning.starts_with("remote_write ")
+        });
         Ok(config)
     }
 }

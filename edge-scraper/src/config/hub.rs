@@ -17,25 +17,27 @@ pub struct HubConfig {
     pub name: String,
     /// `http` or `https`.
     pub url: Url,
-    /// Longest time for one request. Default: 30 s.
-    pub timeout: Duration,
+    /// Longest time for one request, if given; else the shipper's own.
+    pub timeout: Option<Duration>,
     /// Added to each request.
     pub headers: BTreeMap<String, String>,
     /// Client and credentials.
     pub http: HttpConfig,
     /// Over every series on its way to this hub.
     pub write_relabel: Vec<RelabelRule>,
-    /// Most samples in one request. Default: 2,000.
-    pub samples_per_send_max: usize,
-    /// First and longest pause after a failed request. Default: 30 ms and 5 s.
-    pub backoff: (Duration, Duration),
+    /// Most samples in one request, if given.
+    pub samples_per_send_max: Option<u64>,
+    /// First pause after a failed request, if given.
+    pub backoff_first: Option<Duration>,
+    /// Longest pause after failed requests, if given.
+    pub backoff_max: Option<Duration>,
     /// Whether type and help of metrics are sent. Default: true.
     pub send_metadata: bool,
 }
 
-const TIMEOUT: Duration = Duration::from_secs(30);
-const SAMPLES_PER_SEND_MAX: usize = 2_000;
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(30), Duration::from_secs(5));
+/// What the shipper does if the file says nothing; only to check one against the other.
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// Headers that the edge itself sets, in lower case.
 const RESERVED_HEADERS: [&str; 13] = [
@@ -61,12 +63,13 @@ impl HubConfig {
         HubConfig {
             name: name_of(&url),
             url,
-            timeout: TIMEOUT,
+            timeout: None,
             headers: BTreeMap::new(),
             http: HttpConfig::default(),
             write_relabel: Vec::new(),
-            samples_per_send_max: SAMPLES_PER_SEND_MAX,
-            backoff: BACKOFF,
+            samples_per_send_max: None,
+            backoff_first: None,
+            backoff_max: None,
             send_metadata: true,
         }
     }
@@ -135,21 +138,20 @@ impl Check {
             }
         }
         let queue = given.queue_config.unwrap_or_default();
-        let mut samples_per_send_max = SAMPLES_PER_SEND_MAX;
-        if let Some(given) = queue.max_samples_per_send {
-            samples_per_send_max = usize::try_from(given).unwrap_or(usize::MAX);
-            if !(1..=100_000).contains(&samples_per_send_max) {
-                return Err(self.invalid(
-                    at("queue_config.max_samples_per_send"),
-                    "it must be between 1 and 100000",
-                ));
-            }
+        let samples_per_send_max = queue.max_samples_per_send;
+        if samples_per_send_max.is_some_and(|samples| !(1..=100_000).contains(&samples)) {
+            return Err(self.invalid(
+                at("queue_config.max_samples_per_send"),
+                "it must be between 1 and 100000",
+            ));
         }
-        let backoff = (
-            queue.min_backoff.map_or(BACKOFF.0, |d| d.get()),
-            queue.max_backoff.map_or(BACKOFF.1, |d| d.get()),
+        let backoff_first = queue.min_backoff.map(|pause| pause.get());
+        let backoff_max = queue.max_backoff.map(|pause| pause.get());
+        let (first, max) = (
+            backoff_first.unwrap_or(BACKOFF_FIRST),
+            backoff_max.unwrap_or(BACKOFF_MAX),
         );
-        if backoff.0.is_zero() || backoff.0 > backoff.1 {
+        if first.is_zero() || first > max {
             return Err(self.invalid(
                 at("queue_config.min_backoff"),
                 "it must be above 0 and at most max_backoff",
@@ -188,8 +190,8 @@ impl Check {
             follow_redirects: given.follow_redirects,
             proxy_url: given.proxy_url,
         };
-        let timeout = given.remote_timeout.map_or(TIMEOUT, |t| t.get());
-        if timeout.is_zero() {
+        let timeout = given.remote_timeout.map(|timeout| timeout.get());
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(self.invalid(at("remote_timeout"), "it must be above 0"));
         }
         Ok(HubConfig {
@@ -203,7 +205,8 @@ impl Check {
             http: self.client(key, keys)?,
             write_relabel,
             samples_per_send_max,
-            backoff,
+            backoff_first,
+            backoff_max,
             send_metadata: metadata.send.unwrap_or(true),
         })
     }

@@ -31,7 +31,10 @@ pub use job::{
 };
 pub(crate) use raw::StaticConfig;
 
+pub use crate::discovery::glob::find as find_files;
+
 use crate::collect::node::{DEFAULT_JOB, Roots};
+use crate::scrape::Class;
 
 /// Where samples go without a configuration file: a hub on this machine.
 pub const DEFAULT_HUB_URL: &str = "http://127.0.0.1:9490/api/v1/write";
@@ -65,6 +68,8 @@ pub struct EdgeConfig {
 pub struct NodeCollectorConfig {
     /// Label `job`.
     pub job: String,
+    /// How much its samples matter to the buffer.
+    pub class: Class,
     /// Label `instance`.
     pub instance: String,
     /// How often.
@@ -80,7 +85,7 @@ pub struct NodeCollectorConfig {
 /// The buffer on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BufferConfig {
-    /// Most bytes; 16 MiB at least. Default: 4 GiB.
+    /// Most bytes; 16 MiB at least. Default: 1 GiB.
     pub bytes_max: u64,
     /// A scrape is synced to disk within this: what a crash of the machine can cost. 10 ms to 1 min, default 1 s.
     pub sync_within: Duration,
@@ -89,7 +94,7 @@ pub struct BufferConfig {
 impl Default for BufferConfig {
     fn default() -> BufferConfig {
         BufferConfig {
-            bytes_max: 4 << 30,
+            bytes_max: 1 << 30,
             sync_within: Duration::from_secs(1),
         }
     }
@@ -103,6 +108,7 @@ impl NodeCollectorConfig {
     pub fn new(edge: &str, interval: Duration) -> NodeCollectorConfig {
         NodeCollectorConfig {
             job: DEFAULT_JOB.to_owned(),
+            class: Class::Ordinary,
             instance: edge.to_owned(),
             interval,
             timeout: interval.min(TIMEOUT),
@@ -297,6 +303,12 @@ impl Check {
         )?;
         let node_collector =
             self.node_collector(branchline.node_collector, jobs.is_empty(), &edge, &defaults)?;
+        let node_collector = node_collector.map(|mut node| {
+            if critical.contains(&node.job) {
+                node.class = Class::Critical;
+            }
+            node
+        });
         self.unique_jobs(&jobs, node_collector.as_ref(), &critical)?;
         let hubs = self.hubs(file.remote_write.unwrap_or_default())?;
         let buffer = self.buffer(branchline.buffer.unwrap_or_default())?;

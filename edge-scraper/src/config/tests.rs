@@ -86,12 +86,8 @@ fn hubs_and_their_credentials() {
         panic!("{:?}", config.hubs)
     };
     assert_eq!(
-        (
-            first.name.as_str(),
-            first.timeout.as_secs(),
-            first.send_metadata
-        ),
-        ("10.0.0.1:9490", 30, true)
+        (first.name.as_str(), first.timeout, first.send_metadata),
+        ("10.0.0.1:9490", None, true)
     );
     assert_eq!(second.name, "second");
     assert_eq!(
@@ -108,10 +104,10 @@ fn hubs_and_their_credentials() {
     assert_eq!(
         (
             second.samples_per_send_max,
-            second.backoff.0.as_secs(),
+            second.backoff_first.map(|pause| pause.as_secs()),
             second.write_relabel.len()
         ),
-        (500, 1, 1)
+        (Some(500), Some(1), 1)
     );
     assert!(!second.send_metadata);
     let warnings = config.warnings.join("\n");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 ///
 /// A folder that cannot be read (a missing one has no files), or more than `max` matches.
-pub(crate) fn find(pattern: &Path, max: usize) -> Result<Vec<PathBuf>, String> {
+pub fn find(pattern: &Path, max: usize) -> Result<Vec<PathBuf>, String> {
     let name = pattern
         .file_name()
         .and_then(|name| name.to_str())
