@@ -423,9 +423,7 @@ impl Drop for Journal {
 }
 
 #[cfg(test)]
-#[path = "log_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "log_properties.rs"]
 mod properties;

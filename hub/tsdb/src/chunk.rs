@@ -88,7 +88,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, rows: &Rows, from: usize, to: usize, eff
 }
 
 /// Reads one chunk, to the rows' end.
-pub(crate) fn decode(input: &mut Input<'_>, rows: &mut Rows) -> Decoded<()> {
+pub(crate) fn decode(input: &mut Input<'_>) -> Decoded<Rows> {
     let flags = input.u8()?;
     if flags & !(FORM_MASK | HAS_STARTS) != 0 {
         return Err(Malformed("known chunk flags"));
@@ -104,18 +104,17 @@ pub(crate) fn decode(input: &mut Input<'_>, rows: &mut Rows) -> Decoded<()> {
         CONSTANT => Column::Floats(vec![input.f64()?; count]),
         _ => Column::Mixed(take_mixed(input, count)?),
     };
-    for (index, at) in times.into_iter().enumerate() {
-        let start = if flags & HAS_STARTS != 0 && input.u8()? != 0 {
-            at.wrapping_sub(input.zigzag()?)
-        } else {
-            NO_START
-        };
-        let value = values
-            .get(index)
-            .ok_or(Malformed("a value for each time"))?;
-        rows.push(at, start, value);
+    let mut starts = Vec::new();
+    if flags & HAS_STARTS != 0 {
+        for at in &times {
+            starts.push(if input.u8()? != 0 {
+                at.wrapping_sub(input.zigzag()?)
+            } else {
+                NO_START
+            });
+        }
     }
-    Ok(())
+    Ok(Rows::from_columns(times, values, starts))
 }
 
 fn put_times(out: &mut Vec<u8>, times: &[i64]) {
@@ -430,8 +429,7 @@ mod tests {
         let mut bytes = Vec::new();
         encode(&mut bytes, rows, 0, rows.len(), effort);
         let mut input = Input(&bytes);
-        let mut back = Rows::default();
-        decode(&mut input, &mut back).unwrap();
+        let back = decode(&mut input).unwrap();
         assert!(input.is_empty());
         assert_eq!(&back, rows);
         bytes.len()
@@ -462,7 +460,7 @@ mod tests {
 
         #[test]
         fn garbage_is_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(&mut Input(&bytes), &mut Rows::default());
+            let _ = decode(&mut Input(&bytes));
         }
     }
 

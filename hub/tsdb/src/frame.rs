@@ -124,8 +124,7 @@ fn take_entry(input: &mut Input<'_>) -> Decoded<Entry> {
         }),
         ROWS => {
             let id = input.varint_u32()?;
-            let mut rows = Rows::default();
-            chunk::decode(input, &mut rows)?;
+            let rows = chunk::decode(input)?;
             Ok(Entry::Rows { id, rows })
         }
         METADATA => {

@@ -33,9 +33,7 @@ impl Head {
         if rows.is_empty() {
             *rows = samples;
         } else {
-            for index in 0..samples.len() {
-                rows.push_from(&samples, index);
-            }
+            rows.extend(&samples);
         }
     }
 

@@ -466,9 +466,8 @@ fn take_packed<'a>(input: &mut Input<'a>) -> Decoded<Packed<'a>> {
 }
 
 fn unpack(packed: &Packed<'_>) -> Decoded<Rows> {
-    let mut rows = Rows::default();
     let mut input = Input(packed.bytes);
-    chunk::decode(&mut input, &mut rows)?;
+    let rows = chunk::decode(&mut input)?;
     if !input.is_empty() || !rows.ordered || rows.is_empty() {
         return Err(Malformed("a chunk in order of time"));
     }

@@ -11,7 +11,7 @@ use crate::{
     part::{Part, PartError, PartMeta},
     rows::Rows,
     store::{State, Store},
-    types::{MetadataByMetric, SelectLimits, Selection, Series, Stats, TimeRange},
+    types::{MetadataByMetric, NO_START, SelectLimits, Selection, Series, Stats, TimeRange},
 };
 
 /// Series between two calls of the caller's `cancel`.
@@ -123,11 +123,12 @@ impl Store {
             }
             rows.overwrite_with(recent.into_ordered());
             if !rows.is_empty() {
+                let any_start = rows.starts.iter().any(|start| *start != NO_START);
                 series.push(Series {
                     labels,
                     timestamps: rows.times,
-                    values: rows.values,
-                    starts: rows.starts,
+                    values: rows.values.normalised(),
+                    starts: if any_start { rows.starts } else { Vec::new() },
                 });
             }
         }

@@ -68,15 +68,53 @@ impl Rows {
         }
     }
 
+    /// From columns; `starts` as long as `times`, or empty.
+    pub(crate) fn from_columns(times: Vec<i64>, values: Column, starts: Vec<i64>) -> Self {
+        debug_assert!(values.len() == times.len());
+        debug_assert!(starts.is_empty() || starts.len() == times.len());
+        let ordered = times.is_sorted_by(|a, b| a < b);
+        let first = times.iter().copied().min().unwrap_or(i64::MAX);
+        let last = times.iter().copied().max().unwrap_or(i64::MIN);
+        Self {
+            times,
+            values,
+            starts,
+            ordered,
+            first,
+            last,
+        }
+    }
+
+    /// Adds all rows of another at the end.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        match (&mut self.values, &other.values) {
+            (Column::Floats(values), Column::Floats(more))
+                if self.starts.is_empty() && other.starts.is_empty() =>
+            {
+                values.extend_from_slice(more);
+                self.ordered &= other.ordered && (self.times.is_empty() || other.first > self.last);
+                self.first = self.first.min(other.first);
+                self.last = self.last.max(other.last);
+                self.times.extend_from_slice(&other.times);
+            }
+            _ => (0..other.len()).for_each(|index| self.push_from(other, index)),
+        }
+    }
+
     /// The rows of `range`, in the order they are held.
     pub(crate) fn within(&self, range: TimeRange) -> Self {
-        let mut kept = Self::default();
         if self.is_empty() || !range.overlaps(self.first, self.last) {
-            return kept;
+            return Self::default();
         }
         if range.contains(self.first) && range.contains(self.last) {
             return self.clone();
         }
+        if self.ordered {
+            let from = self.times.partition_point(|at| *at < range.start.millis());
+            let to = self.times.partition_point(|at| *at <= range.end.millis());
+            return self.slice(from, to.max(from));
+        }
+        let mut kept = Self::default();
         for index in 0..self.len() {
             if range.contains(self.times[index]) {
                 kept.push_from(self, index);
@@ -87,11 +125,16 @@ impl Rows {
 
     /// Rows `from..to`.
     pub(crate) fn slice(&self, from: usize, to: usize) -> Self {
-        let mut kept = Self::default();
-        for index in from..to {
-            kept.push_from(self, index);
-        }
-        kept
+        let values = match &self.values {
+            Column::Floats(values) => Column::Floats(values[from..to].to_vec()),
+            Column::Mixed(values) => Column::Mixed(values[from..to].to_vec()),
+        };
+        let starts = self
+            .starts
+            .get(from..to)
+            .map(<[i64]>::to_vec)
+            .unwrap_or_default();
+        Self::from_columns(self.times[from..to].to_vec(), values, starts)
     }
 
     /// Sorted by time; of equal times the one written last.
@@ -122,9 +165,7 @@ impl Rows {
         if self.is_empty() {
             *self = newer;
         } else if newer.first > self.last {
-            for index in 0..newer.len() {
-                self.push_from(&newer, index);
-            }
+            self.extend(&newer);
         } else {
             let older = std::mem::take(self);
             let (mut i, mut j) = (0, 0);

@@ -151,12 +151,12 @@ pub struct Series {
 /// A sample without a start timestamp, in [`Series::starts`].
 pub const NO_START: i64 = i64::MIN;
 
-/// The values of a series, in order of time.
+/// The values of a series, in order of time. Answers hold numbers only as `Floats`.
 #[derive(Debug, Clone)]
 pub enum Column {
     /// Numbers only: the usual case.
     Floats(Vec<f64>),
-    /// Native histograms, or both kinds.
+    /// At least one native histogram.
     Mixed(Vec<Value>),
 }
 
@@ -209,6 +209,18 @@ impl Column {
     /// All values in order.
     pub fn iter(&self) -> impl Iterator<Item = Value> + '_ {
         (0..self.len()).filter_map(|i| self.get(i))
+    }
+
+    /// As `Floats` when it holds nothing else.
+    pub(crate) fn normalised(self) -> Self {
+        match &self {
+            Self::Mixed(values) if values.iter().all(|value| matches!(value, Value::Float(_))) => {
+                let mut floats = Self::default();
+                self.iter().for_each(|value| floats.push(value));
+                floats
+            }
+            _ => self,
+        }
     }
 
     pub(crate) fn push(&mut self, value: Value) {
