@@ -1,7 +1,8 @@
 use std::fmt::Write;
 
 use model::{
-    INSTANCE, LabelSet, METRIC_NAME, MetricType, Timestamp, is_legacy_label_name, is_legacy_metric_name,
+    INSTANCE, LabelSet, METRIC_NAME, MetricType, Timestamp, is_legacy_label_name,
+    is_legacy_metric_name,
 };
 
 use super::number::format_float;
@@ -46,13 +47,7 @@ impl Encoder {
     }
 
     /// `empty` is a label written with an empty value, which a label set cannot hold.
-    fn write(
-        &mut self,
-        labels: &LabelSet,
-        empty: Option<&str>,
-        value: f64,
-        at: Option<Timestamp>,
-    ) {
+    fn write(&mut self, labels: &LabelSet, empty: Option<&str>, value: f64, at: Option<Timestamp>) {
         let name = labels.name().unwrap_or_default();
         let bare = is_legacy_metric_name(name) || !self.utf8_names;
         let mut separator = if bare {

@@ -145,17 +145,28 @@ const EXPANSION_MAX: usize = 32;
 /// # Errors
 /// All of [`DecodeError`].
 pub fn decode(body: &[u8], limits: &Limits) -> Result<WriteRequest, DecodeError> {
-    let bytes = decompress(body, limits)?;
-    let messages = Walk::count_messages(&bytes)?;
-    if messages > limits.messages_max {
+    decode_message(&decompress(body, limits)?, limits)
+}
+
+/// Decodes a decompressed message.
+///
+/// # Errors
+/// Those of [`DecodeError`] that concern protobuf.
+pub fn decode_message(message: &[u8], limits: &Limits) -> Result<WriteRequest, DecodeError> {
+    if Walk::count_messages(message)? > limits.messages_max {
         return Err(DecodeError::TooManyMessages {
             limit: limits.messages_max,
         });
     }
-    WriteRequest::decode(bytes.as_slice()).map_err(|_| DecodeError::Protobuf {
+    WriteRequest::decode(message).map_err(|_| DecodeError::Protobuf {
         offset: 0,
         expected: "a WriteRequest that prost can read",
     })
+}
+
+/// Encodes a request; [`compress`] makes a body of it.
+pub fn encode_message(request: &WriteRequest) -> Vec<u8> {
+    request.encode_to_vec()
 }
 
 /// Encodes and compresses a request: a body for the wire.

@@ -15,9 +15,13 @@
 mod codec;
 pub mod convert;
 pub mod headers;
+mod histogram;
 pub mod proto;
 mod walk;
 
-pub use codec::{DecodeError, Limits, compress, decode, decompress, encode};
+pub use codec::{
+    DecodeError, Limits, compress, decode, decode_message, decompress, encode, encode_message,
+};
 pub use convert::SeriesRefusal;
+pub use histogram::{histogram_from_proto, histogram_to_proto};
 pub use walk::{Part, SeriesView, Walk};
