@@ -24,7 +24,7 @@ mod tasks;
 
 pub use clock::{Clock, SimClock, Sleep, SystemClock};
 pub use data_dir::{DataDir, DataDirError};
-pub use log::init as init_log;
+pub use log::{init as init_log, init_quiet as init_log_quiet};
 pub use signals::{Signal, Signals};
 pub use tasks::{TaskFailure, Tasks, blocking};
 

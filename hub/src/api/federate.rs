@@ -1,0 +1,90 @@
+//! `/federate`: the newest sample of each selected series, for a Prometheus above us.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use model::{LabelSet, Matcher, MetricType, Timestamp, Value};
+use tsdb::{SelectError, SelectLimits, TimeRange};
+use wire::exposition::{self, TextResponse};
+
+use super::params::Params;
+use crate::state::HubState;
+
+/// A series whose newest sample is older is left out.
+const LOOKBACK: Duration = Duration::from_secs(5 * 60);
+
+pub(crate) async fn federate(
+    State(state): State<Arc<HubState>>,
+    headers: HeaderMap,
+    params: Params,
+) -> Response {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let format = TextResponse::for_accept(accept);
+    let selectors: Result<Vec<Vec<Matcher>>, _> =
+        params.all("match[]").map(promql::parse_selector).collect();
+    let selectors = match selectors {
+        Ok(selectors) => selectors,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    let text = daemon::blocking(move || {
+        let newest = newest(&state, &selectors)?;
+        Ok::<_, SelectError>(text(&newest, &state.external_labels(), format.utf8_names))
+    })
+    .await;
+    match text {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// Native histograms have no place in the text format and are left out.
+fn newest(
+    state: &HubState,
+    selectors: &[Vec<Matcher>],
+) -> Result<BTreeMap<LabelSet, (Timestamp, f64)>, SelectError> {
+    let now = state.clock.now();
+    let range = TimeRange::new(now.saturating_sub(LOOKBACK), now);
+    let mut all = BTreeMap::new();
+    for matchers in selectors {
+        for series in state
+            .store
+            .select(matchers, range, &SelectLimits::default(), &|| false)?
+            .series
+        {
+            let last = series.timestamps.len().saturating_sub(1);
+            if let Some(Value::Float(value)) = series.values.get(last)
+                && !model::is_stale(value)
+            {
+                all.insert(
+                    series.labels,
+                    (Timestamp::from_millis(series.timestamps[last]), value),
+                );
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn text(
+    newest: &BTreeMap<LabelSet, (Timestamp, f64)>,
+    external: &LabelSet,
+    utf8_names: bool,
+) -> String {
+    let mut out = exposition::Encoder::new(utf8_names);
+    for (labels, (at, value)) in newest {
+        let mut builder = labels.builder();
+        for (name, value) in external {
+            if labels.get(name).is_none() {
+                builder.set(name, value);
+            }
+        }
+        out.federated(MetricType::Unknown, &builder.build(), *value, Some(*at));
+    }
+    out.finish()
+}

@@ -1,0 +1,200 @@
+//! Series, label names and values, metadata.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use model::{LabelSet, Matcher, Timestamp};
+use serde_json::json;
+use tsdb::{SelectError, SelectLimits, TimeRange};
+
+use super::error::{ApiError, Kind};
+use super::json::{Annotations, success, success_value};
+use super::params::Params;
+use crate::state::HubState;
+
+const TRUNCATED: &str = "results truncated due to limit";
+
+type Answer = Result<Response, ApiError>;
+
+pub(crate) async fn series(State(state): State<Arc<HubState>>, params: Params) -> Answer {
+    let (selectors, range, limit) = (params.matchers()?, range(&params)?, params.limit()?);
+    if selectors.is_empty() {
+        return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    let all: BTreeSet<LabelSet> = union(selectors, move |matchers| {
+        state
+            .store
+            .series(matchers, range, &SelectLimits::default())
+    })
+    .await?;
+    let annotations = truncation(all.len(), limit);
+    Ok(success(&annotations, |json| {
+        json.array(
+            all.iter().take(limit.unwrap_or(usize::MAX)),
+            |json, labels| {
+                json.labels(labels);
+            },
+        );
+    }))
+}
+
+pub(crate) async fn names(State(state): State<Arc<HubState>>, params: Params) -> Answer {
+    let (selectors, range, limit) = (or_all(params.matchers()?), range(&params)?, params.limit()?);
+    let all: BTreeSet<String> = union(selectors, move |matchers| {
+        Ok(state.store.label_names(matchers, range))
+    })
+    .await?;
+    Ok(strings(&all, limit))
+}
+
+pub(crate) async fn values(
+    State(state): State<Arc<HubState>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Answer {
+    let name = unescape(&name);
+    if name.is_empty() {
+        return Err(ApiError::bad_data("invalid label name: \"\""));
+    }
+    let (selectors, range, limit) = (or_all(params.matchers()?), range(&params)?, params.limit()?);
+    let all: BTreeSet<String> = union(selectors, move |matchers| {
+        Ok(state.store.label_values(&name, matchers, range))
+    })
+    .await?;
+    Ok(strings(&all, limit))
+}
+
+pub(crate) async fn metadata(State(state): State<Arc<HubState>>, params: Params) -> Answer {
+    // Here, unlike elsewhere, 0 gives nothing and a negative number everything.
+    let bound = |name: &str| -> Result<usize, ApiError> {
+        let Some(text) = params.get(name) else {
+            return Ok(usize::MAX);
+        };
+        let number: i64 = text
+            .parse()
+            .map_err(|_| ApiError::bad_parameter(name, "must be a number"))?;
+        Ok(usize::try_from(number).unwrap_or(usize::MAX))
+    };
+    let (limit, per_metric) = (bound("limit")?, bound("limit_per_metric")?);
+    let metric = params.get("metric").map(str::to_owned);
+    let all = daemon::blocking(move || state.store.metadata(metric.as_deref())).await;
+    let data: BTreeMap<_, _> = all
+        .into_iter()
+        .take(limit)
+        .map(|(name, entries)| {
+            let entries: Vec<_> = entries
+                .into_iter()
+                .take(per_metric)
+                .map(|entry| json!({"type": entry.kind.as_str(), "help": entry.help, "unit": entry.unit}))
+                .collect();
+            (name, entries)
+        })
+        // Grafana reads the first entry of each without looking whether there is one.
+        .filter(|(_, entries)| !entries.is_empty())
+        .collect();
+    Ok(success_value(&json!(data)))
+}
+
+fn range(params: &Params) -> Result<TimeRange, ApiError> {
+    let start = params.time("start")?.unwrap_or(Timestamp::MIN);
+    let end = params.time("end")?.unwrap_or(Timestamp::MAX);
+    if end < start {
+        return Err(ApiError::bad_parameter(
+            "end",
+            "end timestamp must not be before start time",
+        ));
+    }
+    Ok(TimeRange::new(start, end))
+}
+
+/// No selector means everything.
+fn or_all(selectors: Vec<Vec<Matcher>>) -> Vec<Vec<Matcher>> {
+    if selectors.is_empty() {
+        vec![Vec::new()]
+    } else {
+        selectors
+    }
+}
+
+/// What any of the selectors finds, off the async threads.
+async fn union<T: Ord + Send + 'static>(
+    selectors: Vec<Vec<Matcher>>,
+    find: impl Fn(&[Matcher]) -> Result<Vec<T>, SelectError> + Send + 'static,
+) -> Result<BTreeSet<T>, ApiError> {
+    daemon::blocking(move || {
+        let mut all = BTreeSet::new();
+        for matchers in &selectors {
+            all.extend(find(matchers).map_err(|error| ApiError::new(Kind::Execution, error))?);
+        }
+        Ok(all)
+    })
+    .await
+}
+
+fn truncation(found: usize, limit: Option<usize>) -> Annotations {
+    let mut annotations = Annotations::default();
+    if limit.is_some_and(|limit| found > limit) {
+        annotations.warnings.push(TRUNCATED.to_owned());
+    }
+    annotations
+}
+
+fn strings(all: &BTreeSet<String>, limit: Option<usize>) -> Response {
+    success(&truncation(all.len(), limit), |json| {
+        json.array(
+            all.iter().take(limit.unwrap_or(usize::MAX)),
+            |json, text| {
+                json.string(text);
+            },
+        );
+    })
+}
+
+/// Undoes the escaping of names in paths: after `U__`, `__` is `_` and `_HEX_` a code point. A name that is
+/// not escaped that way stays as it is.
+fn unescape(name: &str) -> String {
+    let Some(mut rest) = name.strip_prefix("U__") else {
+        return name.to_owned();
+    };
+    let mut out = String::new();
+    while let Some(at) = rest.find('_') {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        if let Some(tail) = after.strip_prefix('_') {
+            (out, rest) = (out + "_", tail);
+            continue;
+        }
+        let code = after.find('_').and_then(|end| {
+            let code = u32::from_str_radix(&after[..end], 16)
+                .ok()
+                .and_then(char::from_u32)?;
+            Some((code, &after[end + 1..]))
+        });
+        match code {
+            Some((code, tail)) => {
+                out.push(code);
+                rest = tail;
+            }
+            None => return name.to_owned(),
+        }
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_names() {
+        let check = |escaped: &str, name: &str| assert_eq!(unescape(escaped), name);
+        check("job", "job");
+        check("U__a_2e_b", "a.b");
+        check("U__a__b", "a_b");
+        check("U___e9_t_e9_", "été");
+        check("U__a_zz_b", "U__a_zz_b");
+        check("__name__", "__name__");
+    }
+}

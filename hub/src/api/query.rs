@@ -1,0 +1,320 @@
+//! Instant and range queries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use model::{Timestamp, Value};
+use moka::sync::Cache;
+use promql::{
+    Cancel, Engine, Expr, ParseOptions, QueryError, QueryOptions, QueryResult, ResultValue,
+    ValueType,
+};
+use tokio::sync::Semaphore;
+
+use super::error::{ApiError, Kind};
+use super::json::{Annotations, Json, success};
+use super::params::Params;
+use crate::state::HubState;
+use crate::storage::StoreReader;
+
+/// Queries that run at a time, as in Prometheus; more wait.
+const RUNNING_MAX: usize = 20;
+/// Longest time of a query, waiting included, as in Prometheus.
+const TIMEOUT_MAX: Duration = Duration::from_secs(120);
+/// Points of one series in an answer.
+const POINTS_MAX: i64 = 11_000;
+/// Bytes of query text whose parsed form is kept: dashboards ask the same again and again.
+const PARSED_BYTES_MAX: u64 = 4 << 20;
+
+type Answer = Result<Response, ApiError>;
+
+/// Runs queries: how many at a time, for how long, and parsed once.
+pub(crate) struct Queries {
+    engine: Engine,
+    parsed: Cache<String, Arc<Expr>>,
+    running: Semaphore,
+}
+
+impl Queries {
+    pub(crate) fn new(engine: Engine) -> Self {
+        let weigh =
+            |text: &String, _: &Arc<Expr>| u32::try_from(text.len() + 64).unwrap_or(u32::MAX);
+        let parsed = Cache::builder()
+            .weigher(weigh)
+            .max_capacity(PARSED_BYTES_MAX)
+            .build();
+        Queries {
+            engine,
+            parsed,
+            running: Semaphore::new(RUNNING_MAX),
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn parse(&self, params: &Params) -> Result<Arc<Expr>, ApiError> {
+        let text = params.required("query")?;
+        if let Some(expr) = self.parsed.get(text) {
+            return Ok(expr);
+        }
+        let expr = promql::parse(text, &ParseOptions::default())
+            .map_err(|error| ApiError::bad_parameter("query", error))?;
+        let expr = Arc::new(expr);
+        self.parsed.insert(text.to_owned(), expr.clone());
+        Ok(expr)
+    }
+
+    /// Runs a query off the async threads; it stops when its time is up, or when the returned future is dropped
+    /// because the client left.
+    async fn run(
+        &self,
+        state: &Arc<HubState>,
+        timeout: Duration,
+        query: impl FnOnce(&Engine, &StoreReader, Cancel) -> Result<QueryResult, QueryError>
+        + Send
+        + 'static,
+    ) -> Result<QueryResult, ApiError> {
+        let cancel = Cancel::new();
+        let guard = CancelOnDrop(cancel.clone());
+        let work = async {
+            // The semaphore is never closed.
+            let _turn = self.running.acquire().await;
+            let (state, cancel) = (state.clone(), cancel.clone());
+            daemon::blocking(move || {
+                let reader = StoreReader {
+                    store: state.store.clone(),
+                };
+                query(state.queries.engine(), &reader, cancel)
+            })
+            .await
+        };
+        let result = tokio::select! {
+            result = work => result,
+            () = state.clock.sleep(timeout) => {
+                guard.0.time_out();
+                Err(QueryError::Timeout)
+            }
+        };
+        result.map_err(|error| {
+            let kind = match error {
+                QueryError::Parse(_) => Kind::BadData,
+                QueryError::Execution(_) | QueryError::Storage(_) => Kind::Execution,
+                QueryError::Timeout => Kind::Timeout,
+                QueryError::Canceled => Kind::Canceled,
+            };
+            ApiError::new(kind, error)
+        })
+    }
+}
+
+/// Cancels the query when nobody waits for it any more; after its end that changes nothing.
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn options(params: &Params) -> Result<(Duration, QueryOptions), ApiError> {
+    let timeout = params
+        .duration("timeout")?
+        .unwrap_or(TIMEOUT_MAX)
+        .min(TIMEOUT_MAX);
+    let mut options = QueryOptions::default();
+    if let Some(lookback) = params.duration("lookback_delta")? {
+        options.lookback = Some(lookback);
+    }
+    Ok((timeout, options))
+}
+
+pub(crate) async fn instant(State(state): State<Arc<HubState>>, params: Params) -> Answer {
+    let at = params.time("time")?.unwrap_or_else(|| state.clock.now());
+    let (limit, expr) = (params.limit()?, state.queries.parse(&params)?);
+    let (timeout, mut options) = options(&params)?;
+    let run = move |engine: &Engine, reader: &StoreReader, cancel| {
+        options.cancel = cancel;
+        engine.instant(reader, &expr, at, &options)
+    };
+    let result = state.queries.run(&state, timeout, run).await?;
+    Ok(answer(result, limit, params.get("stats").is_some()))
+}
+
+pub(crate) async fn range(State(state): State<Arc<HubState>>, params: Params) -> Answer {
+    let required_time = |name: &str| {
+        params.required(name)?;
+        Ok::<_, ApiError>(params.time(name)?.unwrap_or_default())
+    };
+    let (start, end) = (required_time("start")?, required_time("end")?);
+    if end < start {
+        return Err(ApiError::bad_parameter(
+            "end",
+            "end timestamp must not be before start time",
+        ));
+    }
+    params.required("step")?;
+    let step = params.signed_duration("step")?.unwrap_or_default();
+    if step <= 0 {
+        let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(ApiError::bad_parameter("step", why));
+    }
+    if end.millis().saturating_sub(start.millis()) / step > POINTS_MAX {
+        return Err(ApiError::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    let (limit, expr) = (params.limit()?, state.queries.parse(&params)?);
+    let value_type = expr.value_type();
+    if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
+        let found = match value_type {
+            ValueType::Matrix => "range vector",
+            _ => "string",
+        };
+        let why = format!(
+            "invalid expression type {found:?} for range query, must be Scalar or instant Vector"
+        );
+        return Err(ApiError::bad_parameter("query", why));
+    }
+    let (timeout, mut options) = options(&params)?;
+    let run = move |engine: &Engine, reader: &StoreReader, cancel| {
+        options.cancel = cancel;
+        engine.range(
+            reader,
+            &expr,
+            start,
+            end,
+            Duration::from_millis(step as u64),
+            &options,
+        )
+    };
+    let result = state.queries.run(&state, timeout, run).await?;
+    Ok(answer(result, limit, params.get("stats").is_some()))
+}
+
+/// No exemplars are kept yet: the answer says that there are none, which is what Grafana asks to find out
+/// whether they can be asked for.
+pub(crate) async fn exemplars(params: Params) -> Answer {
+    let text = params.required("query")?;
+    promql::parse(text, &ParseOptions::default()).map_err(ApiError::bad_data)?;
+    params.time("start")?;
+    params.time("end")?;
+    Ok(success(&Annotations::default(), |json| {
+        json.raw("[]");
+    }))
+}
+
+pub(crate) async fn format(State(state): State<Arc<HubState>>, params: Params) -> Answer {
+    let expr = state.queries.parse(&params)?;
+    Ok(success(&Annotations::default(), |json| {
+        json.string(&promql::pretty(&expr));
+    }))
+}
+
+fn answer(mut result: QueryResult, limit: Option<usize>, with_stats: bool) -> Response {
+    if let Some(limit) = limit {
+        let cut = match &mut result.value {
+            ResultValue::Vector(all) if all.len() > limit => {
+                all.truncate(limit);
+                true
+            }
+            ResultValue::Matrix(all) if all.len() > limit => {
+                all.truncate(limit);
+                true
+            }
+            _ => false,
+        };
+        if cut {
+            result
+                .warnings
+                .push("results truncated due to limit".to_owned());
+        }
+    }
+    let annotations = Annotations {
+        warnings: result.warnings,
+        infos: result.infos,
+    };
+    let (value, stats) = (result.value, result.stats);
+    let response = success(&annotations, |json| {
+        write_value(json, &value);
+        if with_stats {
+            let samples = serde_json::json!({
+                "totalQueryableSamples": stats.queryable_samples,
+                "samplesRead": stats.samples_read,
+                "peakSamples": stats.peak_samples,
+            });
+            json.raw(&format!(",\"stats\":{{\"samples\":{samples}}}"));
+        }
+        json.raw("}");
+    });
+    (StatusCode::OK, response).into_response()
+}
+
+fn write_value(json: &mut Json, value: &ResultValue) {
+    match value {
+        ResultValue::Scalar(at, value) => {
+            json.raw("{\"resultType\":\"scalar\",\"result\":");
+            write_point(json, *at, *value);
+        }
+        ResultValue::String(at, text) => {
+            json.raw("{\"resultType\":\"string\",\"result\":[")
+                .time(*at)
+                .raw(",")
+                .string(text)
+                .raw("]");
+        }
+        ResultValue::Vector(all) => {
+            json.raw("{\"resultType\":\"vector\",\"result\":")
+                .array(all, |json, sample| {
+                    json.raw("{\"metric\":").labels(&sample.labels);
+                    match &sample.value {
+                        Value::Float(value) => {
+                            json.raw(",\"value\":");
+                            write_point(json, sample.at, *value);
+                        }
+                        Value::Histogram(histogram) => {
+                            json.raw(",\"histogram\":[")
+                                .time(sample.at)
+                                .raw(",")
+                                .histogram(histogram)
+                                .raw("]");
+                        }
+                    }
+                    json.raw("}");
+                });
+        }
+        ResultValue::Matrix(all) => {
+            json.raw("{\"resultType\":\"matrix\",\"result\":")
+                .array(all, |json, series| {
+                    json.raw("{\"metric\":").labels(&series.labels);
+                    if !series.floats.is_empty() {
+                        json.raw(",\"values\":")
+                            .array(&series.floats, |json, (at, value)| {
+                                write_point(json, *at, *value);
+                            });
+                    }
+                    if !series.histograms.is_empty() {
+                        json.raw(",\"histograms\":").array(
+                            &series.histograms,
+                            |json, (at, histogram)| {
+                                json.raw("[")
+                                    .time(*at)
+                                    .raw(",")
+                                    .histogram(histogram)
+                                    .raw("]");
+                            },
+                        );
+                    }
+                    json.raw("}");
+                });
+        }
+    }
+}
+
+fn write_point(json: &mut Json, at: Timestamp, value: f64) {
+    json.raw("[").time(at).raw(",").float(value).raw("]");
+}

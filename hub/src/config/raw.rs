@@ -1,0 +1,98 @@
+//! The hub's file as it is written. Nothing is checked here but shapes and names of keys.
+
+use std::collections::BTreeMap;
+
+use alert_router::{AlertmanagerYaml, ContactYaml};
+use daemon::config::{ByteSize, PromDuration};
+use edge_scraper::config::{GlobalYaml, ScrapeConfigYaml};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// The whole file: Prometheus's keys, and ours under `branchline`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) global: Option<GlobalYaml>,
+    /// What the head office's own edge scrapes.
+    pub(super) scrape_configs: Option<Vec<ScrapeConfigYaml>>,
+    pub(super) scrape_config_files: Option<Vec<String>>,
+    pub(super) rule_files: Option<Vec<String>>,
+    pub(super) alerting: Option<Alerting>,
+    pub(super) storage: Option<Storage>,
+    pub(super) branchline: Option<Branchline>,
+    /// Tuning of Go's runtime: without effect.
+    pub(super) runtime: Option<IgnoredAny>,
+    // Known to Prometheus, not supported: refused by name once checked.
+    pub(super) remote_write: Option<IgnoredAny>,
+    pub(super) remote_read: Option<IgnoredAny>,
+    pub(super) tracing: Option<IgnoredAny>,
+    pub(super) otlp: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Alerting {
+    pub(super) alertmanagers: Option<Vec<AlertmanagerYaml>>,
+    pub(super) alert_relabel_configs: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Storage {
+    pub(super) tsdb: Option<Tsdb>,
+    pub(super) exemplars: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tsdb {
+    pub(super) retention: Option<Retention>,
+    /// Any order is fine here, within the retention: without effect.
+    pub(super) out_of_order_time_window: Option<PromDuration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Retention {
+    pub(super) time: Option<PromDuration>,
+    pub(super) size: Option<ByteSize>,
+}
+
+/// Our own keys.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Branchline {
+    /// Who may write, each as its branch. None: nobody is checked, and the hub listens on loopback only.
+    pub(super) branches: Option<Vec<Token>>,
+    /// Who may read. None: everybody who can connect.
+    pub(super) readers: Option<Vec<Token>>,
+    /// Lets everybody read who can connect, beyond loopback too. Default: false.
+    pub(super) anonymous_reads: Option<bool>,
+    /// The address under which people reach this hub, for links in alerts. Default: http:// and `--listen`.
+    pub(super) external_url: Option<String>,
+    /// The head office's own edge.
+    pub(super) local_edge: Option<LocalEdge>,
+    /// Who gets the notifications of a branch that Alertmanager's webhook brings back, by branch.
+    pub(super) contacts: Option<BTreeMap<String, ContactYaml>>,
+    /// For the other branches. Default: nobody.
+    pub(super) default_contact: Option<ContactYaml>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Token {
+    pub(super) name: String,
+    pub(super) token: Option<String>,
+    pub(super) token_file: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LocalEdge {
+    /// Default: true.
+    pub(super) enabled: Option<bool>,
+    /// Its branch. Default: hq.
+    pub(super) branch: Option<String>,
+    /// How often it reads this machine and this hub. Default: 5s.
+    pub(super) scrape_interval: Option<PromDuration>,
+}

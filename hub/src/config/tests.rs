@@ -1,0 +1,99 @@
+use super::*;
+
+fn parse(text: &str) -> Result<HubConfig, String> {
+    HubConfig::parse(text, Path::new("hub.yml")).map_err(|error| error.to_string())
+}
+
+fn check_error(text: &str, parts: &[&str]) {
+    let error = parse(text).expect_err(text);
+    for part in parts {
+        assert!(error.contains(part), "{part:?} not in {error}");
+    }
+}
+
+#[test]
+fn defaults() {
+    let config = parse("").unwrap();
+    assert_eq!(config.evaluation_interval, EVALUATION_INTERVAL);
+    assert_eq!(config.retention.age, Some(RETENTION));
+    let edge = config.local_edge.unwrap();
+    assert_eq!(edge.external_labels.to_string(), r#"{branch="hq"}"#);
+    assert_eq!(edge.node_collector.unwrap().interval, LOCAL_INTERVAL);
+}
+
+#[test]
+fn a_central_prometheus_file_works() {
+    let config = parse(
+        "global: {scrape_interval: 30s, evaluation_interval: 10s, external_labels: {site: north}}\n\
+         scrape_configs: [{job_name: tills, static_configs: [{targets: ['127.0.0.1:9100']}]}]\n\
+         alerting: {alertmanagers: [{static_configs: [{targets: ['127.0.0.1:9093']}]}]}\n\
+         storage: {tsdb: {retention: {time: 30d, size: 10GiB}}}\n",
+    )
+    .unwrap();
+    assert_eq!(config.evaluation_interval, Duration::from_secs(10));
+    assert_eq!(config.retention.bytes_max, Some(10 << 30));
+    assert_eq!(config.local_edge.unwrap().jobs.len(), 1);
+}
+
+#[test]
+fn errors_say_where_and_what_to_do() {
+    check_error("branchlin: {}\n", &["hub.yml:1:1", "branchlin"]);
+    check_error(
+        "global:\n  scrape_intervall: 5s\n",
+        &["hub.yml:2:", "scrape_intervall"],
+    );
+    check_error(
+        "remote_read: [{url: x}]\n",
+        &["remote_read", "does not support"],
+    );
+    check_error(
+        "branchline: {branches: [{name: b 1, token: x}]}\n",
+        &["branches[0].name", "letters"],
+    );
+    check_error(
+        "branchline: {branches: [{name: b1}]}\n",
+        &["branches[0]", "token_file"],
+    );
+    check_error(
+        "branchline: {branches: [{name: a, token: x}, {name: a, token: y}]}\n",
+        &["twice"],
+    );
+    check_error(
+        "branchline: {branches: [{name: a, token: x}, {name: b, token: x}]}\n",
+        &["same token"],
+    );
+    check_error(
+        "branchline: {external_url: hub.example}\n",
+        &["external_url", "http://"],
+    );
+}
+
+#[test]
+fn beyond_loopback_needs_credentials() {
+    let anywhere: SocketAddr = "0.0.0.0:9490".parse().unwrap();
+    let branches = "branches: [{name: a, token: x}]";
+    let refused = |text: &str| parse(text).unwrap().check_listen(anywhere).unwrap_err();
+    assert!(refused("").contains("branchline.branches"));
+    assert!(refused(&format!("branchline: {{{branches}}}")).contains("branchline.readers"));
+    let fine = |text: &str| parse(text).unwrap().check_listen(anywhere).is_ok();
+    assert!(fine(&format!(
+        "branchline: {{{branches}, readers: [{{name: g, token: y}}]}}"
+    )));
+    assert!(fine(&format!(
+        "branchline: {{{branches}, anonymous_reads: true}}"
+    )));
+    assert!(
+        parse("")
+            .unwrap()
+            .check_listen("127.0.0.1:9490".parse().unwrap())
+            .is_ok()
+    );
+}
+
+#[test]
+fn secrets_are_masked() {
+    let text = "branches: [{name: a, token: s3cret}, {token_file: x/token}]\n  password: s3cret\ntoken: s3cret";
+    let shown = without_secrets(text);
+    assert!(!shown.contains("s3cret"), "{shown}");
+    assert!(shown.contains("token_file: x/token"), "{shown}");
+}

@@ -1,0 +1,102 @@
+//! The `hub` command.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use daemon::SystemClock;
+use hub::{DemoOptions, Hub, HubConfig, HubOptions};
+use journal::RealDisk;
+
+/// Branchline's hub: stores the metrics of all branches, answers the Prometheus API, evaluates rules.
+#[derive(Parser)]
+#[command(name = "hub", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// Configuration file of Prometheus's form, our own keys under `branchline`. Without one: this machine as
+    /// branch hq, no rules, no Alertmanager.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9490")]
+    listen: SocketAddr,
+    /// Where everything is kept.
+    #[arg(long, value_name = "FOLDER", default_value = "./data")]
+    data_dir: PathBuf,
+    /// Do not scrape this machine and this hub.
+    #[arg(long)]
+    no_local_edge: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check a configuration file and the files that it names.
+    CheckConfig {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Show what happens when links fail: a hub and some branches on this machine.
+    Demo(DemoOptions),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Some(Command::CheckConfig { file }) => check_config(&file),
+        Some(Command::Demo(options)) => hub::run_demo(options).await,
+        None => serve(cli).await.map(|()| true),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("hub: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check_config(file: &std::path::Path) -> anyhow::Result<bool> {
+    let config = HubConfig::load(file)?;
+    print!("{} is fine\n{}", file.display(), config.summary());
+    Ok(true)
+}
+
+async fn serve(cli: Cli) -> anyhow::Result<()> {
+    daemon::init_log();
+    let config = match &cli.config {
+        Some(path) => HubConfig::load(path)?,
+        None => HubConfig::without_file()?,
+    };
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let flags = BTreeMap::from([
+        (
+            "config".to_owned(),
+            cli.config
+                .as_ref()
+                .map(|path| path.display().to_string())
+                .unwrap_or_default(),
+        ),
+        ("listen".to_owned(), cli.listen.to_string()),
+        ("data-dir".to_owned(), cli.data_dir.display().to_string()),
+        ("no-local-edge".to_owned(), cli.no_local_edge.to_string()),
+    ]);
+    let hub = Hub::start(HubOptions {
+        config,
+        listen: cli.listen,
+        data_dir: cli.data_dir,
+        local_edge: !cli.no_local_edge,
+        clock: Arc::new(SystemClock::new()),
+        disk: Arc::new(RealDisk),
+        flags,
+    })
+    .await?;
+    hub.run_until_stopped().await
+}

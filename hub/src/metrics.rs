@@ -1,0 +1,153 @@
+//! The hub's metrics about itself, beside those of its branches.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use tsdb::Store;
+
+use crate::ingest::Ingest;
+use crate::ruler::Ruler;
+
+/// `branchline_ingest_*`, `branchline_rule_*`, `branchline_store_*`.
+pub(crate) struct HubMetrics {
+    pub(crate) ingest: Arc<Ingest>,
+    pub(crate) ruler: Arc<Ruler>,
+    pub(crate) store: Arc<Store>,
+}
+
+impl fmt::Debug for HubMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HubMetrics")
+    }
+}
+
+impl Collector for HubMetrics {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let ingest = self.ingest.counts();
+        let outcomes = [
+            ("stored", &ingest.requests_stored),
+            ("refused", &ingest.requests_refused),
+            ("unauthorized", &ingest.requests_unauthorized),
+            ("failed", &ingest.requests_failed),
+        ];
+        by_outcome(
+            &mut out,
+            "branchline_ingest_requests",
+            "Remote-write requests",
+            &outcomes,
+        )?;
+        let outcomes = [
+            ("stored", &ingest.samples_stored),
+            ("refused", &ingest.samples_refused),
+        ];
+        by_outcome(
+            &mut out,
+            "branchline_ingest_samples",
+            "Samples received",
+            &outcomes,
+        )?;
+
+        let ruler = &self.ruler.counts;
+        let counters = [
+            (
+                "branchline_rule_group_evaluations",
+                "Evaluations of rule groups",
+                &ruler.evaluations,
+            ),
+            (
+                "branchline_rule_group_evaluations_missed",
+                "Evaluations left out because the group took too long",
+                &ruler.missed,
+            ),
+            (
+                "branchline_rule_evaluation_failures",
+                "Rules that failed",
+                &ruler.failures,
+            ),
+            (
+                "branchline_rule_samples",
+                "Samples that rules have written",
+                &ruler.samples,
+            ),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value.load(Ordering::Relaxed));
+            counter.encode(out.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+
+        let stats = self.store.stats();
+        let gauges = [
+            (
+                "branchline_store_series",
+                "Series known to the store",
+                stats.series,
+            ),
+            (
+                "branchline_store_memory_samples",
+                "Samples in memory, not yet in a part",
+                stats.memory_rows,
+            ),
+            (
+                "branchline_store_part_samples",
+                "Samples in parts",
+                stats.part_rows,
+            ),
+            ("branchline_store_parts", "Parts on disk", stats.parts),
+            (
+                "branchline_store_part_bytes",
+                "Bytes of parts",
+                stats.part_bytes,
+            ),
+            (
+                "branchline_store_wal_bytes",
+                "Bytes of the write-ahead log",
+                stats.wal_bytes,
+            ),
+            (
+                "branchline_store_catalogue_bytes",
+                "Bytes of the series catalogue",
+                stats.catalogue_bytes,
+            ),
+            (
+                "branchline_store_parts_quarantined",
+                "Parts set aside because they are damaged",
+                stats.parts_quarantined,
+            ),
+            (
+                "branchline_store_records_lost",
+                "Records of log and catalogue lost to damage",
+                stats.records_lost,
+            ),
+            (
+                "branchline_store_accepts_writes",
+                "1, or 0 after a failed fsync",
+                u64::from(stats.poisoned.is_none()),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(value as f64);
+            gauge.encode(out.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn by_outcome(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    outcomes: &[(&str, &AtomicU64)],
+) -> Result<(), fmt::Error> {
+    let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (outcome, value) in outcomes {
+        let counter = ConstCounter::new(value.load(Ordering::Relaxed));
+        counter.encode(family.encode_family(&[("outcome", *outcome)])?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::response::{Html, IntoResponse, Response};
+use maud::{Markup, html};
+use model::Timestamp;
+
+use crate::federation::{Branch, LinkState, Sender};
+use crate::targets::TargetState;
+
+/// Fetches the table anew every two seconds; a hub that does not answer is said.
+const SCRIPT: &str = "
+setInterval(async () => {
+  const table = document.getElementById('branches');
+  const open = new Set([...table.querySelectorAll('details[open]')].map(d => d.dataset.branch));
+  try {
+    table.innerHTML = await (await fetch('/?fragment=1')).text();
+    for (const d of table.querySelectorAll('details')) d.open = open.has(d.dataset.branch);
+  } catch { document.getElementById('state').textContent = 'the hub does not answer'; }
+}, 2000);";
+
+/// What the first page shows.
+pub(crate) struct Home {
+    pub(crate) now: Timestamp,
+    pub(crate) branches: Vec<Branch>,
+    pub(crate) targets: BTreeMap<String, Vec<TargetState>>,
+    pub(crate) firing: usize,
+    /// Whether branches prove who they are.
+    pub(crate) checked: bool,
+}
+
+/// The whole page, or only its table.
+pub(crate) fn home(home: &Home, fragment: bool) -> Response {
+    let table = table(home);
+    if fragment {
+        return Html(table.into_string()).into_response();
+    }
+    let content = html! {
+        h1 { "Branches" }
+        @if !home.checked {
+            p.note { "No credentials are configured: labels are taken as they come, and the hub listens on loopback only." }
+        }
+        div id="branches" { (table) }
+    };
+    super::page("Branches", SCRIPT, &content)
+}
+
+fn table(home: &Home) -> Markup {
+    html! {
+        p.note id="state" {
+            (home.branches.len()) " branches · " (home.firing) " alerts firing"
+        }
+        table {
+            thead {
+                tr {
+                    th { "Branch" } th { "Link" } th { "Last seen" } th.number { "Behind" }
+                    th.number { "Backlog" } th.number { "Evicted" } th { "Targets" }
+                }
+            }
+            tbody {
+                @for branch in &home.branches {
+                    (row(branch, home.now, home.targets.get(&branch.name).map_or(&[], Vec::as_slice)))
+                }
+            }
+        }
+    }
+}
+
+fn row(branch: &Branch, now: Timestamp, targets: &[TargetState]) -> Markup {
+    let (class, link) = match branch.link {
+        LinkState::Up => ("up", "up"),
+        LinkState::Silent => ("silent", "silent"),
+        LinkState::Unknown => ("unknown", "not heard yet"),
+    };
+    let up = targets.iter().filter(|target| target.up).count();
+    html! {
+        tr {
+            td {
+                (branch.name)
+                @if branch.sender == Some(Sender::RemoteWrite) { span.note { " remote write" } }
+            }
+            td class=(class) {
+                (link)
+                @if let Some(why) = &branch.last_refusal {
+                    details data-branch={ (branch.name) "/refused" } {
+                        summary.down { (branch.refused_requests) " refused" }
+                        code { (why) }
+                    }
+                }
+            }
+            td { (branch.last_seen.map_or_else(|| "–".to_owned(), |at| ago(now, at))) }
+            td.number { (branch.lag.map_or_else(|| "–".to_owned(), short)) }
+            td.number {
+                (branch.pending_samples) " samples"
+                @if let Some(oldest) = branch.oldest_pending { span.note { " from " (ago(now, oldest)) } }
+            }
+            td.number class=[(branch.evicted_samples > 0).then_some("down")] { (branch.evicted_samples) }
+            td {
+                @if targets.is_empty() { "–" } @else {
+                    details data-branch=(branch.name) {
+                        summary class=(if up == targets.len() { "up" } else { "down" }) {
+                            (up) "/" (targets.len()) " up"
+                        }
+                        @for target in targets {
+                            div class=(if target.up { "up" } else { "down" }) {
+                                (target.job) " " (target.instance)
+                                span.note { " " (ago(now, target.at)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn ago(now: Timestamp, at: Timestamp) -> String {
+    format!("{} ago", short(now.saturating_since(at)))
+}
+
+/// To the second, at most two units.
+fn short(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d{}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_for_people() {
+        let check = |seconds, text: &str| assert_eq!(short(Duration::from_secs(seconds)), text);
+        check(0, "0s");
+        check(61, "1m01s");
+        check(3600, "1h00m");
+        check(90_000, "1d1h");
+    }
+
+    #[test]
+    fn names_from_outside_are_escaped() {
+        let branch = Branch {
+            name: "<script>".into(),
+            link: LinkState::Unknown,
+            sender: None,
+            last_seen: None,
+            lag: None,
+            pending_samples: 0,
+            pending_bytes: 0,
+            oldest_pending: None,
+            evicted_samples: 0,
+            stored_samples: 0,
+            refused_requests: 0,
+            last_refusal: None,
+        };
+        let text = row(&branch, Timestamp::default(), &[]).into_string();
+        assert!(
+            text.contains("&lt;script&gt;") && !text.contains("<script>"),
+            "{text}"
+        );
+    }
+}

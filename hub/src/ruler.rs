@@ -1,0 +1,408 @@
+//! When rule groups run, and what happens with what comes out: samples go to the store, alerts to the router.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use daemon::{Clock, Tasks};
+use model::{Alert, LabelSet, Matcher, Sample, Timestamp, Value};
+use promql::{Engine, Expr, ParseOptions, QueryOptions, ResultValue};
+use rules::{
+    GroupOptions, GroupView, ReloadOptions, RuleContext, RuleFile, RuleGroup, RuleSample, RuleView,
+    StateView,
+};
+use tsdb::{Batch, BatchSeries, SelectLimits, Store, TimeRange};
+
+use crate::storage::StoreReader;
+
+/// The scope that samples of rules are stored under. No branch can have this name: parentheses are not
+/// allowed in the names of branches.
+const RULES_SCOPE: &str = "(rules)";
+/// A rule file larger than this is surely not one.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+/// How long groups under evaluation may take to end before a reload goes on without them.
+const STOP_GRACE: Duration = Duration::from_secs(60);
+
+/// Where alerts go. Called off the async threads; must not block for long.
+pub(crate) type SendAlerts = Arc<dyn Fn(Vec<Alert>) + Send + Sync>;
+
+/// Runs every group at its times.
+pub(crate) struct Ruler {
+    engine: Arc<Engine>,
+    reader: StoreReader,
+    clock: Arc<dyn Clock>,
+    send: SendAlerts,
+    running: Mutex<Running>,
+    pub(crate) counts: RulerCounts,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct RulerCounts {
+    pub(crate) evaluations: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) missed: AtomicU64,
+    pub(crate) samples: AtomicU64,
+}
+
+#[derive(Default)]
+struct Running {
+    groups: Vec<Arc<Mutex<RuleGroup>>>,
+    tasks: Option<Tasks>,
+}
+
+/// What the configuration says about rules.
+#[derive(Debug)]
+pub(crate) struct RulerOptions {
+    pub(crate) files: Vec<RuleFile>,
+    pub(crate) interval: Duration,
+    pub(crate) external_labels: LabelSet,
+    pub(crate) external_url: String,
+    pub(crate) query_offset: Duration,
+}
+
+/// Reads the rule files that the patterns name.
+///
+/// # Errors
+/// Everything that is wrong in the files, each with its place.
+pub(crate) fn load_files(paths: &[PathBuf]) -> Result<Vec<RuleFile>, String> {
+    let (mut files, mut errors) = (Vec::new(), Vec::new());
+    for path in paths {
+        match read(path).and_then(|text| {
+            RuleFile::parse(&path.display().to_string(), &text, &ParseOptions::default())
+                .map_err(|error| error.to_string())
+        }) {
+            Ok(file) => files.push(file),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() {
+        Ok(files)
+    } else {
+        Err(errors.join("\n"))
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(path)
+        .map_err(|error| format!("{}: {error}", path.display()))?
+        .len();
+    if size > FILE_BYTES_MAX {
+        return Err(format!(
+            "{}: {size} bytes, at most {FILE_BYTES_MAX} are read",
+            path.display()
+        ));
+    }
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+impl Ruler {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        send: SendAlerts,
+    ) -> Self {
+        let reader = StoreReader { store };
+        Ruler {
+            engine,
+            reader,
+            clock,
+            send,
+            running: Mutex::default(),
+            counts: RulerCounts::default(),
+        }
+    }
+
+    /// Puts groups in force: at the start, and again after a reload. Groups that did not change keep their
+    /// state; the times of evaluation depend on the group's name and file only, so none is missed.
+    pub(crate) async fn load(self: &Arc<Self>, options: RulerOptions, tasks: &Tasks) {
+        let (old, old_tasks) = {
+            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            (std::mem::take(&mut running.groups), running.tasks.take())
+        };
+        let first = old_tasks.is_none();
+        if let Some(old_tasks) = old_tasks
+            && let Err(names) = old_tasks.shutdown(STOP_GRACE).await
+        {
+            tracing::warn!(?names, "rule groups still running, their state starts anew");
+        }
+        let old = old.into_iter().filter_map(|group| {
+            let group = Arc::try_unwrap(group).ok()?;
+            Some(group.into_inner().unwrap_or_else(PoisonError::into_inner))
+        });
+        let reload = ReloadOptions {
+            interval: options.interval,
+            restore: first,
+        };
+        let loaded = rules::reload(old, options.files, &reload);
+        let tasks = tasks.child();
+        let external = rules::ExternalInfo {
+            labels: options
+                .external_labels
+                .iter()
+                .map(|(n, v)| (n.to_owned(), v.to_owned()))
+                .collect(),
+            url: options.external_url.clone(),
+        };
+        let options = Arc::new(GroupOptions {
+            query_offset: options.query_offset,
+            external,
+            ..GroupOptions::default()
+        });
+        let groups: Vec<_> = loaded
+            .groups
+            .into_iter()
+            .map(|group| Arc::new(Mutex::new(group)))
+            .collect();
+        for group in &groups {
+            let (this, group, options) = (self.clone(), group.clone(), options.clone());
+            let token = tasks.token().clone();
+            let name = lock(&group).key();
+            tasks.spawn(format!("rule group {name}"), async move {
+                this.run(&group, &options, &token).await;
+            });
+        }
+        let removed_at = self.clock.now();
+        for removed in loaded.removed {
+            let (this, token) = (self.clone(), tasks.token().clone());
+            tasks.spawn_brief(format!("removed rule group {}", removed.key), async move {
+                if token
+                    .run_until_cancelled(this.clock.sleep(removed.wait))
+                    .await
+                    .is_some()
+                {
+                    daemon::blocking(move || {
+                        let now = this.clock.now();
+                        if let Err(error) =
+                            removed.mark_stale(removed_at, now, &mut Context { ruler: &this })
+                        {
+                            tracing::warn!(
+                                group = removed.key,
+                                "its series cannot be marked stale: {error}"
+                            );
+                        }
+                    })
+                    .await;
+                }
+            });
+        }
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Running {
+            groups,
+            tasks: Some(tasks),
+        };
+    }
+
+    async fn run(
+        self: &Arc<Self>,
+        group: &Arc<Mutex<RuleGroup>>,
+        options: &Arc<GroupOptions>,
+        token: &tokio_util::sync::CancellationToken,
+    ) {
+        let interval = lock(group).interval();
+        let mut next = lock(group).slot(self.clock.now()).saturating_add(interval);
+        loop {
+            let wait = next.saturating_since(self.clock.now());
+            if token
+                .run_until_cancelled(self.clock.sleep(wait))
+                .await
+                .is_none()
+            {
+                return;
+            }
+            let (this, evaluated, options) = (self.clone(), group.clone(), options.clone());
+            daemon::blocking(move || this.evaluate(&evaluated, next, &options)).await;
+            let newest = lock(group).slot(self.clock.now());
+            let missed = newest.saturating_since(next).as_millis() / interval.as_millis().max(1);
+            if missed > 0 {
+                self.counts
+                    .missed
+                    .fetch_add(missed as u64, Ordering::Relaxed);
+                tracing::warn!(
+                    group = lock(group).key(),
+                    missed,
+                    "rule evaluations missed: the group takes longer than its interval"
+                );
+            }
+            next = newest.max(next).saturating_add(interval);
+        }
+    }
+
+    fn evaluate(&self, group: &Mutex<RuleGroup>, at: Timestamp, options: &GroupOptions) {
+        let mut group = lock(group);
+        let evaluation = group.evaluate(at, options, &mut Context { ruler: self });
+        let counts = &self.counts;
+        counts.evaluations.fetch_add(1, Ordering::Relaxed);
+        counts
+            .samples
+            .fetch_add(evaluation.samples as u64, Ordering::Relaxed);
+        counts
+            .failures
+            .fetch_add(evaluation.failures.len() as u64, Ordering::Relaxed);
+        for failure in &evaluation.failures {
+            tracing::warn!(
+                group = group.key(),
+                rule = failure.name,
+                "rule failed: {}",
+                failure.error
+            );
+        }
+        if let Some(error) = &evaluation.restore_error {
+            tracing::warn!(
+                group = group.key(),
+                "alert state from before the restart is lost: {error}"
+            );
+        }
+        if !evaluation.alerts.is_empty() {
+            let external = &options.external.labels;
+            (self.send)(
+                evaluation
+                    .alerts
+                    .into_iter()
+                    .map(|alert| with_external(alert, external))
+                    .collect(),
+            );
+        }
+    }
+
+    /// The alerts that fire now: name and labels.
+    pub(crate) fn firing(&self) -> Vec<LabelSet> {
+        let views = self.views();
+        let alerting = views
+            .iter()
+            .flat_map(|view| &view.rules)
+            .filter_map(|rule| match rule {
+                RuleView::Alerting(rule) => Some(&rule.alerts),
+                RuleView::Recording(_) => None,
+            });
+        let firing = alerting
+            .flatten()
+            .filter(|alert| alert.state == StateView::Firing);
+        firing.map(|alert| alert.labels.clone()).collect()
+    }
+
+    /// All groups as the API shows them.
+    pub(crate) fn views(&self) -> Vec<GroupView> {
+        let groups = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .groups
+            .clone();
+        groups.iter().map(|group| lock(group).view()).collect()
+    }
+}
+
+fn lock(group: &Mutex<RuleGroup>) -> std::sync::MutexGuard<'_, RuleGroup> {
+    group.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// External labels go on alerts that do not have them, as in Prometheus.
+fn with_external(mut alert: Alert, external: &BTreeMap<String, String>) -> Alert {
+    if external.is_empty() {
+        return alert;
+    }
+    let mut builder = alert.labels.builder();
+    for (name, value) in external {
+        if alert.labels.get(name).is_none() {
+            builder.set(name, value);
+        }
+    }
+    alert.labels = builder.build();
+    alert
+}
+
+struct Context<'a> {
+    ruler: &'a Ruler,
+}
+
+impl RuleContext for Context<'_> {
+    fn query(&mut self, expr: &Expr, at: Timestamp) -> Result<Vec<(LabelSet, Value)>, String> {
+        let result = self
+            .ruler
+            .engine
+            .instant(&self.ruler.reader, expr, at, &QueryOptions::default())
+            .map_err(|error| error.to_string())?;
+        match result.value {
+            ResultValue::Vector(all) => Ok(all
+                .into_iter()
+                .map(|each| (each.labels, each.value))
+                .collect()),
+            ResultValue::Scalar(_, value) => Ok(vec![(LabelSet::empty(), Value::Float(value))]),
+            _ => Err("rule result is not a vector or scalar".to_owned()),
+        }
+    }
+
+    fn append(&mut self, samples: Vec<RuleSample>) -> Result<(), String> {
+        let store = &self.ruler.reader.store;
+        let labels: Vec<_> = samples
+            .iter()
+            .map(|each| || Ok(each.labels.clone()))
+            .collect();
+        let series = samples
+            .iter()
+            .zip(&labels)
+            .map(|(each, labels)| BatchSeries {
+                key: store.series_key(RULES_SCOPE, each.labels.as_bytes()),
+                labels,
+                samples: std::slice::from_ref(&each.sample),
+            })
+            .collect();
+        let batch = Batch {
+            scope: RULES_SCOPE,
+            series,
+            metadata: Vec::new(),
+        };
+        // Readable at once, durable soon after: a crash in between costs the last evaluation, as in Prometheus.
+        let appended = store.append(&batch).map_err(|error| error.to_string())?;
+        match appended.refused.first() {
+            None => Ok(()),
+            Some(first) => Err(format!(
+                "{} samples were refused: {}",
+                appended.refused.len(),
+                first.reason
+            )),
+        }
+    }
+
+    fn newest(
+        &mut self,
+        matchers: &[Matcher],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(LabelSet, Sample)>, String> {
+        let selection = self
+            .ruler
+            .reader
+            .store
+            .select(
+                matchers,
+                TimeRange::new(from, to),
+                &SelectLimits::default(),
+                &|| false,
+            )
+            .map_err(|error| error.to_string())?;
+        let newest: BTreeMap<LabelSet, Sample> = selection
+            .series
+            .into_iter()
+            .filter_map(|series| {
+                let last = series.timestamps.len().checked_sub(1)?;
+                let at = Timestamp::from_millis(series.timestamps[last]);
+                Some((
+                    series.labels,
+                    Sample {
+                        at,
+                        start: None,
+                        value: series.values.get(last)?,
+                    },
+                ))
+            })
+            .collect();
+        Ok(newest.into_iter().collect())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.ruler.clock.elapsed()
+    }
+}
