@@ -6,7 +6,9 @@
 //! Not in here: any hub (storage, queries, rules, federation) and any alert routing. The edge uses `model`, `wire`,
 //! `journal` and `daemon` and nothing else of the workspace.
 
+pub mod buffer;
 pub mod collect;
 pub mod config;
 mod discovery;
+pub mod forward;
 pub mod scrape;

@@ -1,0 +1,281 @@
+//! How far one hub is: which records it has acknowledged and how many samples were in them.
+//!
+//! A cursor is saved as a small text file, replaced atomically. A save that is lost with a crash only means that records
+//! are sent again, which a hub stores once; ranges and counts are in one file, so they never disagree.
+//!
+//! ```text
+//! branchline cursor 1
+//! hub hq:9490
+//! epoch 81985529216486895
+//! kept_from 1200
+//! acknowledged 1200-1999,2004
+//! acknowledged_counts 91000 12
+//! …
+//! crc32c 1d9fbf11
+//! ```
+
+use std::fmt::Write as _;
+
+use super::ranges::SequenceSet;
+use super::record::Counts;
+
+const TITLE: &str = "branchline cursor 1";
+
+/// Records that cannot be sent, and what is known about how many samples they held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub(super) sequences: SequenceSet,
+    pub(super) counts: Counts,
+}
+
+impl Settled {
+    pub(super) fn add(&mut self, seq: u64, counts: Counts) {
+        self.sequences.insert(seq);
+        self.counts += counts;
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub(super) hub: String,
+    pub(super) epoch: u64,
+    /// Records before this are no longer on disk; the sets hold none of them.
+    pub(super) kept_from: u64,
+    /// What was scraped and gone before this hub was known: none of its business.
+    pub(super) before: Counts,
+    pub(super) acknowledged: Settled,
+    /// Refused for good by the hub; still on disk.
+    pub(super) quarantined: Settled,
+    /// Found damaged before they could be sent.
+    pub(super) damaged: Settled,
+    /// Evicted before this hub had them.
+    pub(super) evicted: Counts,
+    pub(super) evicted_records: u64,
+}
+
+impl Cursor {
+    /// A hub that has nothing yet of the records from `kept_from` on.
+    pub(super) fn new(hub: &str, epoch: u64, kept_from: u64, before: Counts) -> Cursor {
+        Cursor {
+            hub: hub.to_owned(),
+            epoch,
+            kept_from,
+            before,
+            ..Cursor::default()
+        }
+    }
+
+    /// Whether the record is no longer pending for this hub.
+    pub(super) fn is_settled(&self, seq: u64) -> bool {
+        seq < self.kept_from || self.sets().iter().any(|set| set.sequences.contains(seq))
+    }
+
+    /// How many records from `first` to `last` are settled.
+    pub(super) fn settled_within(&self, first: u64, last: u64) -> u64 {
+        let gone = self.kept_from.clamp(first, last + 1) - first;
+        let from = first.max(self.kept_from);
+        gone + self
+            .sets()
+            .iter()
+            .map(|set| set.sequences.count_within(from, last))
+            .sum::<u64>()
+    }
+
+    /// The last record of which anything is known.
+    pub(super) fn last_known(&self) -> u64 {
+        let last = self
+            .sets()
+            .iter()
+            .filter_map(|set| set.sequences.last())
+            .max();
+        last.unwrap_or(0).max(self.kept_from.saturating_sub(1))
+    }
+
+    /// How scattered the sets are: their memory and the file's size.
+    pub(super) fn range_count(&self) -> usize {
+        self.sets()
+            .iter()
+            .map(|set| set.sequences.range_count())
+            .sum()
+    }
+
+    /// Forgets the ranges of records before `kept_from`; counts stay.
+    pub(super) fn forget_before(&mut self, kept_from: u64) {
+        if kept_from > self.kept_from {
+            self.kept_from = kept_from;
+            for set in [
+                &mut self.acknowledged,
+                &mut self.quarantined,
+                &mut self.damaged,
+            ] {
+                set.sequences.remove_range(0, kept_from - 1);
+            }
+        }
+    }
+
+    fn sets(&self) -> [&Settled; 3] {
+        [&self.acknowledged, &self.quarantined, &self.damaged]
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut text = format!(
+            "{TITLE}\nhub {}\nepoch {}\nkept_from {}\n",
+            self.hub, self.epoch, self.kept_from
+        );
+        for (name, set) in [
+            ("acknowledged", &self.acknowledged),
+            ("quarantined", &self.quarantined),
+            ("damaged", &self.damaged),
+        ] {
+            let _ = writeln!(text, "{name} {}", set.sequences);
+            let _ = writeln!(
+                text,
+                "{name}_counts {} {}",
+                set.counts.samples, set.counts.markers
+            );
+        }
+        let _ = writeln!(
+            text,
+            "evicted_counts {} {}",
+            self.evicted.samples, self.evicted.markers
+        );
+        let _ = writeln!(text, "evicted_records {}", self.evicted_records);
+        let _ = writeln!(
+            text,
+            "before_counts {} {}",
+            self.before.samples, self.before.markers
+        );
+        seal(text)
+    }
+
+    /// None when the bytes are damaged or of another format: the cursor then starts anew.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Cursor> {
+        let text = unseal(bytes)?;
+        let mut lines = text.lines();
+        if lines.next() != Some(TITLE) {
+            return None;
+        }
+        let mut cursor = Cursor::default();
+        for line in lines {
+            let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+            match key {
+                "hub" => cursor.hub = value.to_owned(),
+                "epoch" => cursor.epoch = value.parse().ok()?,
+                "kept_from" => cursor.kept_from = value.parse().ok()?,
+                "acknowledged" => cursor.acknowledged.sequences = value.parse().ok()?,
+                "acknowledged_counts" => cursor.acknowledged.counts = parse_counts(value)?,
+                "quarantined" => cursor.quarantined.sequences = value.parse().ok()?,
+                "quarantined_counts" => cursor.quarantined.counts = parse_counts(value)?,
+                "damaged" => cursor.damaged.sequences = value.parse().ok()?,
+                "damaged_counts" => cursor.damaged.counts = parse_counts(value)?,
+                "evicted_counts" => cursor.evicted = parse_counts(value)?,
+                "evicted_records" => cursor.evicted_records = value.parse().ok()?,
+                "before_counts" => cursor.before = parse_counts(value)?,
+                _ => return None,
+            }
+        }
+        Some(cursor)
+    }
+}
+
+pub(super) fn parse_counts(text: &str) -> Option<Counts> {
+    let (samples, markers) = text.split_once(' ')?;
+    Some(Counts {
+        samples: samples.parse().ok()?,
+        markers: markers.parse().ok()?,
+    })
+}
+
+/// Adds the line with the checksum of the lines before it.
+pub(super) fn seal(mut text: String) -> Vec<u8> {
+    let _ = writeln!(text, "crc32c {:08x}", crc32c::crc32c(text.as_bytes()));
+    text.into_bytes()
+}
+
+/// The lines before the checksum, if it is right.
+pub(super) fn unseal(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let at = text.rfind("crc32c ")?;
+    let (body, sum) = text.split_at(at);
+    let sum = u32::from_str_radix(sum.strip_prefix("crc32c ")?.strip_suffix('\n')?, 16).ok()?;
+    (crc32c::crc32c(body.as_bytes()) == sum).then_some(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor() -> Cursor {
+        let mut cursor = Cursor::new(
+            "http://hq:9490/ ü",
+            7,
+            3,
+            Counts {
+                samples: 5,
+                markers: 6,
+            },
+        );
+        for (seq, samples) in [(4, 10), (5, 11), (9, 12)] {
+            cursor.acknowledged.add(
+                seq,
+                Counts {
+                    samples,
+                    markers: 1,
+                },
+            );
+        }
+        cursor.quarantined.add(
+            6,
+            Counts {
+                samples: 4,
+                markers: 0,
+            },
+        );
+        cursor.evicted = Counts {
+            samples: 99,
+            markers: 2,
+        };
+        cursor
+    }
+
+    #[test]
+    fn is_read_back_or_refused() {
+        let cursor = cursor();
+        let bytes = cursor.encode();
+        assert_eq!(Cursor::decode(&bytes), Some(cursor));
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            assert_eq!(Cursor::decode(&bad), None, "byte {at}");
+            assert_eq!(Cursor::decode(&bytes[..at]), None, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn knows_what_is_settled() {
+        let mut cursor = cursor();
+        let settled: Vec<u64> = (1..12).filter(|seq| cursor.is_settled(*seq)).collect();
+        assert_eq!(settled, [1, 2, 4, 5, 6, 9]);
+        assert_eq!(
+            (
+                cursor.settled_within(1, 11),
+                cursor.settled_within(5, 8),
+                cursor.last_known()
+            ),
+            (6, 2, 9)
+        );
+        cursor.forget_before(6);
+        assert_eq!(
+            (
+                cursor.settled_within(1, 11),
+                cursor.acknowledged.sequences.to_string()
+            ),
+            (7, "9".into())
+        );
+        assert_eq!(cursor.acknowledged.counts.samples, 33);
+        cursor.forget_before(4);
+        assert_eq!(cursor.kept_from, 6);
+        cursor.forget_before(40);
+        assert_eq!((cursor.last_known(), cursor.range_count()), (39, 0));
+    }
+}

@@ -1,0 +1,300 @@
+//! What is in a segment: one entry per record, found by walking the records' headers.
+//!
+//! Kept in memory only for the few segments that are being looked at; of the others only sums are kept, so that memory
+//! does not grow with what is waiting.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use journal::{Journal, JournalError, SegmentInfo};
+use model::Timestamp;
+
+use super::record::{Counts, decode_header};
+
+/// How many segments' entries are kept: the newest, the oldest pending, and a few that an interrupted link left half
+/// acknowledged.
+const SEGMENTS_MAX: usize = 8;
+
+/// A record, without its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordMeta {
+    /// Its sequence.
+    pub seq: u64,
+    /// When the scrape was made.
+    pub at: Timestamp,
+    /// What it holds.
+    pub counts: Counts,
+    /// Its size in the buffer.
+    pub stored_bytes: u64,
+    /// The size of its payload once decoded.
+    pub payload_bytes: u64,
+    pub(super) cumulative: Counts,
+}
+
+/// Records that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// What they held, as far as the records around them tell.
+    pub(super) counts: Counts,
+}
+
+/// The entries of one segment up to the last record walked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Segment {
+    first: u64,
+    /// The last sequence walked; `first - 1` when none was.
+    through: u64,
+    pub(super) records: Vec<RecordMeta>,
+    pub(super) faults: Vec<Fault>,
+}
+
+/// Sums over records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Records.
+    pub records: u64,
+    /// What they hold.
+    pub counts: Counts,
+    /// What they take on disk.
+    pub bytes: u64,
+    /// Time of the oldest one.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Pending {
+    pub(super) fn add(&mut self, record: &RecordMeta) {
+        self.records += 1;
+        self.counts += record.counts;
+        self.bytes += record.stored_bytes;
+        self.oldest = Some(
+            self.oldest
+                .map_or(record.at, |oldest| oldest.min(record.at)),
+        );
+    }
+
+    pub(super) fn merge(&mut self, other: &Pending) {
+        self.records += other.records;
+        self.counts += other.counts;
+        self.bytes += other.bytes;
+        self.oldest = self.oldest.into_iter().chain(other.oldest).min();
+    }
+}
+
+/// Walks segments and remembers the latest.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    epoch: u64,
+    recent: VecDeque<Segment>,
+    /// Sums over whole closed segments without faults, by first sequence.
+    totals: BTreeMap<u64, Pending>,
+}
+
+impl Index {
+    pub(super) fn new(epoch: u64) -> Index {
+        Index {
+            epoch,
+            ..Index::default()
+        }
+    }
+
+    /// The entries of a segment at least up to the durable record `through`; a few behind it may be there too. `before`
+    /// is what was scraped before the first record kept.
+    pub(super) fn segment(
+        &mut self,
+        journal: &Journal,
+        info: &SegmentInfo,
+        through: u64,
+        before: Counts,
+    ) -> Result<&Segment, JournalError> {
+        let last = info.last_seq.min(through);
+        let mut segment = match self
+            .recent
+            .iter()
+            .position(|segment| segment.first == info.first_seq)
+        {
+            Some(at) => self.recent.remove(at).unwrap_or_default(),
+            None => Segment {
+                first: info.first_seq,
+                through: info.first_seq - 1,
+                ..Segment::default()
+            },
+        };
+        if segment.through < last {
+            let walked = walk(journal, self.epoch, &mut segment, last);
+            if walked.is_ok() {
+                self.measure_faults(journal, &mut segment, before);
+            }
+            walked?;
+        }
+        let whole = !info.active && segment.through >= info.last_seq && segment.faults.is_empty();
+        if whole && !self.totals.contains_key(&segment.first) {
+            let mut sum = Pending::default();
+            segment.records.iter().for_each(|record| sum.add(record));
+            self.totals.insert(segment.first, sum);
+        }
+        if self.recent.len() >= SEGMENTS_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(segment);
+        Ok(&self.recent[self.recent.len() - 1])
+    }
+
+    /// The sums over a closed segment, if it was walked before.
+    pub(super) fn totals(&self, first: u64) -> Option<&Pending> {
+        self.totals.get(&first)
+    }
+
+    /// Forgets segments whose records are all before `kept_from`.
+    pub(super) fn forget_before(&mut self, kept_from: u64) {
+        self.totals = self.totals.split_off(&kept_from);
+        self.recent.retain(|segment| segment.first >= kept_from);
+    }
+
+    /// Forgets the entries of the segment that holds `seq`: something in it turned out unreadable.
+    pub(super) fn forget_segment_of(&mut self, journal: &Journal, seq: u64) {
+        for info in journal.segments() {
+            if (info.first_seq..=info.last_seq).contains(&seq) {
+                self.totals.remove(&info.first_seq);
+                self.recent
+                    .retain(|segment| segment.first != info.first_seq);
+            }
+        }
+    }
+
+    /// The running count at the end of a segment.
+    pub(super) fn end_of(&self, journal: &Journal, info: &SegmentInfo) -> Option<Counts> {
+        let segment = self
+            .recent
+            .iter()
+            .find(|segment| segment.first == info.first_seq)?;
+        let last = segment.records.last();
+        match segment.faults.last() {
+            Some(fault) if last.is_none_or(|last| last.seq < fault.last) => {
+                self.neighbour(journal, info.first_seq, Side::Behind)
+            }
+            _ => last.map(|last| last.cumulative),
+        }
+    }
+
+    /// The entries from `first` to `last` that are in memory.
+    pub(super) fn remembered(&self, first: u64, last: u64) -> Vec<RecordMeta> {
+        let records = self.recent.iter().flat_map(|segment| &segment.records);
+        records
+            .filter(|record| (first..=last).contains(&record.seq))
+            .copied()
+            .collect()
+    }
+
+    /// How many samples unreadable records held: what the readable ones around them leave open.
+    fn measure_faults(&mut self, journal: &Journal, segment: &mut Segment, before: Counts) {
+        let Segment {
+            first,
+            records,
+            faults,
+            ..
+        } = segment;
+        for fault in faults {
+            let previous = match records.iter().rev().find(|record| record.seq < fault.first) {
+                Some(record) => Some(record.cumulative),
+                None => self
+                    .neighbour(journal, *first, Side::Before)
+                    .or(Some(before)),
+            };
+            let next = match records.iter().find(|record| record.seq > fault.last) {
+                Some(record) => Some(record.cumulative.saturating_sub(record.counts)),
+                None => self.neighbour(journal, *first, Side::Behind),
+            };
+            if let (Some(previous), Some(next)) = (previous, next) {
+                fault.counts = next.saturating_sub(previous);
+            }
+        }
+    }
+
+    /// The running count at the border to the segment before or behind the one that starts at `first`.
+    fn neighbour(&self, journal: &Journal, first: u64, side: Side) -> Option<Counts> {
+        let segments = journal.segments();
+        let at = segments.iter().position(|info| info.first_seq == first)?;
+        let info = match side {
+            Side::Before => segments.get(at.checked_sub(1)?)?,
+            Side::Behind => segments.get(at + 1)?,
+        };
+        let mut other = Segment {
+            first: info.first_seq,
+            through: info.first_seq - 1,
+            ..Segment::default()
+        };
+        walk(
+            journal,
+            self.epoch,
+            &mut other,
+            info.last_seq.min(journal.synced_seq()),
+        )
+        .ok()?;
+        match side {
+            Side::Before => other.records.last().map(|record| record.cumulative),
+            Side::Behind => other
+                .records
+                .first()
+                .map(|record| record.cumulative.saturating_sub(record.counts)),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Before,
+    Behind,
+}
+
+/// Walks on from where `segment` ends to `last`.
+fn walk(
+    journal: &Journal,
+    epoch: u64,
+    segment: &mut Segment,
+    last: u64,
+) -> Result<(), JournalError> {
+    let unreadable = |segment: &mut Segment, first: u64, last: u64| {
+        segment.faults.push(Fault {
+            first,
+            last,
+            counts: Counts::default(),
+        });
+        segment.through = last;
+    };
+    for record in journal.read_synced_from(segment.through + 1) {
+        match record {
+            Ok((seq, _)) if seq > last => break,
+            Ok((seq, bytes)) => match decode_header(&bytes) {
+                Ok(header) if header.epoch == epoch => {
+                    segment.records.push(RecordMeta {
+                        seq,
+                        at: header.at,
+                        counts: header.counts,
+                        stored_bytes: bytes.len() as u64,
+                        payload_bytes: u64::from(header.payload_bytes),
+                        cumulative: header.cumulative,
+                    });
+                    segment.through = seq;
+                }
+                _ => unreadable(segment, seq, seq),
+            },
+            Err(JournalError::Damaged {
+                lost_first,
+                lost_last,
+                ..
+            }) => {
+                if lost_first > last {
+                    break;
+                }
+                unreadable(segment, lost_first, lost_last.min(last));
+            }
+            Err(error) => return Err(error),
+        }
+        if segment.through >= last {
+            break;
+        }
+    }
+    segment.through = segment.through.max(last);
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! What goes into the next request.
+
+use std::time::Duration;
+
+use journal::JournalError;
+use model::Timestamp;
+
+use super::index::RecordMeta;
+use super::ranges::SequenceSet;
+use super::record::append_payload;
+use super::store::{Buffer, BufferError};
+
+/// Which records are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// The oldest pending ones, in order.
+    Oldest,
+    /// The oldest pending ones scraped before an instant, in order: what [`Want::Newest`] leaves.
+    OldestBefore(Timestamp),
+    /// The newest pending ones that were not scraped before an instant, in order.
+    NewestSince(Timestamp),
+}
+
+/// How much one request may hold. A single record is sent even when it is larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Most samples.
+    pub samples_max: u64,
+    /// Most bytes of the message before it is compressed for the link.
+    pub payload_bytes_max: u64,
+    /// Most bytes as they are in the buffer, which is close to what crosses the link.
+    pub stored_bytes_max: u64,
+    /// Most records.
+    pub records_max: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        BatchLimits {
+            samples_max: 20_000,
+            payload_bytes_max: 4 << 20,
+            stored_bytes_max: 1 << 20,
+            records_max: 512,
+        }
+    }
+}
+
+/// A request's content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The joined payloads: one `WriteRequest`, not compressed.
+    pub message: Vec<u8>,
+    /// Whose payloads they are, in order.
+    pub records: Vec<RecordMeta>,
+}
+
+/// The wall clock may jump back; then what is "newer than an instant" could be everything. No more than this many records
+/// are looked at from the newest back.
+const NEWEST_RECORDS_MAX: usize = 10_000;
+/// Scrapes end in another order than they begin, so the first one that is too old is not the end of the new ones.
+const OLDER_RECORDS_MAX: usize = 200;
+/// Ranges in the header that names the records of a request.
+const RANGES_MAX: usize = wire::edge_headers::RANGES_MAX;
+
+/// Collects records until a limit is reached.
+struct Filling<'l> {
+    limits: &'l BatchLimits,
+    records: Vec<RecordMeta>,
+    samples: u64,
+    payload: u64,
+    stored: u64,
+    ranges: usize,
+}
+
+impl<'l> Filling<'l> {
+    fn new(limits: &'l BatchLimits) -> Self {
+        Filling {
+            limits,
+            records: Vec::new(),
+            samples: 0,
+            payload: 0,
+            stored: 0,
+            ranges: 0,
+        }
+    }
+
+    /// False when the record does not fit any more.
+    fn add(&mut self, record: &RecordMeta) -> bool {
+        let samples = self.samples + record.counts.samples + record.counts.markers;
+        let payload = self.payload + record.payload_bytes;
+        let stored = self.stored + record.stored_bytes;
+        let touches = self
+            .records
+            .last()
+            .is_some_and(|last| last.seq.abs_diff(record.seq) == 1);
+        let ranges = self.ranges + usize::from(!touches);
+        let limits = self.limits;
+        let fits = samples <= limits.samples_max
+            && payload <= limits.payload_bytes_max
+            && stored <= limits.stored_bytes_max
+            && self.records.len() < limits.records_max
+            && ranges <= RANGES_MAX;
+        if !fits && !self.records.is_empty() {
+            return false;
+        }
+        (self.samples, self.payload, self.stored, self.ranges) = (samples, payload, stored, ranges);
+        self.records.push(*record);
+        true
+    }
+}
+
+impl Buffer {
+    /// Chooses durable records that the hub has not settled and that are not `in_flight`, up to the limits; rising.
+    ///
+    /// # Errors
+    /// A hub that is not attached, or a disk that cannot be read.
+    pub fn select(
+        &self,
+        hub: &str,
+        want: Want,
+        in_flight: &SequenceSet,
+        limits: &BatchLimits,
+    ) -> Result<Vec<RecordMeta>, BufferError> {
+        match want {
+            Want::Oldest => self.oldest(hub, Timestamp::MAX, in_flight, limits),
+            Want::OldestBefore(before) => self.oldest(hub, before, in_flight, limits),
+            Want::NewestSince(since) => self.newest(hub, since, in_flight, limits),
+        }
+    }
+
+    fn oldest(
+        &self,
+        hub: &str,
+        before: Timestamp,
+        in_flight: &SequenceSet,
+        limits: &BatchLimits,
+    ) -> Result<Vec<RecordMeta>, BufferError> {
+        let mut filling = Filling::new(limits);
+        let mut books = self.books();
+        let through = self.synced().seq;
+        // Records from further ahead were made before the wall clock was set back; nothing else would send them.
+        let live_until = before.saturating_add(10 * LIVE_WINDOW);
+        'segments: for info in self.journal.segments() {
+            let last = info.last_seq.min(through);
+            let cursor = &books.hub(hub)?.cursor;
+            if last < info.first_seq
+                || cursor.settled_within(info.first_seq, last) == last - info.first_seq + 1
+            {
+                continue;
+            }
+            let records = books.read_segment(&self.journal, &info, last)?;
+            let cursor = &books.hub(hub)?.cursor;
+            for record in records
+                .iter()
+                .filter(|record| record.seq <= last && !cursor.is_settled(record.seq))
+            {
+                if (before..live_until).contains(&record.at) {
+                    // The live lane's.
+                    continue;
+                }
+                if !in_flight.contains(record.seq) && !filling.add(record) {
+                    break 'segments;
+                }
+            }
+        }
+        Ok(filling.records)
+    }
+
+    fn newest(
+        &self,
+        hub: &str,
+        since: Timestamp,
+        in_flight: &SequenceSet,
+        limits: &BatchLimits,
+    ) -> Result<Vec<RecordMeta>, BufferError> {
+        let mut filling = Filling::new(limits);
+        let mut books = self.books();
+        let through = self.synced().seq;
+        let (mut seen, mut older) = (0, 0);
+        'segments: for info in self.journal.segments().iter().rev() {
+            if info.first_seq > through {
+                continue;
+            }
+            let records = books.read_segment(&self.journal, info, through)?;
+            let cursor = &books.hub(hub)?.cursor;
+            for record in records.iter().rev().filter(|record| record.seq <= through) {
+                seen += 1;
+                older += usize::from(record.at < since);
+                if older > OLDER_RECORDS_MAX || seen > NEWEST_RECORDS_MAX {
+                    break 'segments;
+                }
+                let open = record.at >= since
+                    && !cursor.is_settled(record.seq)
+                    && !in_flight.contains(record.seq);
+                if open && !filling.add(record) {
+                    break 'segments;
+                }
+            }
+        }
+        filling.records.reverse();
+        Ok(filling.records)
+    }
+
+    /// Reads the payloads of chosen records. A record that was evicted meanwhile, or turns out unreadable, is left out.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn load(&self, records: &[RecordMeta]) -> Result<Batch, BufferError> {
+        let mut batch = Batch::default();
+        let mut wanted = records.iter().peekable();
+        let Some(first) = wanted.peek() else {
+            return Ok(batch);
+        };
+        let mut reader = self.journal.read_synced_from(first.seq);
+        let mut unreadable = Vec::new();
+        while let Some(record) = wanted.peek().copied() {
+            match reader.next() {
+                None => break,
+                Some(Ok((seq, _))) if seq < record.seq => {}
+                Some(Ok((seq, bytes))) => {
+                    // Those before it are gone.
+                    while wanted.next_if(|record| record.seq < seq).is_some() {}
+                    let Some(record) = wanted.next_if(|record| record.seq == seq) else {
+                        continue;
+                    };
+                    let length = batch.message.len();
+                    match append_payload(&bytes, &mut batch.message) {
+                        Ok(()) => batch.records.push(*record),
+                        Err(fault) => {
+                            tracing::warn!(seq, %fault, "a record of the buffer cannot be sent");
+                            batch.message.truncate(length);
+                            unreadable.push((seq, seq));
+                        }
+                    }
+                }
+                Some(Err(JournalError::Damaged { lost_last, .. })) => {
+                    unreadable.push((record.seq, lost_last));
+                    while wanted.next_if(|record| record.seq <= lost_last).is_some() {}
+                }
+                Some(Err(error)) => return Err(error.into()),
+            }
+        }
+        self.forget_unreadable(&unreadable);
+        Ok(batch)
+    }
+
+    /// Records that could be walked before and cannot be read now: settled as damaged, with the counts known from then.
+    fn forget_unreadable(&self, unreadable: &[(u64, u64)]) {
+        if unreadable.is_empty() {
+            return;
+        }
+        let mut books = self.books();
+        for (first, last) in unreadable {
+            let known = books.index.remembered(*first, *last);
+            for hub in books.hubs.values_mut() {
+                for record in known
+                    .iter()
+                    .filter(|record| !hub.cursor.is_settled(record.seq))
+                    .collect::<Vec<_>>()
+                {
+                    hub.cursor.damaged.add(record.seq, record.counts);
+                }
+            }
+            books.index.forget_segment_of(&self.journal, *first);
+        }
+    }
+}
+
+/// How far back "live" reaches: long enough for one scrape of every target at the usual intervals.
+pub(crate) const LIVE_WINDOW: Duration = Duration::from_secs(60);

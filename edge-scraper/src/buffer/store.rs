@@ -1,0 +1,968 @@
+//! The buffer itself: open, append, evict, and the books.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use daemon::Clock;
+use journal::{
+    Disk, Journal, JournalError, Options, SegmentInfo, SyncPolicy, read_file, write_atomic,
+};
+use tokio::sync::watch;
+use wire::edge_headers::SequenceRange;
+
+use super::cursor::{Cursor, parse_counts, seal, unseal};
+use super::index::{Index, Pending, RecordMeta};
+use super::record::{self, Counts, Header};
+use crate::scrape::Scrape;
+
+const STATE_TITLE: &str = "branchline buffer 1";
+const STATE_FILE: &str = "state";
+const RESERVE_FILE: &str = "reserve";
+const CURSOR_PREFIX: &str = "cursor-";
+/// State and cursors are small; a larger file is not ours.
+const SMALL_FILE_BYTES_MAX: u64 = 4 << 20;
+/// Given up on a full disk so that there is room to write down what is being evicted.
+const RESERVE_BYTES: usize = 64 << 10;
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(2 << 20);
+
+/// How a buffer is kept.
+#[derive(Clone, Debug)]
+pub struct BufferOptions {
+    /// Room for records on disk; over it the oldest go. At least four segments of 64 KiB are kept. Default 1 GiB.
+    pub bytes_max: u64,
+    /// Longest time between a scrape and its being synced. Zero: as soon as the disk can. None: only when
+    /// [`Buffer::sync`] is called (tests). Default 1 s.
+    pub sync_bound: Option<Duration>,
+    /// Longest time between an acknowledgement and its being saved. Default 5 s.
+    pub save_bound: Duration,
+    /// The epoch of a buffer that has to be made; None draws a random one. For tests.
+    pub epoch_if_new: Option<u64>,
+}
+
+impl Default for BufferOptions {
+    fn default() -> Self {
+        BufferOptions {
+            bytes_max: 1 << 30,
+            sync_bound: Some(Duration::from_secs(1)),
+            save_bound: Duration::from_secs(5),
+            epoch_if_new: None,
+        }
+    }
+}
+
+/// What can go wrong with a buffer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BufferError {
+    /// The journal refuses.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A file of the buffer cannot be read or written.
+    #[error("{operation} of {path} failed: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: Arc<io::Error>,
+    },
+    /// A name that cannot be written into the cursor's file.
+    #[error("hub name {hub:?} has a line break or another control character: give it another name")]
+    BadHubName {
+        /// The name.
+        hub: String,
+    },
+    /// A hub that was not attached.
+    #[error("hub {hub:?} is not known to the buffer: attach it first")]
+    UnknownHub {
+        /// Its name.
+        hub: String,
+    },
+}
+
+/// The books of one hub. See the module for how they add up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HubCounts {
+    /// Synced to the buffer, ever, in this epoch, by what hub whatsoever.
+    pub scraped: Counts,
+    /// Of that, what was gone before this hub was known.
+    pub before: Counts,
+    /// What the hub acknowledged.
+    pub acknowledged: Counts,
+    /// What it has not.
+    pub pending: Pending,
+    /// What it refused for good; still on disk.
+    pub quarantined: Counts,
+    /// What was evicted before it had it.
+    pub evicted: Counts,
+    /// What was damaged on disk before it had it.
+    pub damaged: Counts,
+}
+
+impl HubCounts {
+    /// Whether the books add up.
+    pub fn balance(&self) -> bool {
+        let known = [
+            self.before,
+            self.acknowledged,
+            self.pending.counts,
+            self.quarantined,
+            self.evicted,
+            self.damaged,
+        ];
+        known.into_iter().sum::<Counts>() == self.scraped
+    }
+}
+
+/// The buffer as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BufferStatus {
+    /// Its identity.
+    pub epoch: u64,
+    /// What was synced to it, ever.
+    pub scraped: Counts,
+    /// Scrapes refused since the start because the disk was full or failing.
+    pub refused: Counts,
+    /// Bytes of records on disk.
+    pub bytes: u64,
+    /// The cap.
+    pub bytes_max: u64,
+    /// Why nothing more is accepted, if so.
+    pub poisoned: Option<String>,
+}
+
+/// See the [module](super). All methods block on the disk and may be called from any thread.
+pub struct Buffer {
+    pub(super) journal: Journal,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    clock: Arc<dyn Clock>,
+    options: BufferOptions,
+    epoch: u64,
+    appending: Mutex<Appending>,
+    durable: Mutex<Durable>,
+    /// Tells shippers that more became durable.
+    news: watch::Sender<u64>,
+    books: Mutex<Books>,
+}
+
+struct Appending {
+    /// Of all records appended, synced or not.
+    cumulative: Counts,
+    refused: Counts,
+}
+
+/// The last durable record and what was scraped up to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Synced {
+    pub(super) seq: u64,
+    cumulative: Counts,
+}
+
+struct Durable {
+    synced: Synced,
+    /// Appended and not yet known to be durable, in order. Bounded by what the journal leaves unsynced.
+    waiting: VecDeque<Synced>,
+}
+
+/// What changes when records are settled.
+pub(super) struct Books {
+    pub(super) index: Index,
+    pub(super) hubs: BTreeMap<String, HubBook>,
+    /// Records before this are gone, and what they held.
+    kept_from: u64,
+    pub(super) before: Counts,
+}
+
+pub(super) struct HubBook {
+    pub(super) cursor: Cursor,
+    /// When the first acknowledgement came that is not saved yet.
+    dirty_since: Option<Duration>,
+    /// What is pending in closed segments that are settled in part, by first sequence, with how many of its records were
+    /// settled when it was counted.
+    partly: BTreeMap<u64, (u64, Pending)>,
+}
+
+impl HubBook {
+    fn new(cursor: Cursor) -> HubBook {
+        HubBook {
+            cursor,
+            dirty_since: None,
+            partly: BTreeMap::new(),
+        }
+    }
+}
+
+impl Buffer {
+    /// Opens the buffer in `dir`, or makes one, and goes on where it ended. The caller holds the data folder's lock.
+    ///
+    /// # Errors
+    /// The disk's refusal, or an unknown format of the journal. Damage is no error: it is counted.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: BufferOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Buffer, BufferError> {
+        let journal_dir = dir.join("journal");
+        disk.create_dir_all(&journal_dir)
+            .map_err(io_error("creating", &journal_dir))?;
+        let names = disk
+            .list(&journal_dir)
+            .map_err(io_error("listing", &journal_dir))?;
+        let state = if names.iter().any(|name| name.ends_with(".seg")) {
+            read_state(&*disk, &dir.join(STATE_FILE))?
+        } else {
+            // No records: a new buffer, or one that was wiped. What cursors say is of another epoch.
+            let epoch = options
+                .epoch_if_new
+                .unwrap_or_else(|| RandomState::new().build_hasher().finish());
+            let state = State {
+                epoch,
+                kept_from: 1,
+                before: Counts::default(),
+            };
+            write_small(&*disk, &dir.join(STATE_FILE), &state.encode())?;
+            Some(state)
+        };
+        let cursors = read_cursors(&*disk, dir)?;
+        let seen = cursors.iter().map(Cursor::last_known).max().unwrap_or(0);
+        let journal_options = Options {
+            segment_bytes_max: (options.bytes_max / 16)
+                .clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end()),
+            record_bytes_max: 32 << 20,
+            unsynced_bytes_max: 16 << 20,
+            sync: match options.sync_bound {
+                None => SyncPolicy::Manual,
+                Some(Duration::ZERO) => SyncPolicy::Immediate,
+                Some(bound) => SyncPolicy::Within(bound),
+            },
+            next_seq_min: seen.max(state.as_ref().map_or(0, |state| state.kept_from - 1)) + 1,
+        };
+        let (journal, recovery) = Journal::open(disk.clone(), &journal_dir, journal_options)?;
+        if let Some(tail) = &recovery.torn_tail {
+            tracing::info!(
+                bytes = tail.bytes,
+                "cut an unfinished scrape off the buffer: the edge was stopped hard"
+            );
+        }
+        let state = match state {
+            Some(state) => state,
+            None => {
+                let state = guess_state(&journal, options.epoch_if_new);
+                tracing::warn!(
+                    epoch = state.epoch,
+                    "the buffer's state file is missing or damaged: read from its records"
+                );
+                write_small(&*disk, &dir.join(STATE_FILE), &state.encode())?;
+                state
+            }
+        };
+        let cursors = cursors
+            .into_iter()
+            .filter(|cursor| cursor.epoch == state.epoch);
+        let buffer = Buffer {
+            durable: Mutex::new(Durable {
+                synced: Synced::default(),
+                waiting: VecDeque::new(),
+            }),
+            news: watch::Sender::new(journal.synced_seq()),
+            journal,
+            disk,
+            dir: dir.to_owned(),
+            clock,
+            options,
+            epoch: state.epoch,
+            appending: Mutex::new(Appending {
+                cumulative: state.before,
+                refused: Counts::default(),
+            }),
+            books: Mutex::new(Books {
+                index: Index::new(state.epoch),
+                hubs: cursors
+                    .map(|cursor| (cursor.hub.clone(), HubBook::new(cursor)))
+                    .collect(),
+                kept_from: state.kept_from,
+                before: state.before,
+            }),
+        };
+        buffer.resume()?;
+        Ok(buffer)
+    }
+
+    /// Finishes an eviction that a crash interrupted, and finds the running count.
+    fn resume(&self) -> Result<(), BufferError> {
+        let mut books = self.books();
+        let kept_from = books
+            .hubs
+            .values()
+            .map(|hub| hub.cursor.kept_from)
+            .fold(books.kept_from, u64::max);
+        for info in self.journal.segments() {
+            if !info.active && info.last_seq < kept_from {
+                self.evict(&mut books, &info)?;
+            }
+        }
+        let mut cumulative = books.before;
+        let seq = self.journal.synced_seq();
+        for info in self.journal.segments().iter().rev() {
+            let before = books.before;
+            if let Some(last) = books
+                .index
+                .segment(&self.journal, info, seq, before)?
+                .records
+                .last()
+            {
+                cumulative = last.cumulative;
+                break;
+            }
+        }
+        drop(books);
+        lock(&self.appending).cumulative = cumulative;
+        lock(&self.durable).synced = Synced { seq, cumulative };
+        self.write_reserve();
+        Ok(())
+    }
+
+    /// Its identity: another one after it was wiped.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The wall and monotonic clock that the buffer goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Longest time between an acknowledgement and its being saved.
+    pub fn save_bound(&self) -> Duration {
+        self.options.save_bound
+    }
+
+    /// Makes a hub known: from now on what it has not acknowledged is counted. A hub that was known before the last
+    /// restart goes on where it was; a new one is owed everything that is still in the buffer.
+    ///
+    /// # Errors
+    /// A name with control characters, or the disk's refusal to save its cursor.
+    pub fn attach(&self, hub: &str) -> Result<(), BufferError> {
+        if hub.chars().any(char::is_control) {
+            return Err(BufferError::BadHubName {
+                hub: hub.to_owned(),
+            });
+        }
+        let mut books = self.books();
+        if books.hubs.contains_key(hub) {
+            return Ok(());
+        }
+        let cursor = Cursor::new(hub, self.epoch, books.kept_from, books.before);
+        self.save_cursor(&cursor)?;
+        books.hubs.insert(hub.to_owned(), HubBook::new(cursor));
+        Ok(())
+    }
+
+    /// Forgets the hubs that are not in `hubs`: nothing is owed to them any more.
+    ///
+    /// # Errors
+    /// The disk's refusal to remove a cursor.
+    pub fn retain_hubs(&self, hubs: &[String]) -> Result<(), BufferError> {
+        let mut books = self.books();
+        let gone: Vec<String> = books
+            .hubs
+            .keys()
+            .filter(|hub| !hubs.contains(hub))
+            .cloned()
+            .collect();
+        for hub in gone {
+            let path = self.dir.join(cursor_file(&hub));
+            self.disk
+                .remove(&path)
+                .map_err(io_error("removing", &path))?;
+            books.hubs.remove(&hub);
+        }
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(io_error("fsync", &self.dir))
+    }
+
+    /// Takes a scrape in. It is readable at once and counts as scraped once synced, at the latest after the sync bound.
+    /// Evicts the oldest records when there is no room.
+    ///
+    /// # Errors
+    /// The scrape was not kept: the disk is full even after evicting, or the journal is poisoned. It is counted as
+    /// refused.
+    pub fn append(&self, scrape: &Scrape) -> Result<(), BufferError> {
+        for (payload, counts) in record::payloads(scrape) {
+            let mut appending = lock(&self.appending);
+            let header = Header {
+                class: scrape.class,
+                at: scrape.at,
+                target: scrape.target,
+                epoch: self.epoch,
+                counts,
+                cumulative: appending.cumulative + counts,
+                payload_bytes: payload.len() as u32,
+            };
+            let record = record::encode(&header, &payload);
+            let appended = self
+                .make_room(record.len() as u64)
+                .and_then(|()| self.append_record(&record));
+            match appended {
+                Ok(appended) => {
+                    appending.cumulative = header.cumulative;
+                    let now = Synced {
+                        seq: appended.last_seq,
+                        cumulative: header.cumulative,
+                    };
+                    // Under the lock of appending: in order of the records.
+                    lock(&self.durable).waiting.push_back(now);
+                    let news = self.news.clone();
+                    appended.commit.on_done(move |outcome| {
+                        if outcome.is_ok() {
+                            news.send_replace(now.seq);
+                        }
+                    });
+                }
+                Err(error) => {
+                    appending.refused += counts;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn append_record(&self, record: &[u8]) -> Result<journal::Appended, BufferError> {
+        loop {
+            match self.journal.append(record) {
+                Ok(appended) => return Ok(appended),
+                Err(error @ JournalError::DiskFull { .. }) => {
+                    if !self.evict_oldest()? {
+                        return Err(error.into());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn make_room(&self, bytes: u64) -> Result<(), BufferError> {
+        let bytes_max = self.options.bytes_max.max(4 * SEGMENT_BYTES.start());
+        while self.journal.bytes() + bytes > bytes_max {
+            if !self.evict_oldest()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest segment. False when there is nothing to remove.
+    fn evict_oldest(&self) -> Result<bool, BufferError> {
+        let mut books = self.books();
+        let mut segments = self.journal.segments();
+        if let [only] = &segments[..] {
+            if only.last_seq < only.first_seq {
+                return Ok(false);
+            }
+            match self.journal.roll() {
+                Err(JournalError::DiskFull { .. }) => {
+                    self.give_up_reserve();
+                    self.journal.roll()?;
+                }
+                outcome => outcome?,
+            }
+            segments = self.journal.segments();
+        }
+        let Some(oldest) = segments.first().filter(|oldest| !oldest.active) else {
+            return Ok(false);
+        };
+        self.evict(&mut books, oldest)?;
+        Ok(true)
+    }
+
+    /// Writes down what goes, then removes it. Safe to repeat after a crash at any point: a cursor that has been saved
+    /// counts nothing twice, because it knows up to where records are gone for it.
+    fn evict(&self, books: &mut Books, info: &SegmentInfo) -> Result<(), BufferError> {
+        let kept_from = info.last_seq + 1;
+        let records = books.read_segment(&self.journal, info, info.last_seq)?;
+        for (name, hub) in &mut books.hubs {
+            let cursor = &mut hub.cursor;
+            let mut lost = Counts::default();
+            for record in records
+                .iter()
+                .filter(|record| record.seq >= cursor.kept_from)
+            {
+                if cursor.quarantined.sequences.contains(record.seq) {
+                    cursor.quarantined.counts =
+                        cursor.quarantined.counts.saturating_sub(record.counts);
+                } else if cursor.is_settled(record.seq) {
+                    continue;
+                }
+                lost += record.counts;
+                cursor.evicted_records += 1;
+            }
+            cursor.evicted += lost;
+            cursor.forget_before(kept_from);
+            hub.partly.retain(|first, _| *first >= kept_from);
+            if lost != Counts::default() {
+                let samples = lost.samples;
+                tracing::warn!(hub = %name, samples, "buffer is full: the oldest samples go before the hub has them");
+            }
+        }
+        if let Some(end) = books.index.end_of(&self.journal, info) {
+            books.before = end;
+        }
+        books.kept_from = books.kept_from.max(kept_from);
+        self.save_all(books)?;
+        let state = State {
+            epoch: self.epoch,
+            kept_from: books.kept_from,
+            before: books.before,
+        };
+        self.write_small(&self.dir.join(STATE_FILE), &state.encode())?;
+        self.journal.free_through(info.last_seq)?;
+        books.index.forget_before(kept_from);
+        self.write_reserve();
+        Ok(())
+    }
+
+    /// Blocks until everything taken in is durable.
+    ///
+    /// # Errors
+    /// A poisoned journal.
+    pub fn sync(&self) -> Result<(), BufferError> {
+        Ok(self.journal.sync()?)
+    }
+
+    /// Changes whenever more became durable: what can be sent.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// Where durability ends now.
+    pub(super) fn synced(&self) -> Synced {
+        let seq = self.journal.synced_seq();
+        let mut durable = lock(&self.durable);
+        while let Some(next) = durable
+            .waiting
+            .front()
+            .copied()
+            .filter(|next| next.seq <= seq)
+        {
+            durable.synced = next;
+            durable.waiting.pop_front();
+        }
+        durable.synced
+    }
+
+    /// The buffer as a whole.
+    pub fn status(&self) -> BufferStatus {
+        BufferStatus {
+            epoch: self.epoch,
+            scraped: self.synced().cumulative,
+            refused: lock(&self.appending).refused,
+            bytes: self.journal.bytes(),
+            bytes_max: self.options.bytes_max,
+            poisoned: self.journal.poisoned(),
+        }
+    }
+
+    /// The books of a hub. Walks the records that are pending, or uses what it remembers of them.
+    ///
+    /// # Errors
+    /// A hub that is not attached, or a disk that cannot be read.
+    pub fn counts(&self, hub: &str) -> Result<HubCounts, BufferError> {
+        let mut books = self.books();
+        let synced = self.synced();
+        let pending = books.pending(&self.journal, hub, synced.seq)?;
+        let cursor = &books.hub(hub)?.cursor;
+        Ok(HubCounts {
+            scraped: synced.cumulative,
+            before: cursor.before,
+            acknowledged: cursor.acknowledged.counts,
+            pending,
+            quarantined: cursor.quarantined.counts,
+            evicted: cursor.evicted,
+            damaged: cursor.damaged.counts,
+        })
+    }
+
+    /// Which records the hub has acknowledged, of those still on disk.
+    ///
+    /// # Errors
+    /// A hub that is not attached.
+    pub fn acknowledged(&self, hub: &str) -> Result<Vec<SequenceRange>, BufferError> {
+        Ok(self
+            .books()
+            .hub(hub)?
+            .cursor
+            .acknowledged
+            .sequences
+            .ranges()
+            .collect())
+    }
+
+    /// How scattered a hub's acknowledgements are: many ranges take memory and make the cursor's file long.
+    ///
+    /// # Errors
+    /// A hub that is not attached.
+    pub fn range_count(&self, hub: &str) -> Result<usize, BufferError> {
+        Ok(self.books().hub(hub)?.cursor.range_count())
+    }
+
+    /// The hub has these records, durably. An acknowledgement that comes late, for what was evicted while it was under
+    /// way, takes it back out of `evicted`.
+    ///
+    /// # Errors
+    /// A hub that is not attached, or a cursor that could not be saved (it will be tried again).
+    pub fn acknowledge(&self, hub: &str, records: &[RecordMeta]) -> Result<(), BufferError> {
+        self.settle(hub, records, |cursor, record| {
+            if record.seq < cursor.kept_from {
+                cursor.evicted = cursor.evicted.saturating_sub(record.counts);
+                cursor.evicted_records = cursor.evicted_records.saturating_sub(1);
+                cursor.acknowledged.counts += record.counts;
+            } else if !cursor.is_settled(record.seq) {
+                cursor.acknowledged.add(record.seq, record.counts);
+            }
+        })
+    }
+
+    /// The hub refuses these records for good. They stay on disk and are not sent again until
+    /// [`Buffer::release_quarantine`].
+    ///
+    /// # Errors
+    /// As [`Buffer::acknowledge`].
+    pub fn quarantine(&self, hub: &str, records: &[RecordMeta]) -> Result<(), BufferError> {
+        self.settle(hub, records, |cursor, record| {
+            if !cursor.is_settled(record.seq) {
+                cursor.quarantined.add(record.seq, record.counts);
+            }
+        })
+    }
+
+    /// Makes what the hub refused pending again; says how much that is.
+    ///
+    /// # Errors
+    /// As [`Buffer::acknowledge`].
+    pub fn release_quarantine(&self, hub: &str) -> Result<Counts, BufferError> {
+        let mut books = self.books();
+        let book = books.hub_mut(hub)?;
+        book.partly.clear();
+        let released = std::mem::take(&mut book.cursor.quarantined).counts;
+        self.save_cursor(&book.cursor)?;
+        Ok(released)
+    }
+
+    fn settle(
+        &self,
+        hub: &str,
+        records: &[RecordMeta],
+        each: impl Fn(&mut Cursor, &RecordMeta),
+    ) -> Result<(), BufferError> {
+        let mut books = self.books();
+        let now = self.clock.elapsed();
+        let book = books.hub_mut(hub)?;
+        records
+            .iter()
+            .for_each(|record| each(&mut book.cursor, record));
+        let since = *book.dirty_since.get_or_insert(now);
+        if now.saturating_sub(since) >= self.options.save_bound {
+            self.save_cursor(&book.cursor)?;
+            book.dirty_since = None;
+        }
+        Ok(())
+    }
+
+    /// Saves what hubs acknowledged. Called by the shippers when they stop; in between it happens by itself.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn save(&self) -> Result<(), BufferError> {
+        let mut books = self.books();
+        for hub in books
+            .hubs
+            .values_mut()
+            .filter(|hub| hub.dirty_since.is_some())
+        {
+            self.save_cursor(&hub.cursor)?;
+            hub.dirty_since = None;
+        }
+        Ok(())
+    }
+
+    fn save_all(&self, books: &mut Books) -> Result<(), BufferError> {
+        for hub in books.hubs.values_mut() {
+            self.save_cursor(&hub.cursor)?;
+            hub.dirty_since = None;
+        }
+        Ok(())
+    }
+
+    fn save_cursor(&self, cursor: &Cursor) -> Result<(), BufferError> {
+        self.write_small(&self.dir.join(cursor_file(&cursor.hub)), &cursor.encode())
+    }
+
+    /// Replaces a small file; on a full disk gives up the reserve for it.
+    fn write_small(&self, path: &Path, bytes: &[u8]) -> Result<(), BufferError> {
+        match write_small(&*self.disk, path, bytes) {
+            Err(BufferError::Io { source, .. }) if journal::is_disk_full(&source) => {
+                self.give_up_reserve();
+                write_small(&*self.disk, path, bytes)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Makes room for the little that must be written to make more. It may be gone already; then the next write says so.
+    fn give_up_reserve(&self) {
+        let _ = self.disk.remove(&self.dir.join(RESERVE_FILE));
+    }
+
+    /// Sets room aside again. On a full disk there is none until something was evicted.
+    fn write_reserve(&self) {
+        let path = self.dir.join(RESERVE_FILE);
+        if self
+            .disk
+            .open(&path)
+            .and_then(|file| file.size())
+            .is_ok_and(|size| size == RESERVE_BYTES as u64)
+        {
+            return;
+        }
+        let written = self
+            .disk
+            .create(&path)
+            .and_then(|file| file.append(&[0; RESERVE_BYTES]));
+        if let Err(error) = written {
+            tracing::debug!(%error, "no room for the reserve");
+            let _ = self.disk.remove(&path);
+        }
+    }
+
+    pub(super) fn books(&self) -> MutexGuard<'_, Books> {
+        lock(&self.books)
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buffer")
+            .field("dir", &self.dir)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Books {
+    pub(super) fn hub(&self, hub: &str) -> Result<&HubBook, BufferError> {
+        self.hubs.get(hub).ok_or_else(|| BufferError::UnknownHub {
+            hub: hub.to_owned(),
+        })
+    }
+
+    pub(super) fn hub_mut(&mut self, hub: &str) -> Result<&mut HubBook, BufferError> {
+        self.hubs
+            .get_mut(hub)
+            .ok_or_else(|| BufferError::UnknownHub {
+                hub: hub.to_owned(),
+            })
+    }
+
+    /// The readable records of a segment; unreadable ones are settled as damaged for every hub that lacks them.
+    pub(super) fn read_segment(
+        &mut self,
+        journal: &Journal,
+        info: &SegmentInfo,
+        through: u64,
+    ) -> Result<Vec<RecordMeta>, BufferError> {
+        let segment = self.index.segment(journal, info, through, self.before)?;
+        for fault in &segment.faults {
+            for (name, hub) in &mut self.hubs {
+                let cursor = &mut hub.cursor;
+                if cursor.settled_within(fault.first, fault.last) == fault.last - fault.first + 1 {
+                    continue;
+                }
+                // Where a hub has some of them, all are counted: the readable rest does not say which held how much.
+                cursor.damaged.counts += fault.counts;
+                for seq in fault.first..=fault.last {
+                    if !cursor.is_settled(seq) {
+                        cursor.damaged.sequences.insert(seq);
+                    }
+                }
+                let (records, samples) = (fault.last - fault.first + 1, fault.counts.samples);
+                tracing::warn!(hub = %name, records, samples, "records of the buffer are damaged on disk and cannot be sent");
+            }
+        }
+        Ok(segment.records.clone())
+    }
+
+    /// What is durable and not settled.
+    fn pending(
+        &mut self,
+        journal: &Journal,
+        hub: &str,
+        through: u64,
+    ) -> Result<Pending, BufferError> {
+        let mut sum = Pending::default();
+        for info in journal.segments() {
+            let last = info.last_seq.min(through);
+            if last < info.first_seq {
+                continue;
+            }
+            let closed = !info.active && last == info.last_seq;
+            let count = last - info.first_seq + 1;
+            let settled = self.hub(hub)?.cursor.settled_within(info.first_seq, last);
+            if settled == count {
+                continue;
+            }
+            if closed
+                && settled == 0
+                && let Some(totals) = self.index.totals(info.first_seq)
+            {
+                sum.merge(totals);
+                continue;
+            }
+            if closed
+                && let Some((settled_then, pending)) = self.hub(hub)?.partly.get(&info.first_seq)
+                && *settled_then == settled
+            {
+                sum.merge(pending);
+                continue;
+            }
+            let records = self.read_segment(journal, &info, last)?;
+            let book = self.hub_mut(hub)?;
+            let mut here = Pending::default();
+            let open = records
+                .iter()
+                .filter(|record| record.seq <= last && !book.cursor.is_settled(record.seq));
+            open.for_each(|record| here.add(record));
+            if closed {
+                let settled = book.cursor.settled_within(info.first_seq, last);
+                book.partly.insert(info.first_seq, (settled, here));
+            }
+            sum.merge(&here);
+        }
+        Ok(sum)
+    }
+}
+
+/// What is known of the buffer apart from its records.
+struct State {
+    epoch: u64,
+    kept_from: u64,
+    /// What the records before `kept_from` held.
+    before: Counts,
+}
+
+impl State {
+    fn encode(&self) -> Vec<u8> {
+        let State {
+            epoch,
+            kept_from,
+            before,
+        } = self;
+        seal(format!(
+            "{STATE_TITLE}\nepoch {epoch}\nkept_from {kept_from}\nbefore_counts {} {}\n",
+            before.samples, before.markers
+        ))
+    }
+
+    fn decode(bytes: &[u8]) -> Option<State> {
+        let mut lines = unseal(bytes)?.lines();
+        let mut line = |key: &str| lines.next()?.strip_prefix(key);
+        line(STATE_TITLE)?;
+        Some(State {
+            epoch: line("epoch ")?.parse().ok()?,
+            kept_from: line("kept_from ")?
+                .parse()
+                .ok()
+                .filter(|seq| (1..=u64::MAX / 2).contains(seq))?,
+            before: parse_counts(line("before_counts ")?)?,
+        })
+    }
+}
+
+/// None when the file is missing or damaged.
+fn read_state(disk: &dyn Disk, path: &Path) -> Result<Option<State>, BufferError> {
+    match read_file(disk, path, SMALL_FILE_BYTES_MAX) {
+        Ok(bytes) => Ok(State::decode(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("reading", path)(error)),
+    }
+}
+
+/// The state as the records tell it: epoch and running count stand in each of them.
+fn guess_state(journal: &Journal, epoch_if_none: Option<u64>) -> State {
+    let kept_from = journal
+        .segments()
+        .first()
+        .map_or(1, |first| first.first_seq);
+    // A reader that meets a failing disk meets it again and again.
+    let records = journal.read_from(1).take(1000).flatten();
+    let header = records
+        .filter_map(|(_, bytes)| record::decode_header(&bytes).ok())
+        .next();
+    match header {
+        Some(header) => State {
+            epoch: header.epoch,
+            kept_from,
+            before: header.cumulative.saturating_sub(header.counts),
+        },
+        None => State {
+            epoch: epoch_if_none.unwrap_or_else(|| RandomState::new().build_hasher().finish()),
+            kept_from,
+            before: Counts::default(),
+        },
+    }
+}
+
+/// All cursors that can be read, of whatever epoch; leftovers and damaged ones are left out with a warning.
+fn read_cursors(disk: &dyn Disk, dir: &Path) -> Result<Vec<Cursor>, BufferError> {
+    let mut cursors = Vec::new();
+    for name in disk.list(dir).map_err(io_error("listing", dir))? {
+        if !name.starts_with(CURSOR_PREFIX) || name.ends_with(".tmp") {
+            continue;
+        }
+        let path = dir.join(&name);
+        let bytes =
+            read_file(disk, &path, SMALL_FILE_BYTES_MAX).map_err(io_error("reading", &path))?;
+        match Cursor::decode(&bytes) {
+            Some(cursor) => cursors.push(cursor),
+            None => {
+                let path = path.display();
+                tracing::warn!(%path, "a hub's cursor is damaged: everything in the buffer is sent to that hub again");
+            }
+        }
+    }
+    Ok(cursors)
+}
+
+/// The file of a hub's cursor: a hash, because a hub's name may hold anything.
+fn cursor_file(hub: &str) -> String {
+    format!(
+        "{CURSOR_PREFIX}{:016x}",
+        model::LabelSet::from_pairs([("hub", hub)])
+            .unwrap_or_default()
+            .fingerprint()
+    )
+}
+
+fn write_small(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), BufferError> {
+    write_atomic(disk, path, bytes).map_err(io_error("writing", path))
+}
+
+fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BufferError + use<> {
+    let path = path.to_owned();
+    move |source| BufferError::Io {
+        operation,
+        path,
+        source: Arc::new(source),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,417 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use daemon::SimClock;
+use journal::sim::SimDisk;
+use model::{LabelSet, Sample, Timestamp};
+use wire::remote_write::{Limits, compress, decode};
+
+use super::*;
+use crate::scrape::{Class, Scrape};
+
+const DIR: &str = "/data/buffer";
+const NOW: i64 = 1_700_000_000_000;
+
+/// A scrape of `samples` samples and a marker, `at` seconds after the start.
+fn scrape(at: i64, samples: usize) -> Scrape {
+    let at = Timestamp::from_millis(NOW + 1000 * at);
+    let series = (0..samples).map(|n| {
+        let labels = LabelSet::from_pairs([("__name__", "m"), ("n", &n.to_string())]).unwrap();
+        (
+            labels,
+            Sample::float(at, (n * 7919 % 1013) as f64 + at.millis() as f64),
+        )
+    });
+    let gone = (
+        LabelSet::from_pairs([("__name__", "gone")]).unwrap(),
+        Sample::stale(at),
+    );
+    Scrape {
+        at,
+        target: 1,
+        class: Class::Ordinary,
+        series: series.chain([gone]).collect(),
+        metadata: Vec::new(),
+    }
+}
+
+fn options(bytes_max: u64) -> BufferOptions {
+    BufferOptions {
+        bytes_max,
+        sync_bound: None,
+        epoch_if_new: Some(77),
+        ..BufferOptions::default()
+    }
+}
+
+fn open_with(disk: &SimDisk, options: BufferOptions) -> Buffer {
+    let clock = Arc::new(SimClock::new(Timestamp::from_millis(NOW)));
+    Buffer::open(Arc::new(disk.clone()), Path::new(DIR), options, clock).unwrap()
+}
+
+fn open(disk: &SimDisk) -> Buffer {
+    let buffer = open_with(disk, options(1 << 30));
+    buffer.attach("hq").unwrap();
+    buffer
+}
+
+fn select(buffer: &Buffer, want: Want, records_max: usize) -> Vec<RecordMeta> {
+    let limits = BatchLimits {
+        records_max,
+        ..BatchLimits::default()
+    };
+    buffer
+        .select("hq", want, &SequenceSet::default(), &limits)
+        .unwrap()
+}
+
+fn seqs(records: &[RecordMeta]) -> Vec<u64> {
+    records.iter().map(|record| record.seq).collect()
+}
+
+fn counts(buffer: &Buffer) -> HubCounts {
+    let counts = buffer.counts("hq").unwrap();
+    assert!(counts.balance(), "{counts:?}");
+    counts
+}
+
+#[test]
+fn scraped_counts_only_once_synced() {
+    let disk = SimDisk::new(1);
+    let buffer = open(&disk);
+    buffer.append(&scrape(0, 3)).unwrap();
+    assert_eq!(counts(&buffer).scraped, Counts::default());
+    assert!(
+        select(&buffer, Want::Oldest, 10).is_empty(),
+        "what is not durable is not sent"
+    );
+    buffer.sync().unwrap();
+    assert_eq!(
+        counts(&buffer).scraped,
+        Counts {
+            samples: 3,
+            markers: 1
+        }
+    );
+    buffer.append(&scrape(1, 5)).unwrap();
+    drop(buffer);
+    disk.crash();
+    let buffer = open(&disk);
+    let kept = counts(&buffer).scraped.samples;
+    assert!(kept == 3 || kept == 8, "{kept}");
+}
+
+#[test]
+fn lanes_choose_newest_and_oldest() {
+    let disk = SimDisk::new(1);
+    let buffer = open(&disk);
+    for at in 0..10 {
+        buffer.append(&scrape(10 * at, 3)).unwrap();
+    }
+    buffer.sync().unwrap();
+    let since = Timestamp::from_millis(NOW + 60_000);
+    assert_eq!(
+        seqs(&select(&buffer, Want::NewestSince(since), 100)),
+        [7, 8, 9, 10]
+    );
+    assert_eq!(
+        seqs(&select(&buffer, Want::NewestSince(since), 3)),
+        [8, 9, 10]
+    );
+    assert_eq!(
+        seqs(&select(&buffer, Want::OldestBefore(since), 100)),
+        [1, 2, 3, 4, 5, 6]
+    );
+    assert_eq!(
+        seqs(&select(&buffer, Want::Oldest, 8)),
+        [1, 2, 3, 4, 5, 6, 7, 8]
+    );
+    let in_flight: SequenceSet = [2, 3, 9].into_iter().collect();
+    let limits = BatchLimits {
+        samples_max: 11,
+        ..BatchLimits::default()
+    };
+    let oldest = buffer
+        .select("hq", Want::Oldest, &in_flight, &limits)
+        .unwrap();
+    assert_eq!(seqs(&oldest), [1, 4], "four samples and markers each");
+    buffer.acknowledge("hq", &oldest).unwrap();
+    let newest = select(&buffer, Want::NewestSince(since), 2);
+    buffer.acknowledge("hq", &newest).unwrap();
+    assert_eq!(
+        seqs(&select(&buffer, Want::Oldest, 100)),
+        [2, 3, 5, 6, 7, 8]
+    );
+    let books = counts(&buffer);
+    assert_eq!(
+        (
+            books.acknowledged.samples,
+            books.pending.counts.samples,
+            books.pending.records
+        ),
+        (12, 18, 6)
+    );
+    assert_eq!(
+        books.pending.oldest,
+        Some(Timestamp::from_millis(NOW + 10_000))
+    );
+}
+
+#[test]
+fn payloads_join_to_one_request() {
+    let disk = SimDisk::new(1);
+    let buffer = open(&disk);
+    for at in 0..5 {
+        buffer.append(&scrape(at, 2)).unwrap();
+    }
+    buffer.sync().unwrap();
+    let mut records = select(&buffer, Want::Oldest, 100);
+    records.remove(2);
+    let batch = buffer.load(&records).unwrap();
+    assert_eq!(seqs(&batch.records), [1, 2, 4, 5]);
+    let request = decode(&compress(&batch.message), &Limits::default()).unwrap();
+    assert_eq!(request.timeseries.len(), 12);
+    assert_eq!(request.timeseries[3].samples[0].timestamp, NOW + 1000);
+    assert_eq!(buffer.load(&[]).unwrap(), Batch::default());
+}
+
+#[test]
+fn a_restart_goes_on_where_it_was() {
+    let disk = SimDisk::new(1);
+    let buffer = open(&disk);
+    for at in 0..6 {
+        buffer.append(&scrape(at, 4)).unwrap();
+    }
+    buffer.sync().unwrap();
+    buffer
+        .acknowledge("hq", &select(&buffer, Want::NewestSince(Timestamp::MIN), 2))
+        .unwrap();
+    buffer
+        .quarantine("hq", &select(&buffer, Want::Oldest, 1))
+        .unwrap();
+    buffer.save().unwrap();
+    let before = counts(&buffer);
+    drop(buffer);
+    disk.crash();
+    let buffer = open(&disk);
+    assert_eq!(counts(&buffer), before);
+    assert_eq!(buffer.epoch(), 77);
+    assert_eq!(seqs(&select(&buffer, Want::Oldest, 100)), [2, 3, 4]);
+    assert_eq!(buffer.release_quarantine("hq").unwrap().samples, 4);
+    assert_eq!(seqs(&select(&buffer, Want::Oldest, 100)), [1, 2, 3, 4]);
+    buffer.attach("second").unwrap();
+    assert_eq!(buffer.counts("second").unwrap().pending.records, 6);
+    buffer.retain_hubs(&["second".to_owned()]).unwrap();
+    assert!(matches!(
+        buffer.counts("hq"),
+        Err(BufferError::UnknownHub { .. })
+    ));
+}
+
+#[test]
+fn an_unsaved_acknowledgement_is_sent_again() {
+    let disk = SimDisk::new(1);
+    let buffer = open(&disk);
+    buffer.append(&scrape(0, 4)).unwrap();
+    buffer.sync().unwrap();
+    buffer
+        .acknowledge("hq", &select(&buffer, Want::Oldest, 1))
+        .unwrap();
+    assert_eq!(counts(&buffer).pending.records, 0);
+    drop(buffer);
+    disk.crash();
+    assert_eq!(counts(&open(&disk)).pending.counts.samples, 4);
+}
+
+#[test]
+fn a_wiped_buffer_has_another_epoch_and_owes_nothing() {
+    let disk = SimDisk::new(1);
+    let buffer = open(&disk);
+    buffer.append(&scrape(0, 4)).unwrap();
+    buffer.sync().unwrap();
+    buffer
+        .acknowledge("hq", &select(&buffer, Want::Oldest, 1))
+        .unwrap();
+    buffer.save().unwrap();
+    drop(buffer);
+    use journal::Disk as _;
+    for (path, _) in disk.files() {
+        if path.extension().is_some_and(|suffix| suffix == "seg") {
+            disk.remove(&path).unwrap();
+        }
+    }
+    let buffer = open_with(
+        &disk,
+        BufferOptions {
+            epoch_if_new: Some(78),
+            ..options(1 << 30)
+        },
+    );
+    buffer.attach("hq").unwrap();
+    assert_eq!(
+        (buffer.epoch(), counts(&buffer)),
+        (78, HubCounts::default())
+    );
+}
+
+#[test]
+fn over_the_cap_the_oldest_go_and_are_counted() {
+    let disk = SimDisk::new(1);
+    let buffer = open_with(&disk, options(400 << 10));
+    for hub in ["hq", "dead"] {
+        buffer.attach(hub).unwrap();
+    }
+    for at in 0..400 {
+        buffer.append(&scrape(at, 300)).unwrap();
+        buffer.sync().unwrap();
+        if at == 20 {
+            buffer
+                .quarantine("hq", &select(&buffer, Want::Oldest, 3))
+                .unwrap();
+            buffer
+                .acknowledge("hq", &select(&buffer, Want::Oldest, 5))
+                .unwrap();
+        }
+        assert!(counts(&buffer).balance());
+        assert!(buffer.status().bytes <= 400 << 10);
+    }
+    let (hq, dead) = (counts(&buffer), buffer.counts("dead").unwrap());
+    assert!(hq.evicted.samples > 10_000, "{hq:?}");
+    assert_eq!((hq.acknowledged.samples, hq.quarantined.samples), (1500, 0));
+    assert_eq!(dead.evicted.samples, hq.evicted.samples + 1500);
+    assert!(dead.balance());
+    assert_eq!(
+        buffer.acknowledged("hq").unwrap(),
+        [],
+        "ranges of what is gone are forgotten"
+    );
+    drop(buffer);
+    disk.crash();
+    let buffer = open_with(&disk, options(400 << 10));
+    assert_eq!(
+        (counts(&buffer).evicted, counts(&buffer).scraped),
+        (hq.evicted, hq.scraped)
+    );
+}
+
+#[test]
+fn an_acknowledgement_for_what_was_evicted_under_way_counts() {
+    let disk = SimDisk::new(1);
+    let buffer = open_with(&disk, options(300 << 10));
+    buffer.attach("hq").unwrap();
+    buffer.append(&scrape(0, 300)).unwrap();
+    buffer.sync().unwrap();
+    let under_way = select(&buffer, Want::Oldest, 1);
+    for at in 1..600 {
+        buffer.append(&scrape(at, 300)).unwrap();
+    }
+    buffer.sync().unwrap();
+    let before = counts(&buffer);
+    assert!(before.evicted.samples >= 300);
+    buffer.acknowledge("hq", &under_way).unwrap();
+    let after = counts(&buffer);
+    assert_eq!(after.evicted.samples, before.evicted.samples - 300);
+    assert_eq!(after.acknowledged.samples, 300);
+}
+
+#[test]
+fn a_full_disk_evicts_and_goes_on() {
+    let disk = SimDisk::new(1);
+    let buffer = open(&disk);
+    disk.set_capacity(Some(700 << 10));
+    let mut refused = 0;
+    for at in 0..1500 {
+        refused += u32::from(buffer.append(&scrape(at, 300)).is_err());
+        buffer.sync().unwrap();
+    }
+    assert_eq!(refused, 0);
+    assert!(counts(&buffer).evicted.samples > 0);
+    assert_eq!(counts(&buffer).scraped.samples, 1500 * 300);
+}
+
+#[test]
+fn damaged_records_are_skipped_and_counted() {
+    for (bit_of, seed) in [(0.2, 1), (0.5, 2), (0.9, 3)] {
+        let disk = SimDisk::new(seed);
+        let buffer = open(&disk);
+        for at in 0..20 {
+            buffer.append(&scrape(at, 50)).unwrap();
+        }
+        buffer.sync().unwrap();
+        let expected = counts(&buffer).scraped;
+        let known = select(&buffer, Want::Oldest, 100);
+        let (path, bytes) = disk
+            .files()
+            .into_iter()
+            .find(|(path, _)| path.extension().is_some())
+            .unwrap();
+        let bit = (bytes as f64 * 8.0 * bit_of) as u64;
+        disk.flip_bit(&path, bit).unwrap();
+        // Met while sending what was walked before…
+        let batch = buffer.load(&known).unwrap();
+        assert_eq!(batch.records.len(), 19);
+        let books = counts(&buffer);
+        assert_eq!(
+            (books.damaged.samples, books.pending.records, books.scraped),
+            (50, 19, expected)
+        );
+        drop(buffer);
+        // …and met anew after a restart.
+        let buffer = open(&disk);
+        assert_eq!(select(&buffer, Want::Oldest, 100).len(), 19);
+        let books = counts(&buffer);
+        assert_eq!(
+            (
+                books.damaged.samples,
+                books.pending.counts.samples,
+                books.scraped
+            ),
+            (50, 950, expected)
+        );
+    }
+}
+
+#[test]
+fn lost_small_files_cost_no_record() {
+    use journal::Disk as _;
+    for lost in ["state", "cursor"] {
+        let disk = SimDisk::new(1);
+        let buffer = open(&disk);
+        buffer.append(&scrape(0, 4)).unwrap();
+        buffer.append(&scrape(1, 4)).unwrap();
+        buffer.sync().unwrap();
+        buffer
+            .acknowledge("hq", &select(&buffer, Want::Oldest, 1))
+            .unwrap();
+        buffer.save().unwrap();
+        drop(buffer);
+        let files = disk.files();
+        let (path, _) = files
+            .iter()
+            .find(|(path, _)| path.to_string_lossy().contains(&format!("/{lost}")))
+            .unwrap();
+        disk.remove(path).unwrap();
+        let buffer = open(&disk);
+        assert_eq!(buffer.epoch(), 77);
+        let pending = if lost == "state" { 1 } else { 2 };
+        assert_eq!(
+            (
+                counts(&buffer).pending.records,
+                counts(&buffer).scraped.samples
+            ),
+            (pending, 8)
+        );
+    }
+}
+
+#[test]
+fn a_failed_fsync_is_said() {
+    let disk = SimDisk::new(1);
+    let buffer = open(&disk);
+    buffer.append(&scrape(0, 4)).unwrap();
+    disk.fail_syncs(1);
+    assert!(buffer.sync().is_err());
+    assert!(buffer.append(&scrape(1, 4)).is_err());
+    assert!(buffer.status().poisoned.is_some());
+    assert_eq!(counts(&buffer).scraped, Counts::default());
+}

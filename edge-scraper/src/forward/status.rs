@@ -1,0 +1,64 @@
+use std::time::Duration;
+
+use model::Timestamp;
+
+use super::shipper::Peer;
+use crate::buffer::HubCounts;
+
+/// How the way to a hub is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LinkState {
+    /// Nobody has answered since the start.
+    #[default]
+    Connecting,
+    /// The last answer was the other end's.
+    Up,
+    /// Nothing gets through, or the other end does not let us in.
+    Down {
+        /// The last error, for people.
+        error: String,
+    },
+}
+
+/// One hub as pages and metrics show it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HubStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where requests go.
+    pub address: String,
+    /// Who answers there.
+    pub peer: Peer,
+    /// How the link is.
+    pub link: LinkState,
+    /// Since when it is so.
+    pub since: Option<Timestamp>,
+    /// The last error, of the link or of a single request, and when.
+    pub last_error: Option<(Timestamp, String)>,
+    /// When the last answer of the other end came.
+    pub last_answer: Option<Timestamp>,
+    /// Time of the newest scrape that it has acknowledged since the start.
+    pub watermark: Option<Timestamp>,
+    /// Requests under way.
+    pub in_flight_requests: usize,
+    /// Samples in them.
+    pub in_flight_samples: u64,
+    /// Requests sent since the start.
+    pub requests: u64,
+    /// Of those, failed or refused ones.
+    pub failures: u64,
+    /// Compressed bytes of bodies sent since the start.
+    pub bytes_sent: u64,
+    /// How long the last acknowledged request took.
+    pub round_trip: Option<Duration>,
+    /// The books.
+    pub counts: HubCounts,
+}
+
+impl HubStatus {
+    /// How old the newest acknowledged scrape is.
+    pub fn live_lag(&self, now: Timestamp) -> Option<Duration> {
+        self.watermark
+            .map(|watermark| now.saturating_since(watermark))
+    }
+}

@@ -1,0 +1,393 @@
+//! The task around a [`Shipper`]: buffer, link and clock.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use daemon::{Clock, Tasks, blocking};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use model::Timestamp;
+use model::relabel::RelabelRule;
+use tokio_util::sync::CancellationToken;
+use wire::edge_headers::EdgeHeaders;
+use wire::remote_write::{compress, headers};
+
+use super::classify::Answer;
+use super::link::{Link, LinkRequest};
+use super::rewrite::rewrite;
+use super::shipper::{Ask, Content, Outcome, Peer, Shipper, ShipperOptions, Step, Verdict};
+use super::status::{HubStatus, LinkState};
+use crate::buffer::{Buffer, BufferError, HubCounts, RecordMeta, SequenceSet, Want};
+
+/// What a forwarder needs to know.
+#[derive(Clone, Debug)]
+pub struct ForwardOptions {
+    /// This edge's name, for an own hub: visible ASCII characters.
+    pub edge: String,
+    /// The hub's name; its cursor in the buffer bears it.
+    pub hub: String,
+    /// How requests are paced.
+    pub shipper: ShipperOptions,
+    /// `write_relabel_configs`.
+    pub write_relabel: Vec<RelabelRule>,
+    /// Whether type and help of metrics are sent.
+    pub send_metadata: bool,
+}
+
+/// A hub's acknowledgements may become so scattered that only the oldest scrapes are sent, which joins them again.
+const RANGES_MAX: usize = 4096;
+/// How long a stopping edge waits for answers that are under way.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// Ships the buffer to one hub until stopped.
+pub struct Forwarder {
+    options: ForwardOptions,
+    buffer: Arc<Buffer>,
+    status: Mutex<HubStatus>,
+}
+
+impl Forwarder {
+    /// Attaches the hub to the buffer and starts shipping in `tasks`. It stops, and saves what was acknowledged, when the
+    /// tasks are cancelled.
+    ///
+    /// # Errors
+    /// The buffer cannot save the hub's cursor.
+    pub fn start(
+        options: ForwardOptions,
+        buffer: Arc<Buffer>,
+        link: Arc<dyn Link>,
+        tasks: &Tasks,
+    ) -> Result<Arc<Forwarder>, BufferError> {
+        buffer.attach(&options.hub)?;
+        let status = HubStatus {
+            name: options.hub.clone(),
+            address: link.address(),
+            peer: options.shipper.peer.clone(),
+            since: Some(buffer.clock().now()),
+            ..HubStatus::default()
+        };
+        let forwarder = Arc::new(Forwarder {
+            options,
+            buffer,
+            status: Mutex::new(status),
+        });
+        let stop = tasks.token().clone();
+        tasks.spawn(
+            format!("forward to {}", forwarder.options.hub),
+            forwarder.clone().run(link, stop),
+        );
+        Ok(forwarder)
+    }
+
+    /// The hub's status, with the books as they are now. Reads the disk.
+    pub fn status(&self) -> HubStatus {
+        let counts = self.buffer.counts(&self.options.hub);
+        let mut status = self.lock().clone();
+        if let Ok(counts) = counts {
+            status.counts = counts;
+        }
+        status
+    }
+
+    /// The hub's status with the books as they were when the last request was made. Does not wait for anything.
+    pub fn status_now(&self) -> HubStatus {
+        self.lock().clone()
+    }
+
+    async fn run(self: Arc<Self>, link: Arc<dyn Link>, stop: CancellationToken) {
+        let clock = self.buffer.clock().clone();
+        let mut shipper = Shipper::new(self.options.shipper.clone());
+        let mut news = self.buffer.subscribe();
+        let mut flights: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>> =
+            FuturesUnordered::new();
+        let mut chance = Chance::new();
+        // When what was acknowledged has to be on disk.
+        let mut save_at: Option<Duration> = None;
+        while !stop.is_cancelled() {
+            let wake = match shipper.next(clock.elapsed(), clock.now()) {
+                Step::Ask(ask) => {
+                    let flight = self.clone().ask(&mut shipper, &ask, &link, &*clock).await;
+                    flights.extend(flight);
+                    continue;
+                }
+                Step::Wait(wake) => wake,
+            };
+            if save_at.is_some_and(|save_at| save_at <= clock.elapsed()) {
+                save_at = None;
+                self.save().await;
+            }
+            let wake = wake.into_iter().chain(save_at).min();
+            let pause = wake.map(|wake| wake.saturating_sub(clock.elapsed()));
+            let sleep = async {
+                match pause {
+                    Some(pause) => clock.sleep(pause).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some((id, outcome)) = flights.next(), if !flights.is_empty() => {
+                    self.settle(&mut shipper, id, outcome, &*clock, chance.next()).await;
+                    save_at.get_or_insert(clock.elapsed() + self.buffer.save_bound());
+                }
+                Ok(()) = news.changed() => shipper.news(),
+                () = sleep => {}
+            }
+        }
+        // What is under way may just be answered; what is not will be sent again after the restart.
+        let grace = clock.sleep(STOP_GRACE);
+        tokio::pin!(grace);
+        loop {
+            tokio::select! {
+                flight = flights.next() => match flight {
+                    Some((id, outcome)) => self.settle(&mut shipper, id, outcome, &*clock, chance.next()).await,
+                    None => break,
+                },
+                () = &mut grace => break,
+            }
+        }
+        self.save().await;
+    }
+
+    async fn save(&self) {
+        let buffer = self.buffer.clone();
+        if let Err(error) = blocking(move || buffer.save()).await {
+            tracing::warn!(hub = self.options.hub, %error, "acknowledgements could not be saved: after a restart some samples are sent again");
+        }
+    }
+
+    /// Reads what is asked for and sends it. None when there is nothing to send now.
+    async fn ask(
+        self: Arc<Self>,
+        shipper: &mut Shipper,
+        ask: &Ask,
+        link: &Arc<dyn Link>,
+        clock: &dyn Clock,
+    ) -> Option<BoxFuture<'static, (u64, Outcome)>> {
+        let peer = shipper.peer().clone();
+        let (this, content, in_flight) = (self.clone(), ask.clone(), shipper.in_flight());
+        let made = blocking(move || this.make(&content, &in_flight, &peer)).await;
+        let now = clock.elapsed();
+        let made = match made {
+            Ok(Some(made)) => made,
+            Ok(None) => {
+                shipper.nothing(ask, now);
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(hub = self.options.hub, %error, "the buffer cannot be read: trying again");
+                shipper.unreadable(ask, now);
+                self.note_error(clock.now(), error.to_string());
+                return None;
+            }
+        };
+        let id = shipper.sent(ask, made.records, now);
+        {
+            let mut status = self.lock();
+            status.requests += 1;
+            status.bytes_sent += made.request.body.len() as u64;
+            status.counts = made.counts;
+            (status.in_flight_requests, status.in_flight_samples) = shipper.under_way();
+        }
+        let answer = link.send(made.request);
+        let (timeout, timer) = (ask.timeout, clock.sleep(ask.timeout));
+        let buffer = self.buffer.clone();
+        Some(Box::pin(async move {
+            let outcome = tokio::select! {
+                answer = answer => match answer {
+                    Ok(response) => Outcome::Answered(Answer::read(&response, buffer.clock().now())),
+                    Err(error) => Outcome::Failed(error.to_string()),
+                },
+                () = timer => Outcome::TimedOut(timeout),
+            };
+            (id, outcome)
+        }))
+    }
+
+    /// Chooses and reads records and makes the request. None when there are none.
+    fn make(
+        &self,
+        ask: &Ask,
+        in_flight: &SequenceSet,
+        peer: &Peer,
+    ) -> Result<Option<Made>, BufferError> {
+        let (buffer, hub) = (&self.buffer, self.options.hub.as_str());
+        let chosen = match &ask.content {
+            Content::Hello => Vec::new(),
+            Content::Exactly(records) => records.clone(),
+            Content::Choose(Want::NewestSince(_)) if buffer.range_count(hub)? > RANGES_MAX => {
+                Vec::new()
+            }
+            Content::Choose(want) => buffer.select(hub, *want, in_flight, &ask.limits)?,
+        };
+        let batch = buffer.load(&chosen)?;
+        if batch.records.is_empty() && ask.content != Content::Hello {
+            return Ok(None);
+        }
+        let message = rewrite(
+            &batch.message,
+            &self.options.write_relabel,
+            self.options.send_metadata,
+        );
+        let counts = buffer.counts(hub)?;
+        let mut pairs = vec![
+            ("content-type", headers::CONTENT_TYPE.to_owned()),
+            ("content-encoding", headers::CONTENT_ENCODING.to_owned()),
+            (
+                "x-prometheus-remote-write-version",
+                headers::VERSION_1.to_owned(),
+            ),
+        ];
+        if ask.attempt > 0 {
+            pairs.push(("retry-attempt", ask.attempt.to_string()));
+        }
+        if *peer != Peer::Foreign {
+            let sequences: SequenceSet = batch.records.iter().map(|record| record.seq).collect();
+            let about = EdgeHeaders {
+                edge: self.options.edge.clone(),
+                epoch: buffer.epoch(),
+                sequences: sequences.ranges().collect(),
+                lane: ask.lane,
+                scraped_samples: counts.scraped.samples,
+                pending_samples: counts.pending.counts.samples,
+                pending_bytes: counts.pending.bytes,
+                oldest_pending: counts.pending.oldest,
+                evicted_samples: counts.evicted.samples,
+            };
+            pairs.extend(about.to_pairs());
+        }
+        let request = LinkRequest {
+            body: Bytes::from(compress(&message)),
+            headers: pairs,
+        };
+        Ok(Some(Made {
+            request,
+            records: batch.records,
+            counts,
+        }))
+    }
+
+    async fn settle(
+        &self,
+        shipper: &mut Shipper,
+        id: u64,
+        outcome: Outcome,
+        clock: &dyn Clock,
+        random: f64,
+    ) {
+        let (now, wall) = (clock.elapsed(), clock.now());
+        let was = shipper.link().clone();
+        let sent_at = shipper.sent_at(id);
+        let verdict = shipper.settle(id, &outcome, now, random);
+        self.note(shipper, &was, &outcome, &verdict, wall);
+        let (buffer, hub) = (self.buffer.clone(), self.options.hub.clone());
+        let written = match verdict {
+            Verdict::Kept => Ok(()),
+            Verdict::Acknowledged(records) => {
+                self.note_taken(&records, sent_at.map(|sent_at| now.saturating_sub(sent_at)));
+                blocking(move || buffer.acknowledge(&hub, &records)).await
+            }
+            Verdict::Quarantined(records, reason) => {
+                let samples: u64 = records.iter().map(|record| record.counts.samples).sum();
+                let (hub_name, records_len) = (&self.options.hub, records.len());
+                tracing::error!(
+                    hub = %hub_name, records = records_len, samples, %reason,
+                    "refused for good: kept in the buffer's quarantine, not sent again by itself"
+                );
+                blocking(move || buffer.quarantine(&hub, &records)).await
+            }
+        };
+        if let Err(error) = written {
+            // Kept in memory and saved with the next chance.
+            tracing::warn!(hub = self.options.hub, %error, "acknowledgements could not be saved");
+            self.note_error(wall, error.to_string());
+        }
+    }
+
+    /// Keeps the status up to date and logs changes of the link.
+    fn note(
+        &self,
+        shipper: &Shipper,
+        was: &LinkState,
+        outcome: &Outcome,
+        verdict: &Verdict,
+        now: Timestamp,
+    ) {
+        let mut status = self.lock();
+        (status.in_flight_requests, status.in_flight_samples) = shipper.under_way();
+        status.peer = shipper.peer().clone();
+        let error = match (outcome, verdict, shipper.link()) {
+            (_, Verdict::Quarantined(_, reason), _) => Some(reason.clone()),
+            (_, _, LinkState::Down { error }) => Some(error.clone()),
+            (Outcome::Answered(answer), ..) if !(200..300).contains(&answer.status) => {
+                Some(answer.describe())
+            }
+            _ => None,
+        };
+        if let Outcome::Answered(_) = outcome
+            && *shipper.link() == LinkState::Up
+        {
+            status.last_answer = Some(now);
+        }
+        if let Some(error) = error {
+            status.failures += 1;
+            status.last_error = Some((now, error));
+        }
+        let hub = self.options.hub.as_str();
+        match (was, shipper.link()) {
+            (LinkState::Up | LinkState::Connecting, LinkState::Down { error }) => {
+                tracing::warn!(hub, error, "the hub cannot be reached: buffering");
+            }
+            (LinkState::Down { .. } | LinkState::Connecting, LinkState::Up) => {
+                tracing::info!(hub, peer = ?shipper.peer(), "the hub is there");
+            }
+            _ => {}
+        }
+        if std::mem::discriminant(was) != std::mem::discriminant(shipper.link()) {
+            status.since = Some(now);
+        }
+        status.link = shipper.link().clone();
+    }
+
+    fn note_taken(&self, records: &[RecordMeta], round_trip: Option<Duration>) {
+        let mut status = self.lock();
+        status.round_trip = round_trip;
+        let newest = records.iter().map(|record| record.at).max();
+        status.watermark = status.watermark.into_iter().chain(newest).max();
+    }
+
+    fn note_error(&self, now: Timestamp, error: String) {
+        self.lock().last_error = Some((now, error));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HubStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request ready to go.
+struct Made {
+    request: LinkRequest,
+    records: Vec<RecordMeta>,
+    counts: HubCounts,
+}
+
+/// Spreads the pauses of many edges; nothing depends on its quality.
+struct Chance(RandomState, u64);
+
+impl Chance {
+    fn new() -> Chance {
+        Chance(RandomState::new(), 0)
+    }
+
+    /// From 0 to 1.
+    fn next(&mut self) -> f64 {
+        self.1 += 1;
+        let mut hasher = self.0.build_hasher();
+        hasher.write_u64(self.1);
+        (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
