@@ -360,3 +360,43 @@ fn new_alerts_and_order() {
         .unwrap();
     assert_eq!(two.labels.get("ba_dum"), Some("tss"));
 }
+
+/// The suite's heavy templates: definitions, queries, and most of the functions.
+#[test]
+fn heavy_templates() {
+    let rule = r#"  - alert: Heavy
+    expr: suite > 10
+    annotations:
+      defined: '{{ define "t" }}{{ .arg0 }}:{{ .arg1 }}{{ end }}{{ template "t" (args $labels.instance 5) }}'
+      queried: '{{ range query "others" | sortByLabel "instance" }}{{ .Labels.instance | stripPort }}={{ .Value | humanize }} {{ end }}'
+      first: '{{ with query "sum(others)" }}{{ . | first | value | humanize1024 }}{{ end }} {{ query "others{instance=\"b:2\"}" | first | label "instance" | toUpper }}'
+      numbers: '{{ humanizeDuration 4000 }} {{ humanizePercentage 0.5 }} {{ humanizeTimestamp 0 }} {{ parseDuration "1h" }}'
+      text: '{{ title "a b" }} {{ toLower "AB" }} {{ match "a.c" "abc" }} {{ reReplaceAll "(.*)-x" "$1" "y-x" }}'
+      logic: '{{ if and (gt $value 10.0) (eq $labels.instance "a:1") }}yes{{ else }}no{{ end }}'
+"#;
+    let (steps, ..) = run(
+        rule,
+        &[
+            ("suite{instance=\"a:1\"}", "15"),
+            ("others{instance=\"b:2\"}", "2048"),
+            ("others{instance=\"a:1\"}", "1024"),
+        ],
+    );
+    let annotations: Vec<_> = steps[0].sent[0]
+        .annotations
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .collect();
+    let want = [
+        ("defined", "a:1:5"),
+        ("first", "3ki B:2"),
+        ("logic", "yes"),
+        (
+            "numbers",
+            "1h 6m 40s 50% 1970-01-01 00:00:00 +0000 UTC 3600",
+        ),
+        ("queried", "a=1.024k b=2.048k "),
+        ("text", "A B ab true y"),
+    ];
+    assert_eq!(annotations, want);
+}

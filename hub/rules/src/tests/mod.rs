@@ -8,24 +8,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{LabelSet, Matcher, Sample, Timestamp, Value, is_stale};
-use promql::Expr;
-use promql::ast::{Binary, BinaryOp, VectorSelector};
+use promql::{
+    Budget, Cancel, Column, Engine, Expr, QueryOptions, ResultValue, Select, Selection,
+    SeriesColumns, Storage, StorageError,
+};
 
 use crate::*;
 
-/// A store of floats, with as much of PromQL as the tests' rules use.
+/// A store of floats.
 #[derive(Default)]
 struct Memory {
     series: BTreeMap<LabelSet, BTreeMap<Timestamp, f64>>,
     refuse_writes: bool,
 }
-
-enum Evaluated {
-    Scalar(f64),
-    Vector(Vec<(LabelSet, f64)>),
-}
-
-const LOOKBACK: Duration = Duration::from_secs(300);
 
 fn labels(text: &str) -> LabelSet {
     let matchers = promql::parse_selector(text).unwrap();
@@ -53,74 +48,46 @@ impl Memory {
             value.to_string()
         })
     }
+}
 
-    fn select(&self, selector: &VectorSelector, at: Timestamp) -> Vec<(LabelSet, f64)> {
-        let from = at.saturating_sub(LOOKBACK);
-        let newest = |points: &BTreeMap<Timestamp, f64>| {
-            points
-                .range(from..=at)
-                .next_back()
-                .map(|(t, v)| (*t, *v))
-                .filter(|(t, v)| *t > from && !is_stale(*v))
-        };
-        (self.series.iter())
-            .filter(|(labels, _)| selector.matchers.iter().all(|m| m.matches_labels(labels)))
-            .filter_map(|(labels, points)| Some((labels.clone(), newest(points)?.1)))
-            .collect()
-    }
-
-    fn eval(&self, expr: &Expr, at: Timestamp) -> Result<Evaluated, String> {
-        match expr {
-            Expr::Number(n) => Ok(Evaluated::Scalar(n.value)),
-            Expr::Paren(p) => self.eval(&p.expr, at),
-            Expr::Vector(v) => Ok(Evaluated::Vector(self.select(v, at))),
-            Expr::Binary(b) => self.binary(b, at),
-            other => Err(format!("the tests' store cannot evaluate {other}")),
-        }
-    }
-
-    fn binary(&self, b: &Binary, at: Timestamp) -> Result<Evaluated, String> {
-        let (lhs, rhs) = (self.eval(&b.lhs, at)?, self.eval(&b.rhs, at)?);
-        let Evaluated::Vector(lhs) = lhs else {
-            return Err("vector wanted".to_owned());
-        };
-        let compare = |a: f64, b_: f64| match b.op {
-            BinaryOp::Greater => Some(a > b_),
-            BinaryOp::Less => Some(a < b_),
-            BinaryOp::Equal => Some(a == b_),
-            _ => None,
-        };
-        let out = match rhs {
-            Evaluated::Scalar(s) if b.op == BinaryOp::Mul => lhs
-                .into_iter()
-                .map(|(l, v)| (l.without_name(), v * s))
-                .collect(),
-            Evaluated::Scalar(s) => lhs
-                .into_iter()
-                .filter(|(_, v)| compare(*v, s) == Some(true))
-                .collect(),
-            Evaluated::Vector(rhs) => {
-                let ignored = &b.matching.as_ref().unwrap().labels;
-                let key =
-                    |l: &LabelSet| l.without_name().retain(|n| !ignored.iter().any(|i| i == n));
-                let rhs: BTreeMap<LabelSet, f64> =
-                    rhs.into_iter().map(|(l, v)| (key(&l), v)).collect();
-                lhs.into_iter()
-                    .filter_map(|(l, v)| Some((key(&l), v + rhs.get(&key(&l))?)))
-                    .collect()
+impl Storage for Memory {
+    fn select(
+        &self,
+        select: &Select<'_>,
+        budget: &Budget,
+        _: &Cancel,
+    ) -> Result<Selection, StorageError> {
+        let mut selection = Selection::default();
+        for (labels, points) in &self.series {
+            if !select.matchers.iter().all(|m| m.matches_labels(labels)) {
+                continue;
             }
-        };
-        Ok(Evaluated::Vector(out))
+            let points = points.range(select.start..=select.end);
+            let (timestamps, values): (Vec<i64>, Vec<f64>) =
+                points.map(|(at, value)| (at.millis(), *value)).unzip();
+            if timestamps.is_empty() {
+                continue;
+            }
+            budget.take(values.len() as u64)?;
+            selection.series.push(SeriesColumns {
+                labels: labels.clone(),
+                timestamps,
+                values: Column::Floats(values),
+                starts: Vec::new(),
+            });
+        }
+        Ok(selection)
     }
 }
 
 impl RuleContext for Memory {
     fn query(&mut self, expr: &Expr, at: Timestamp) -> Result<Vec<(LabelSet, Value)>, String> {
-        let float = |(labels, v)| (labels, Value::Float(v));
-        Ok(match self.eval(expr, at)? {
-            Evaluated::Scalar(s) => vec![(LabelSet::empty(), Value::Float(s))],
-            Evaluated::Vector(v) => v.into_iter().map(float).collect(),
-        })
+        let result = Engine::default().instant(self, expr, at, &QueryOptions::default());
+        match result.map_err(|error| error.to_string())?.value {
+            ResultValue::Vector(all) => Ok(all.into_iter().map(|s| (s.labels, s.value)).collect()),
+            ResultValue::Scalar(_, value) => Ok(vec![(LabelSet::empty(), Value::Float(value))]),
+            _ => Err("rule result is not a vector or scalar".to_owned()),
+        }
     }
 
     fn append(&mut self, samples: Vec<RuleSample>) -> Result<(), String> {
