@@ -1,13 +1,19 @@
 //! Every query of the dashboards and the rules is asked: none may fail, none may be empty.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tests::dashboards::{
     Expression, Filling, annotation_queries, panel_queries, rule_expressions, rule_files,
-    variable_queries,
+    selectors, variable_queries,
 };
 use tests::peers::{Peer, all_there};
+use tests::server::{Answer, Server};
 use tests::service::Service;
+use tests::{http, wait};
+
+use crate::setup::EdgeConfig;
 
 #[test]
 fn prometheus_understands_every_expression() {
@@ -53,4 +59,149 @@ fn prometheus_understands_every_expression() {
         })
         .collect();
     assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+#[test]
+fn the_rules_fire_when_they_should_and_only_then() {
+    if !all_there(&[Peer::Promtool]) {
+        return;
+    }
+    let cases = tests::checkout::root().join("tests/behaviour/rules/branches.yml");
+    let tested = Command::new(Peer::Promtool.path())
+        .args(["test", "rules"])
+        .arg(cases)
+        .output()
+        .expect("promtool runs");
+    let said = String::from_utf8_lossy(&tested.stderr).into_owned();
+    assert!(
+        tested.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&tested.stdout)
+    );
+}
+
+/// A call centre whose calls end while it is watched.
+fn call_centre() -> Server {
+    let calls = AtomicU64::new(0);
+    Server::start(move |_| {
+        let calls = calls.fetch_add(3, Ordering::SeqCst) + 3;
+        let mut page = String::from("# TYPE call_center_calls_waiting gauge\n");
+        for queue in ["billing", "sales", "support"] {
+            page.push_str(&format!(
+                "call_center_calls_waiting{{queue=\"{queue}\"}} {}\n",
+                calls % 7
+            ));
+        }
+        page.push_str("call_center_seats_busy 17\ncall_center_seats_total 24\n");
+        page.push_str("# TYPE call_center_call_duration_seconds histogram\n");
+        for (bound, share) in [("60", 1), ("240", 2), ("960", 3), ("+Inf", 3)] {
+            page.push_str(&format!(
+                "call_center_call_duration_seconds_bucket{{le=\"{bound}\"}} {}\n",
+                calls / 3 * share
+            ));
+        }
+        page.push_str(&format!(
+            "call_center_call_duration_seconds_sum {}\ncall_center_call_duration_seconds_count {calls}\n",
+            calls * 150
+        ));
+        Answer::metrics(page)
+    })
+}
+
+#[test]
+fn a_hub_that_an_edge_has_fed_answers_every_query() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own_rule = folder.path().join("own.yml");
+    let text = "groups:\n- name: own\n  interval: 1s\n  rules:\n  - alert: CallCentreIsThere\n    \
+                expr: up{job=\"business\"} == 1\n    labels: {severity: info}\n";
+    std::fs::write(&own_rule, text).expect("a rule file");
+    let mut config = "rule_files:\n".to_owned();
+    for file in rule_files().iter().chain([&own_rule]) {
+        config.push_str(&format!("- '{}'\n", file.display()));
+    }
+    // With its own branch hq: the hub's own metrics come in by it.
+    let hub = Service::bare("hub", &folder.path().join("hub"))
+        .config(&config)
+        .start();
+    let business = call_centre();
+    let edge_config = EdgeConfig {
+        branch: "b01",
+        interval: "1s",
+        targets: &[("business", &business.address())],
+        url: &hub.url("/api/v1/write"),
+        token_file: None,
+        node_collector: true,
+    };
+    let _edge = Service::edge(&folder.path().join("edge"))
+        .config(&edge_config.text())
+        .start();
+
+    let api = hub.api();
+    let filling = Filling {
+        branch: "b01",
+        instance: ".+",
+        interval: "20s",
+        range: "5m",
+    };
+    let mut must_answer = panel_queries(&filling);
+    must_answer.extend(rule_expressions().into_iter().flat_map(|rule| {
+        let selectors =
+            selectors(&rule.text).unwrap_or_else(|error| panic!("{}: {error}", rule.place));
+        selectors.into_iter().map(move |text| Expression {
+            place: rule.place.clone(),
+            text,
+        })
+    }));
+    wait::until(Duration::from_secs(120), "an answer to everything", || {
+        let empty: Vec<String> = must_answer
+            .iter()
+            .filter_map(|expression| match api.query(&expression.text) {
+                Ok(series) if series.is_empty() => {
+                    Some(format!("{}: empty: {}", expression.place, expression.text))
+                }
+                Ok(_) => None,
+                Err(error) => Some(format!(
+                    "{}: {error}: {}",
+                    expression.place, expression.text
+                )),
+            })
+            .collect();
+        if empty.is_empty() {
+            Ok(())
+        } else {
+            Err(empty.join("\n"))
+        }
+    });
+    for expression in annotation_queries(&filling) {
+        if let Err(error) = api.query(&expression.text) {
+            panic!("{}: {error}", expression.place);
+        }
+    }
+    for (selector, label) in variable_queries(&filling) {
+        let path = format!(
+            "/api/v1/label/{label}/values?match[]={}",
+            http::percent_encode(&selector.text)
+        );
+        let values = api
+            .get(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", selector.place));
+        assert!(
+            !values["data"].as_array().is_none_or(Vec::is_empty),
+            "{}: no values",
+            selector.place
+        );
+    }
+    // As panels ask: over a range too.
+    let now = api.value("time()").expect("a clock");
+    for expression in panel_queries(&filling) {
+        let answer = api.query_range(&expression.text, now - 60.0, now, 15.0);
+        match answer {
+            Ok(answer) => assert!(
+                !answer.series.is_empty(),
+                "{}: empty over a range",
+                expression.place
+            ),
+            Err(error) => panic!("{}: {error}", expression.place),
+        }
+    }
 }

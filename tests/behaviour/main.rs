@@ -1,4 +1,11 @@
 //! What Branchline promises, shown with real programs: one module a theme. `tests/run` builds the binaries and brings the peers.
 
+mod alerts;
+mod bad_writes;
+mod crash;
 mod dashboards;
+mod drop_in;
+mod failures;
+mod first_run;
 mod peers;
+mod setup;
