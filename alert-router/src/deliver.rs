@@ -119,16 +119,17 @@ async fn first_bytes(mut answer: reqwest::Response) -> String {
     String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
-/// The whole chain of causes: reqwest's own text leaves out why.
+/// What a person needs of it: reqwest's own text leaves out why, the whole chain says it three times.
 fn explain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
     }
-    text
+    if error.is_timeout() {
+        "no answer within the timeout".to_owned()
+    } else if error.is_connect() {
+        format!("cannot connect: {innermost}")
+    } else {
+        format!("request failed: {innermost}")
+    }
 }

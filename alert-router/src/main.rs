@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("alert-router: {error:#}");
+            eprintln!("alert-router: {}", explain(&error));
             ExitCode::FAILURE
         }
     }
@@ -150,6 +150,24 @@ async fn reload(path: Option<&Path>, router: &RouterHandle) {
             tracing::info!("configuration read again: {}", describe(&config));
             router.reload(config).await;
         }
-        Err(error) => tracing::error!("configuration not read again, the old one stays: {error:#}"),
+        Err(error) => {
+            tracing::error!(
+                "configuration not read again, the old one stays: {}",
+                explain(&error)
+            );
+        }
     }
+}
+
+/// The error and its causes; our own errors name their cause themselves, so that none is said twice.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }

@@ -425,7 +425,7 @@ impl Actor {
                 format!("of branch {branch:?}")
             };
             tracing::warn!(
-                "webhook: {alerts} alerts {named} have no contact: add one under contacts, or a default_contact; further ones are only counted (branchline_router_unrouted_total)"
+                "webhook: alerts {named} have no contact ({alerts} in this message): add one under contacts, or a default_contact; further ones are only counted (branchline_router_unrouted_total)"
             );
         }
         let full = unrouted.len() >= UNKNOWN_BRANCHES_MAX && !unrouted.contains_key(&branch);
