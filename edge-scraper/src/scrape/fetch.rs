@@ -163,24 +163,16 @@ impl HttpSource {
     }
 }
 
-/// The error and its causes in one line; the outermost only repeats the address.
+/// The last cause says what happened; what stands before it, only where.
 fn failed(error: reqwest::Error) -> FetchError {
-    let mut reason = String::new();
-    let mut cause: Option<&dyn Error> = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !reason.ends_with(&text) {
-            if !reason.is_empty() {
-                reason.push_str(": ");
-            }
-            reason.push_str(&text);
-        }
-        cause = error.source();
+    let mut cause: &dyn Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
     }
-    if reason.is_empty() {
-        reason = error.to_string();
+    match error.is_connect() {
+        true => FetchError::new(format!("cannot connect: {cause}")),
+        false => FetchError::new(cause.to_string()),
     }
-    FetchError::new(reason)
 }
 
 impl CollectorSource {

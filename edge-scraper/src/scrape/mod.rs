@@ -15,6 +15,8 @@ mod status;
 mod target;
 
 #[cfg(test)]
+mod peer;
+#[cfg(test)]
 mod tests;
 
 pub use manager::{ApplyError, CollectorTarget, Manager};

@@ -275,14 +275,17 @@ enum Return {
     Stopped,
 }
 
+/// Targets are spread over the interval, so that they and the network do not have to answer all at once. A collector
+/// of this process is read at once: whoever starts an edge wants to see the machine.
 fn schedule(shared: &Shared, target: &Target) -> Schedule {
-    let phase = phase(target.id, &shared.edge, target.interval);
-    Schedule::new(
-        target.interval,
-        phase,
-        shared.clock.now(),
-        shared.clock.elapsed(),
-    )
+    let now = shared.clock.now();
+    let phase = match target.is_collector() {
+        true => {
+            Duration::from_millis(now.millis().rem_euclid(target.interval.as_millis() as i64) as u64)
+        }
+        false => phase(target.id, &shared.edge, target.interval),
+    };
+    Schedule::new(target.interval, phase, now, shared.clock.elapsed())
 }
 
 impl Shared {

@@ -63,6 +63,11 @@ impl Target {
         }
     }
 
+    /// Whether it is read in this process.
+    pub(crate) fn is_collector(&self) -> bool {
+        self.url.scheme() == "collector"
+    }
+
     /// Relabels a discovered target.
     ///
     /// # Errors
