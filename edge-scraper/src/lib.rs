@@ -11,4 +11,9 @@ pub mod collect;
 pub mod config;
 mod discovery;
 pub mod forward;
+mod process;
 pub mod scrape;
+
+pub use process::{
+    Edge, EdgeHandle, EdgeOptions, EdgeStatus, HubError, InProcessHub, ReloadError, ReloadState, StartError,
+};

@@ -1,0 +1,116 @@
+//! The edge as a program: what the command line says, and how the process ends.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use clap::{Parser, Subcommand};
+use daemon::{Signal, Signals, SystemClock, Tasks};
+use edge_scraper::config::EdgeConfig;
+use edge_scraper::{Edge, EdgeOptions};
+
+/// Scrapes targets and this machine, keeps every sample on disk until the hub has it, and ships it there.
+///
+/// Without a configuration file: this machine, shipped to a hub on this machine (http://127.0.0.1:9490).
+#[derive(Parser)]
+#[command(name = "edge-scraper", version, max_term_width = 100)]
+struct Arguments {
+    /// Configuration file in Prometheus's form; hubs stand under remote_write
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to answer: status page, /metrics, /-/ready, /-/reload
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9491")]
+    listen: SocketAddr,
+    /// Where the buffer is kept
+    #[arg(long, value_name = "FOLDER", default_value = "data-edge")]
+    data_dir: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reads a configuration file, says what the edge would do with it or what is wrong, and ends
+    CheckConfig {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// Threads for async work; scrapes and shipping hardly need one.
+const WORKERS: usize = 2;
+/// Threads for reading pages, the disk and `/proc`. Bounds what hanging collectors and disks can take.
+const BLOCKING_MAX: usize = 32;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Some(Command::CheckConfig { ref file }) => check_config(file),
+        None => run(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The messages carry their causes.
+            eprintln!("edge-scraper: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check_config(file: &std::path::Path) -> anyhow::Result<()> {
+    let config = EdgeConfig::load(file)?;
+    print!("{}: OK\n{}", file.display(), config.summary());
+    Ok(())
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    // Read and refused before anything else happens.
+    let config = match &arguments.config {
+        Some(path) => EdgeConfig::load(path)?,
+        None => EdgeConfig::without_file(),
+    };
+    daemon::init_log();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING_MAX)
+        .enable_all()
+        .build()
+        .map_err(|error| anyhow!("cannot start threads: {error}"))?;
+    runtime.block_on(serve(arguments, config))
+}
+
+async fn serve(arguments: Arguments, config: EdgeConfig) -> anyhow::Result<()> {
+    let mut signals =
+        Signals::listen().map_err(|error| anyhow!("cannot listen for signals: {error}"))?;
+    let tasks = Tasks::new();
+    let options = EdgeOptions {
+        config,
+        data_dir: arguments.data_dir,
+        listen: Some(arguments.listen),
+        clock: Arc::new(SystemClock::new()),
+        disk: Arc::new(journal::RealDisk),
+        hubs: Vec::new(),
+        collectors: Vec::new(),
+    };
+    let edge = Edge::start(options, &tasks).await?;
+    let failure = loop {
+        // All arms only wait; dropping them loses nothing.
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Stop => break None,
+                // The outcome is logged, and the old configuration stays if it is a failure.
+                Signal::Reload => drop(edge.reload_file().await),
+            },
+            failure = tasks.failure() => break Some(failure),
+        }
+    };
+    tracing::info!("stopping");
+    edge.shutdown().await;
+    match failure {
+        None => Ok(()),
+        Some(failure) => Err(failure.into()),
+    }
+}

@@ -1,0 +1,165 @@
+//! The status page: one look tells whether samples are scraped, kept and shipped.
+
+use std::time::Duration;
+
+use daemon::config::ByteSize;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use model::Timestamp;
+
+use super::EdgeStatus;
+use super::api::rfc3339;
+use crate::forward::{HubStatus, LinkState};
+use crate::scrape::{PoolStatus, TargetStatus};
+
+const STYLE: &str = "\
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1c2430;background:#fff}\
+h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}\
+table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #dde3ea;vertical-align:top}\
+th{font-weight:600;color:#5a6675}td.n{font-variant-numeric:tabular-nums}\
+.up{color:#10753b}.down{color:#b3261e}.unknown{color:#7a6200}.quiet{color:#5a6675}\
+@media(prefers-color-scheme:dark){body{color:#dfe5ec;background:#14181e}th,td{border-color:#2b333d}th,.quiet{color:#93a0b0}\
+.up{color:#5fd38d}.down{color:#ff8a80}.unknown{color:#e5c454}}";
+
+/// Targets listed per job; a page is for people.
+const TARGETS_MAX: usize = 200;
+
+pub(super) fn home(status: &EdgeStatus, now: Timestamp) -> String {
+    let targets: usize = status.pools.iter().map(|pool| pool.active.len()).sum();
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width,initial-scale=1";
+                meta http-equiv="refresh" content="5";
+                title { "Edge " (status.edge) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { "Edge " (status.edge) }
+                p class="quiet" {
+                    "Branchline " (daemon::VERSION) " · started " (rfc3339(status.started_at))
+                    " · " a href="/metrics" { "metrics" } " · " a href="/api/v1/targets" { "targets" }
+                    " · " a href="/api/v1/status/edge" { "books" }
+                }
+                @if !status.reload.success {
+                    p class="down" { "The configuration file was changed but not loaded, because it is wrong: see the log, or run edge-scraper check-config." }
+                }
+                h2 { "Hubs" }
+                @if status.hubs.is_empty() {
+                    p class="unknown" { "None: samples are buffered and go nowhere. Name one under remote_write." }
+                } @else {
+                    (hubs(status, now))
+                }
+                h2 { "Buffer" }
+                p {
+                    (grouped(status.buffer.scraped.samples)) " samples scraped since it was made, "
+                    (ByteSize::from_bytes(status.buffer.bytes)) " of " (ByteSize::from_bytes(status.buffer.bytes_max)) " used."
+                }
+                @if let Some(error) = &status.buffer.poisoned {
+                    p class="down" { "It takes no more scrapes: " (error) ". Mend the disk, then start the edge again." }
+                }
+                h2 { "Targets (" (targets) ")" }
+                @for pool in &status.pools { (pool_table(pool, now)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn hubs(status: &EdgeStatus, now: Timestamp) -> Markup {
+    html! {
+        table {
+            tr { th { "Hub" } th { "Link" } th { "Newest there" } th { "Pending" } th { "Acknowledged" } th { "Refused" } th { "Evicted" } }
+            @for hub in &status.hubs {
+                tr {
+                    td { (hub.name) br; span class="quiet" { (hub.address) } }
+                    td { (link(hub, now)) }
+                    td class="n" { (hub.watermark.map_or_else(|| "–".to_owned(), |at| ago(now, at))) }
+                    td class="n" { (grouped(hub.counts.pending.counts.samples)) br; span class="quiet" { (ByteSize::from_bytes(hub.counts.pending.bytes)) } }
+                    td class="n" { (grouped(hub.counts.acknowledged.samples)) }
+                    td class="n" { (grouped(hub.counts.quarantined.samples)) }
+                    td class="n" { (grouped(hub.counts.evicted.samples)) }
+                }
+            }
+        }
+    }
+}
+
+fn link(hub: &HubStatus, now: Timestamp) -> Markup {
+    let since = hub.since.map(|at| ago(now, at)).unwrap_or_default();
+    html! {
+        @match &hub.link {
+            LinkState::Connecting => span class="unknown" { "connecting" },
+            LinkState::Up => span class="up" { "up" },
+            LinkState::Down { error } => { span class="down" { "down" } " " (error) },
+        }
+        @if !since.is_empty() { br; span class="quiet" { "since " (since) } }
+    }
+}
+
+fn pool_table(pool: &PoolStatus, now: Timestamp) -> Markup {
+    let up = pool
+        .active
+        .iter()
+        .filter(|target| target.health.as_str() == "up")
+        .count();
+    html! {
+        h3 { (pool.name) span class="quiet" { " " (up) " of " (pool.active.len()) " up" } }
+        table {
+            @for target in pool.active.iter().take(TARGETS_MAX) { (row(target, now)) }
+        }
+        @if pool.active.len() > TARGETS_MAX {
+            p class="quiet" { "and " (pool.active.len() - TARGETS_MAX) " more, see /api/v1/targets" }
+        }
+        @if pool.dropped_count > 0 {
+            p class="quiet" { (pool.dropped_count) " dropped by relabelling" }
+        }
+    }
+}
+
+fn row(target: &TargetStatus, now: Timestamp) -> Markup {
+    html! {
+        tr {
+            td { (target.url) br; span class="quiet" { (target.labels) } }
+            td { span class=(target.health.as_str()) { (target.health.as_str()) } }
+            td class="n" { (target.last_scrape.map_or_else(|| "not yet".to_owned(), |at| ago(now, at))) }
+            td class="n" { (format!("{:.0} ms", target.last_duration.as_secs_f64() * 1000.0)) }
+            td { (target.last_error.as_deref().unwrap_or_default()) }
+        }
+    }
+}
+
+fn ago(now: Timestamp, at: Timestamp) -> String {
+    let seconds = now.saturating_since(at).as_secs();
+    format!(
+        "{} ago",
+        model::duration::format(Duration::from_secs(seconds))
+    )
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        let shown: Vec<String> = [0, 999, 1000, 1_234_567].map(grouped).into();
+        assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
+        let at = Timestamp::from_millis;
+        assert_eq!(ago(at(95_500), at(5_000)), "1m30s ago");
+    }
+}
