@@ -10,6 +10,9 @@ use anyhow::Context;
 /// The rules that a real head office would start with too.
 const RULES: &str = include_str!("../../../dashboards/rules/branches.yml");
 
+/// Quicker ones, so that a short demo has something to show.
+const DEMO_RULES: &str = include_str!("rules.yml");
+
 /// A folder, removed at the end when it is a temporary one.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -50,6 +53,7 @@ impl Folder {
             self.write(&format!("{name}/token"), &format!("{}\n", random_token()))?;
         }
         self.write("hub/rules/branches.yml", RULES)?;
+        self.write("hub/rules/demo.yml", DEMO_RULES)?;
         self.write(
             "hub/hub.yml",
             &format!(

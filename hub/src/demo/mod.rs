@@ -18,6 +18,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use daemon::{Clock, Signal, Signals, SystemClock, Tasks};
 use journal::RealDisk;
+use model::{ALERT_NAME, BRANCH, LabelSet};
 
 pub use script::Cut;
 use script::CutKind;
@@ -230,7 +231,7 @@ impl Demo {
         });
         let rows = rows.collect();
         let alerts = self.hub.state().ruler.firing();
-        let alerts = alerts.iter().map(|labels| labels.to_string()).collect();
+        let alerts = alerts.iter().map(alert_line).collect();
         View {
             elapsed,
             rows,
@@ -289,6 +290,12 @@ impl Demo {
         }
         self.hub.shutdown().await
     }
+}
+
+/// What fires, where, and how bad it is.
+fn alert_line(labels: &LabelSet) -> String {
+    let of = |name| labels.get(name).unwrap_or_default();
+    format!("{} {} ({})", of(ALERT_NAME), of(BRANCH), of("severity"))
 }
 
 fn default_cuts(names: &[String]) -> Vec<Cut> {

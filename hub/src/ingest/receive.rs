@@ -3,12 +3,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use daemon::Clock;
+use futures_util::StreamExt;
 use model::{BRANCH, LabelSet, Metadata, Sample, Timestamp};
-use tokio::sync::oneshot;
-use tsdb::{AppendError, Batch, BatchSeries, Store};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tsdb::{AppendError, Batch, BatchSeries, RefusedReason, Store};
 use wire::edge_headers::EdgeHeaders;
 use wire::remote_write::{self, DecodeError, Limits, Part, SeriesRefusal, SeriesView, Walk};
 
@@ -22,6 +23,17 @@ const FUTURE_MAX: Duration = Duration::from_secs(10 * 60);
 const REFUSALS_SHOWN: usize = 5;
 /// When to try again after the disk was full.
 const DISK_RETRY_SECONDS: u32 = 30;
+/// Bodies that are being received or wait to be stored, all senders together; beyond it they are told to come
+/// again. With [`STORING_MAX`] it bounds what ingest takes of the memory.
+const BODIES_BYTES_MAX: usize = 256 << 20;
+/// When to try again after that.
+const BUSY_RETRY_SECONDS: u32 = 5;
+/// Bodies that are decompressed and stored at a time; more wait.
+const STORING_MAX: usize = 8;
+/// Who speaks in series that say no branch.
+const NO_BRANCH: &str = "(no branch label)";
+/// Characters of a series's labels in a refusal.
+const SERIES_SHOWN: usize = 300;
 
 /// Takes remote-write bodies to the store and answers when they are on disk.
 pub(crate) struct Ingest {
@@ -32,6 +44,9 @@ pub(crate) struct Ingest {
     hub_id: String,
     limits: Limits,
     counts: Counts,
+    /// A permit is a byte of a body.
+    room: Arc<Semaphore>,
+    storing: Semaphore,
 }
 
 /// What happened since the start.
@@ -64,17 +79,32 @@ pub(crate) struct Refused {
 
 impl Answer {
     pub(crate) fn refused(status: StatusCode, why: impl ToString) -> Self {
-        Answer::Refused(Refused {
+        Answer::Refused(Refused::new(status, why))
+    }
+}
+
+impl Refused {
+    pub(crate) fn new(status: StatusCode, why: impl ToString) -> Self {
+        Refused {
             status,
             text: why.to_string(),
             retry_after: None,
-        })
+        }
+    }
+
+    /// 503: keep it, and try again after so many seconds.
+    fn later(seconds: u32, why: impl ToString) -> Self {
+        Refused {
+            retry_after: Some(seconds),
+            ..Refused::new(StatusCode::SERVICE_UNAVAILABLE, why)
+        }
     }
 }
 
 /// What the store took of one request.
 struct Stored {
     commit: tsdb::Commit,
+    /// What the payload's first series says; None without any series.
     branch: Option<String>,
     samples: u64,
     newest: Option<Timestamp>,
@@ -126,11 +156,9 @@ impl Ingest {
             hub_id,
             limits,
             counts,
+            room: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+            storing: Semaphore::new(STORING_MAX),
         }
-    }
-
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
     }
 
     pub(crate) fn credentials(&self) -> &Credentials {
@@ -151,6 +179,32 @@ impl Ingest {
             .fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Reads a body, which is within the limits then. The permit is the room that it takes.
+    ///
+    /// # Errors
+    /// 413: too long; 400: the sender went away; 503: too many bodies at a time.
+    pub(crate) async fn read(&self, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), Refused> {
+        let busy = || Refused::later(BUSY_RETRY_SECONDS, "too many writes at a time: try again");
+        let mut room = self.room.clone().try_acquire_owned().map_err(|_| busy())?;
+        let (mut bytes, mut chunks) = (Vec::new(), body.into_data_stream());
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| {
+                let why = format!("body cannot be read to its end: {error}");
+                Refused::new(StatusCode::BAD_REQUEST, why)
+            })?;
+            let (found, limit) = (bytes.len() + chunk.len(), self.limits.compressed_bytes_max);
+            if found > limit {
+                let why = format!("body is longer than the limit of {limit} bytes: send smaller batches");
+                return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, why));
+            }
+            let more = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            let more = self.room.clone().try_acquire_many_owned(more);
+            room.merge(more.map_err(|_| busy())?);
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok((bytes.into(), room))
+    }
+
     /// Stores a body. An undecodable body stores nothing; of a decodable one the good series are stored even
     /// when others are refused.
     pub(crate) async fn receive(
@@ -159,12 +213,15 @@ impl Ingest {
         edge: Option<EdgeHeaders>,
         body: Bytes,
     ) -> Answer {
+        // The semaphore is never closed.
+        let turn = self.storing.acquire().await;
         let this = self.clone();
         let stored = daemon::blocking({
             let identity = identity.clone();
             move || this.store_body(&identity, &body)
         })
         .await;
+        drop(turn);
         let stored = match stored {
             Ok(stored) => stored,
             Err(refused) => return self.refuse(&identity, edge.as_ref(), refused),
@@ -184,31 +241,42 @@ impl Ingest {
             stored_samples: stored.samples,
             newest_sample: stored.newest,
         };
-        self.branches.heard(&branch, &report);
+        if let Some(branch) = &branch {
+            self.branches.heard(branch, &report);
+        }
         if stored.refusals.count > 0 {
             let text = stored.refusals.text(stored.samples);
-            self.counts.requests_refused.fetch_add(1, Ordering::Relaxed);
-            self.branches.refused(&branch, &text);
-            return Answer::refused(StatusCode::BAD_REQUEST, text);
+            return self.refused(branch, Refused::new(StatusCode::BAD_REQUEST, text));
         }
         self.counts.requests_stored.fetch_add(1, Ordering::Relaxed);
         Answer::Stored
     }
 
-    fn refuse(&self, identity: &Identity, edge: Option<&EdgeHeaders>, refused: Refused) -> Answer {
+    pub(crate) fn refuse(
+        &self,
+        identity: &Identity,
+        edge: Option<&EdgeHeaders>,
+        refused: Refused,
+    ) -> Answer {
+        self.refused(name_of(identity, edge, None), refused)
+    }
+
+    /// Counts it, shows it where the branch is shown, and logs it.
+    fn refused(&self, branch: Option<String>, refused: Refused) -> Answer {
         let counter = match refused.status.is_server_error() {
             true => &self.counts.requests_failed,
             false => &self.counts.requests_refused,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        let branch = name_of(identity, edge, None);
         tracing::warn!(
-            branch,
+            branch = branch.as_deref().unwrap_or("(unknown)"),
             status = refused.status.as_u16(),
             "write refused: {}",
             refused.text
         );
-        self.branches.refused(&branch, &refused.text);
+        if let Some(branch) = &branch {
+            self.branches.refused(branch, &refused.text);
+        }
         Answer::Refused(refused)
     }
 
@@ -238,8 +306,6 @@ impl Ingest {
             .iter()
             .zip(&samples)
             .zip(&labels)
-            // A series with nothing in it is not an error: edges and Prometheus do not send them.
-            .filter(|((_, samples), _)| !samples.is_empty())
             .map(|((view, samples), labels)| BatchSeries {
                 key: self.store.series_key(scope, view.label_bytes()),
                 labels,
@@ -259,14 +325,16 @@ impl Ingest {
             })
             .map_err(|error| append_error(&error))?;
         for refused in &appended.refused {
-            refusals.add(refused.samples, &refused.reason);
+            let why = match &refused.reason {
+                RefusedReason::Labels(why) => why.clone(),
+                reason => format!("series {}: {reason}", series_name(&views[refused.index])),
+            };
+            refusals.add(refused.samples, why);
         }
-        let branch = views.first().and_then(|view| {
-            let labels = view.raw_labels().ok()?;
-            labels
-                .iter()
-                .find(|(name, _)| *name == BRANCH)
-                .map(|(_, value)| (*value).to_owned())
+        let branch = views.first().map(|view| {
+            let labels = view.raw_labels().unwrap_or_default();
+            let branch = labels.iter().find(|(name, _)| *name == BRANCH);
+            branch.map_or_else(|| NO_BRANCH.to_owned(), |(_, value)| (*value).to_owned())
         });
         Ok(Stored {
             commit: appended.commit,
@@ -296,12 +364,7 @@ fn walk(message: &[u8]) -> Result<Walked<'_>, DecodeError> {
 
 fn samples_of(view: &SeriesView<'_>, latest: Timestamp, refusals: &mut Refusals) -> Vec<Sample> {
     let (mut samples, mut refused) = (Vec::with_capacity(view.samples.len()), Vec::new());
-    let series = || {
-        view.labels()
-            .map(|labels| labels.to_string())
-            .unwrap_or_default()
-    };
-    view.samples_into(&mut samples, &mut refused, series);
+    view.samples_into(&mut samples, &mut refused, || series_name(view));
     for refusal in refused {
         refusals.add(1, refusal);
     }
@@ -311,12 +374,23 @@ fn samples_of(view: &SeriesView<'_>, latest: Timestamp, refusals: &mut Refusals)
             let why = "more than 10 minutes in the future: set the sender's clock";
             refusals.add(
                 1,
-                format!("sample of {} at {} is {why}", series(), sample.at),
+                format!(
+                    "sample of {} at {} is {why}",
+                    series_name(view),
+                    sample.at
+                ),
             );
         }
         fine
     });
     samples
+}
+
+/// A series in a refusal, shortened.
+fn series_name(view: &SeriesView<'_>) -> String {
+    let labels = view.labels().map(|labels| labels.to_string());
+    let labels = labels.unwrap_or_else(|_| "(labels that are none)".to_owned());
+    labels.chars().take(SERIES_SHOWN).collect()
 }
 
 /// The canonical labels: a proven branch replaces what the payload says, which is kept aside when it differs.
@@ -332,11 +406,17 @@ fn labels_of(view: &SeriesView<'_>, identity: &Identity) -> Result<LabelSet, Ser
     Ok(builder.set(BRANCH, branch).build())
 }
 
-fn name_of(identity: &Identity, edge: Option<&EdgeHeaders>, payload: Option<String>) -> String {
+/// Which branch a request speaks for, as far as that is known: a request of metadata only, or one that cannot be
+/// read, does not say.
+fn name_of(
+    identity: &Identity,
+    edge: Option<&EdgeHeaders>,
+    payload: Option<String>,
+) -> Option<String> {
     match (identity, edge) {
-        (Identity::Branch(branch), _) => branch.clone(),
-        (Identity::Unchecked, Some(edge)) => edge.edge.clone(),
-        (Identity::Unchecked, None) => payload.unwrap_or_else(|| "(no branch label)".to_owned()),
+        (Identity::Branch(branch), _) => Some(branch.clone()),
+        (Identity::Unchecked, Some(edge)) => Some(edge.edge.clone()),
+        (Identity::Unchecked, None) => payload,
     }
 }
 
@@ -358,19 +438,10 @@ fn decode_error(error: &DecodeError) -> Refused {
         true => StatusCode::PAYLOAD_TOO_LARGE,
         false => StatusCode::BAD_REQUEST,
     };
-    Refused {
-        status,
-        text: error.to_string(),
-        retry_after: None,
-    }
+    Refused::new(status, error)
 }
 
 /// All of them mean "keep it and try again".
 fn append_error(error: &AppendError) -> Refused {
-    let retry_after = Some(DISK_RETRY_SECONDS);
-    Refused {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        text: error.to_string(),
-        retry_after,
-    }
+    Refused::later(DISK_RETRY_SECONDS, error)
 }

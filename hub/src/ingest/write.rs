@@ -3,67 +3,81 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use wire::edge_headers;
+use wire::edge_headers::{self, EdgeHeaders};
 use wire::remote_write;
 
 use super::receive::{Answer, Ingest, Refused};
 
-/// The route. Bodies are read up to a little over the limit, so that the answer can say what the limit is.
+/// The route. Every answer says whose it is, those to wrong methods and wrong tokens too.
 pub(crate) fn routes(ingest: Arc<Ingest>) -> Router {
-    let body_bytes_max = ingest.limits().compressed_bytes_max;
     Router::new()
         .route("/api/v1/write", post(write))
-        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .layer(middleware::from_fn_with_state(ingest.clone(), name_hub))
         .with_state(ingest)
 }
 
-async fn write(State(ingest): State<Arc<Ingest>>, headers: HeaderMap, body: Bytes) -> Response {
-    let header = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let answer = match ingest.credentials().identify(&headers) {
-        None => {
-            ingest.count_unauthorized();
-            Answer::Refused(Refused {
-                status: StatusCode::UNAUTHORIZED,
-                text: "no branch has this bearer token: check credentials in remote_write and branchline.branches of the hub".into(),
-                retry_after: None,
-            })
-        }
-        Some(identity) => {
-            match remote_write::headers::check(
-                header(header::CONTENT_TYPE),
-                header(header::CONTENT_ENCODING),
-            ) {
-                Err(error) => Answer::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, error),
-                Ok(()) => {
-                    let lookup =
-                        |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-                    match edge_headers::EdgeHeaders::from_lookup(lookup) {
-                        Err(error) => Answer::refused(StatusCode::BAD_REQUEST, error),
-                        Ok(edge) => ingest.receive(identity, edge, body).await,
-                    }
-                }
-            }
-        }
-    };
-    let mut response = match answer {
-        Answer::Stored => StatusCode::NO_CONTENT.into_response(),
-        Answer::Refused(refused) => {
-            let mut response = (refused.status, refused.text + "\n").into_response();
-            if let Some(seconds) = refused.retry_after {
-                response
-                    .headers_mut()
-                    .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-            }
-            response
-        }
-    };
+async fn name_hub(State(ingest): State<Arc<Ingest>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
     if let Ok(id) = HeaderValue::from_str(ingest.hub_id()) {
         response.headers_mut().insert(edge_headers::HUB, id);
     }
     response
+}
+
+async fn write(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
+    match take(&ingest, request).await {
+        Answer::Stored => StatusCode::NO_CONTENT.into_response(),
+        Answer::Refused(refused) => refused.into_response(),
+    }
+}
+
+/// Who sends and what kind of message it is are looked at before a byte of the body is read.
+async fn take(ingest: &Arc<Ingest>, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
+    let Some(identity) = ingest.credentials().identify(&parts.headers) else {
+        ingest.count_unauthorized();
+        return Answer::refused(
+            StatusCode::UNAUTHORIZED,
+            "no branch has this bearer token: check credentials in remote_write and branchline.branches of the hub",
+        );
+    };
+    let edge = match check_headers(&parts.headers) {
+        Ok(edge) => edge,
+        Err(refused) => return ingest.refuse(&identity, None, refused),
+    };
+    match ingest.read(body).await {
+        // The room that the body takes is given back when it is stored.
+        Ok((body, _room)) => ingest.receive(identity, edge, body).await,
+        Err(refused) => ingest.refuse(&identity, edge.as_ref(), refused),
+    }
+}
+
+fn check_headers(headers: &HeaderMap) -> Result<Option<EdgeHeaders>, Refused> {
+    let lookup = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    remote_write::headers::check(
+        lookup(header::CONTENT_TYPE.as_str()),
+        lookup(header::CONTENT_ENCODING.as_str()),
+    )
+    .map_err(|error| Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error))?;
+    EdgeHeaders::from_lookup(lookup).map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error))
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.text + "\n").into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"branchline\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
 }

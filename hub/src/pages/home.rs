@@ -73,6 +73,7 @@ fn row(branch: &Branch, now: Timestamp, targets: &[TargetState]) -> Markup {
         LinkState::Unknown => ("unknown", "not heard yet"),
     };
     let up = targets.iter().filter(|target| target.up).count();
+    let silent = branch.link == LinkState::Silent;
     html! {
         tr {
             td {
@@ -91,18 +92,25 @@ fn row(branch: &Branch, now: Timestamp, targets: &[TargetState]) -> Markup {
             td { (branch.last_seen.map_or_else(|| "–".to_owned(), |at| ago(now, at))) }
             td.number { (branch.lag.map_or_else(|| "–".to_owned(), short)) }
             td.number {
-                (branch.pending_samples) " samples"
-                @if let Some(oldest) = branch.oldest_pending { span.note { " from " (ago(now, oldest)) } }
+                @if silent {
+                    // What has piled up since is the edge's to tell, once it is heard again.
+                    span.unknown { "not known" }
+                    span.note { " (" (branch.pending_samples) " when last heard)" }
+                } @else {
+                    (branch.pending_samples) " samples"
+                    @if let Some(oldest) = branch.oldest_pending { span.note { " from " (ago(now, oldest)) } }
+                }
             }
             td.number class=[(branch.evicted_samples > 0).then_some("down")] { (branch.evicted_samples) }
             td {
                 @if targets.is_empty() { "–" } @else {
                     details data-branch=(branch.name) {
-                        summary class=(if up == targets.len() { "up" } else { "down" }) {
+                        summary class=(targets_class(silent, up == targets.len())) {
                             (up) "/" (targets.len()) " up"
+                            @if silent { span.note { " when last heard" } }
                         }
                         @for target in targets {
-                            div class=(if target.up { "up" } else { "down" }) {
+                            div class=(targets_class(silent, target.up)) {
                                 (target.job) " " (target.instance)
                                 span.note { " " (ago(now, target.at)) }
                             }
@@ -111,6 +119,15 @@ fn row(branch: &Branch, now: Timestamp, targets: &[TargetState]) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// Nothing is known of the targets of a branch that is not heard.
+fn targets_class(silent: bool, up: bool) -> &'static str {
+    match (silent, up) {
+        (true, _) => "unknown",
+        (false, true) => "up",
+        (false, false) => "down",
     }
 }
 
