@@ -46,6 +46,13 @@ fn group_labels(labels: &LabelSet, aggregate: &Aggregate, also: Option<&str>) ->
     }
 }
 
+/// A group that is being folded into.
+struct Group {
+    labels: LabelSet,
+    /// One per step.
+    cells: Vec<Cell>,
+}
+
 /// What a group has gathered at one step.
 #[derive(Clone, Default)]
 struct Cell {
@@ -53,6 +60,8 @@ struct Cell {
     seen: bool,
     has_float: bool,
     has_histogram: bool,
+    /// The name of some series in the group is still to be dropped: then so is the group's.
+    drop_name: bool,
     /// Histograms did not go together: nothing comes out.
     incompatible: bool,
     reset_seen: bool,
@@ -82,35 +91,51 @@ impl Evaluator<'_> {
             Some(param) => self.quantile_param(param, grid)?,
             None => Vec::new(),
         };
-        let rows = self.vector(&aggregate.expr, grid)?;
-        let groups = Grouped::new(&rows, aggregate);
-        let mut cells = vec![vec![Cell::default(); grid.len]; groups.labels.len()];
-        let mut drops_name = vec![false; groups.labels.len()];
-        for (row, group) in rows.iter().zip(&groups.of_row) {
-            self.cancel.check()?;
-            drops_name[*group] |= row.drop_name;
+        let mut places: HashMap<LabelSet, usize> = HashMap::new();
+        let mut groups: Vec<Group> = Vec::new();
+        let held = grid.len as u64;
+        self.each_row(&aggregate.expr, grid, &mut |evaluator, row| {
+            evaluator.cancel.check()?;
+            let labels = group_labels(&row.labels, aggregate, None);
+            let place = match places.get(&labels) {
+                Some(place) => *place,
+                None => {
+                    evaluator.budget.take(held)?;
+                    groups.push(Group {
+                        labels: labels.clone(),
+                        cells: vec![Cell::default(); grid.len],
+                    });
+                    places.insert(labels, groups.len() - 1);
+                    groups.len() - 1
+                }
+            };
+            let group = &mut groups[place];
             let metric = row.labels.name().unwrap_or_default();
-            for (step, cell) in cells[*group].iter_mut().enumerate() {
+            for (step, cell) in group.cells.iter_mut().enumerate() {
                 if let Some(point) = row.point(step) {
-                    self.gather(aggregate, cell, point, metric);
+                    evaluator.gather(aggregate, cell, point, metric);
+                    cell.drop_name |= row.drop_name;
                 }
             }
-        }
-        self.release(&rows);
-        drop(rows);
-        let mut result = Vec::with_capacity(groups.labels.len());
-        for ((labels, cells), drop_name) in groups.labels.into_iter().zip(cells).zip(drops_name) {
-            let mut row = Row::empty(labels, grid.len);
-            row.drop_name = drop_name;
-            for (step, cell) in cells.into_iter().enumerate().filter(|(_, cell)| cell.seen) {
+            Ok(())
+        })?;
+        let mut result = Vec::with_capacity(groups.len());
+        for group in groups {
+            // Steps at which the name is still to be dropped, and the others.
+            let mut rows = [false, true].map(|drop_name| Row {
+                drop_name,
+                ..Row::empty(group.labels.clone(), grid.len)
+            });
+            self.budget.release(held);
+            let cells = group.cells.into_iter().enumerate();
+            for (step, cell) in cells.filter(|(_, cell)| cell.seen) {
                 let q = quantiles.get(step).copied().unwrap_or(f64::NAN);
+                let row = &mut rows[usize::from(cell.drop_name)];
                 if let Some(value) = self.outcome(aggregate, cell, q) {
                     row.set(step, value);
                 }
             }
-            if !row.is_empty() {
-                result.push(row);
-            }
+            result.extend(rows.into_iter().filter(|row| !row.is_empty()));
         }
         self.hold(&result)?;
         Ok(result)
@@ -308,6 +333,8 @@ impl Evaluator<'_> {
             }
         }
         self.release(&rows);
+        // New series have no order of their own; this one does not depend on when each value was met first.
+        result.sort_by(|a, b| a.labels.cmp(&b.labels));
         self.hold(&result)?;
         self.settle(result, grid)
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use model::LabelSet;
 
-use super::binary_elements::{elements, scalars};
+use super::binary_elements::{columns, elements, scalars};
 use super::matching::{Groups, changes_meaning, match_labels, result_labels};
 use super::row::{Out, Point, Row};
 use super::{Eval, Evaluator, Grid, execution};
@@ -113,6 +113,9 @@ impl Evaluator<'_> {
         grid: Grid,
     ) -> Eval<Vec<Row>> {
         let groups = Groups::new(left, right, matching);
+        if let Some(rows) = self.column_by_column(binary, matching, left, right, &groups) {
+            return Ok(rows);
+        }
         // From here on the right side is the one of which each group may have one series only.
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped {
@@ -196,6 +199,63 @@ impl Evaluator<'_> {
             }
         }
         Ok(pairing.rows)
+    }
+}
+
+impl Evaluator<'_> {
+    /// The common case: numbers only, and no match group that could ever be ambiguous. Then pairs do not depend on the
+    /// step, and whole columns are combined. None if it is another case.
+    fn column_by_column(
+        &self,
+        binary: &Binary,
+        matching: &VectorMatching,
+        left: &[Row],
+        right: &[Row],
+        groups: &Groups,
+    ) -> Option<Vec<Row>> {
+        let floats_only = |rows: &[Row]| rows.iter().all(|row| row.histograms.is_none());
+        let trims = matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
+        if trims || fills || !floats_only(left) || !floats_only(right) {
+            return None;
+        }
+        let swapped = matching.cardinality == Cardinality::OneToMany;
+        let (many, many_groups, one, one_groups) = if swapped {
+            (right, &groups.right, left, &groups.left)
+        } else {
+            (left, &groups.left, right, &groups.right)
+        };
+        let mut partner: Vec<Option<usize>> = vec![None; groups.count];
+        for (at, group) in one_groups.iter().enumerate() {
+            if partner[*group].replace(at).is_some() {
+                return None;
+            }
+        }
+        let drop_name = !self.options.delayed_name_removal && binary.return_bool;
+        let one_to_one = matching.cardinality == Cardinality::OneToOne;
+        let mut taken: HashSet<(usize, LabelSet)> = HashSet::new();
+        let mut rows = Vec::with_capacity(many.len());
+        for (row, group) in many.iter().zip(many_groups) {
+            let Some(other) = partner[*group] else {
+                continue;
+            };
+            let other = &one[other];
+            let labels = result_labels(&row.labels, &other.labels, binary.op, matching, drop_name);
+            let key = if one_to_one {
+                LabelSet::empty()
+            } else {
+                labels.clone()
+            };
+            if !taken.insert((*group, key)) {
+                return None;
+            }
+            let (l, r) = if swapped { (other, row) } else { (row, other) };
+            let floats = columns(binary.op, binary.return_bool, &l.floats, &r.floats);
+            let mut result = Row::of_floats(labels, floats);
+            result.drop_name = binary.return_bool;
+            rows.push(result);
+        }
+        Some(rows)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::numbers::pow;
-use super::row::{Out, Point};
+use super::row::{ABSENT, Out, Point, is_absent};
 use crate::annotations::{Annotation, Operation};
 use crate::ast::BinaryOp;
 use crate::histogram;
@@ -49,6 +49,36 @@ fn compare(op: BinaryOp, left: f64, right: f64) -> Option<bool> {
         BinaryOp::GreaterEqual => left >= right,
         _ => return None,
     })
+}
+
+/// Two columns of numbers: a result where both have one.
+pub(super) fn columns(op: BinaryOp, return_bool: bool, left: &[f64], right: &[f64]) -> Vec<f64> {
+    let each = |combine: &dyn Fn(f64, f64) -> f64| {
+        let pairs = left.iter().zip(right);
+        pairs
+            .map(|(l, r)| {
+                if is_absent(*l) || is_absent(*r) {
+                    ABSENT
+                } else {
+                    combine(*l, *r)
+                }
+            })
+            .collect()
+    };
+    match op {
+        BinaryOp::Add => each(&|l, r| l + r),
+        BinaryOp::Sub => each(&|l, r| l - r),
+        BinaryOp::Mul => each(&|l, r| l * r),
+        BinaryOp::Div => each(&|l, r| l / r),
+        op if return_bool || !op.is_comparison() => each(&|l, r| scalars(op, l, r)),
+        op => each(&|l, r| {
+            if compare(op, l, r) == Some(true) {
+                l
+            } else {
+                ABSENT
+            }
+        }),
+    }
 }
 
 /// Two values of vectors; the error says why there is no result.

@@ -4,6 +4,7 @@ use model::LabelSet;
 
 use super::dates::date_function;
 use super::numbers::{max, min};
+use super::range::range_argument;
 use super::row::{ABSENT, Row, is_absent};
 use super::selector::When;
 use super::{Eval, Evaluator, Grid, Out};
@@ -51,8 +52,7 @@ impl Evaluator<'_> {
         {
             return self.times_of_samples(selector, grid, id == FunctionId::StartTimestamp);
         }
-        let is_range = |arg: &Expr| matches!(arg, Expr::Matrix(_) | Expr::Subquery(_));
-        if let Some(at) = call.args.iter().position(is_range) {
+        if let Some(at) = range_argument(call) {
             return self.range_call(call, at, grid);
         }
         if let Some(change) = float_function(id) {

@@ -26,7 +26,7 @@ pub(crate) use row::{Grid, Out, Point, Row};
 use model::LabelSet;
 
 use crate::annotations::{Annotation, Annotations};
-use crate::ast::{Aggregate, AggregateOp, BinaryOp, Expr, Span, ValueType};
+use crate::ast::{Aggregate, AggregateOp, BinaryOp, Call, Expr, Span, ValueType};
 use crate::engine::EngineOptions;
 use crate::functions::FunctionId;
 use crate::limits::{Budget, Cancel};
@@ -35,6 +35,9 @@ use crate::stack::deep;
 use crate::storage::Storage;
 
 type Eval<T> = Result<T, QueryError>;
+
+/// Takes the rows of a vector one by one.
+type Sink<'s> = dyn FnMut(&mut Evaluator<'_>, Row) -> Eval<()> + 's;
 
 /// The function or aggregation around what is being evaluated: a hint for the storage.
 #[derive(Clone, Default)]
@@ -196,21 +199,55 @@ impl<'a> Evaluator<'a> {
                 rows
             }
             Expr::Aggregate(aggregate) => self.aggregate(aggregate, grid),
-            Expr::Call(call) => {
-                let around = Around {
-                    function: call.function.name,
-                    ..Around::default()
-                };
-                let around = std::mem::replace(&mut self.around, around);
-                let buckets = self.buckets;
-                self.buckets = buckets.inside(call.function.id);
-                let rows = self.vector_call(call, grid);
-                self.around = around;
-                self.buckets = buckets;
-                rows
-            }
+            Expr::Call(call) => self.in_call(call, |evaluator| evaluator.vector_call(call, grid)),
             _ => Err(unsupported("instant vector")),
         })
+    }
+
+    /// An instant vector, row by row where it can be had so: nothing but the row at hand is held.
+    fn each_row(&mut self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Eval<()> {
+        self.cancel.check()?;
+        let whole_at_once = grid.len == 0 || grid.len > 1 && prepare::is_step_invariant(expr);
+        match expr {
+            Expr::Paren(paren) => return self.each_row(&paren.expr, grid, sink),
+            Expr::Vector(selector)
+                if !whole_at_once && selector.mode != crate::ast::RangeMode::Smoothed =>
+            {
+                return self.each_of_selector(selector, grid, sink);
+            }
+            Expr::Call(call)
+                if !whole_at_once && call.function.id != FunctionId::AbsentOverTime =>
+            {
+                if let Some(at) = range::range_argument(call) {
+                    return self.in_call(call, |evaluator| {
+                        evaluator.each_of_range(call, at, grid, sink)
+                    });
+                }
+            }
+            _ => {}
+        }
+        let mut rows = self.vector(expr, grid)?;
+        self.release(&rows);
+        // Folding in one order gives bit-equal answers, however the rows came about.
+        if !rows.is_sorted_by(|a, b| a.labels <= b.labels) {
+            rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
+        rows.into_iter().try_for_each(|row| sink(self, row))
+    }
+
+    /// Evaluates inside a call: what is further in knows what it is for.
+    fn in_call<T>(&mut self, call: &Call, body: impl FnOnce(&mut Self) -> Eval<T>) -> Eval<T> {
+        let around = Around {
+            function: call.function.name,
+            ..Around::default()
+        };
+        let around = std::mem::replace(&mut self.around, around);
+        let buckets = self.buckets;
+        self.buckets = buckets.inside(call.function.id);
+        let result = body(self);
+        self.around = around;
+        self.buckets = buckets;
+        result
     }
 
     fn aggregate(&mut self, aggregate: &Aggregate, grid: Grid) -> Eval<Vec<Row>> {
@@ -260,10 +297,17 @@ impl<'a> Evaluator<'a> {
     /// Rows whose labels may have become equal: merged, or an error if both have a value at a step. A single instant
     /// with delayed name removal keeps them apart until the end, as Prometheus does.
     fn settle(&self, rows: Vec<Row>, grid: Grid) -> Eval<Vec<Row>> {
+        if self.options.delayed_name_removal {
+            return if grid.len > 1 {
+                row::merge_same_series(rows)
+            } else {
+                Ok(rows)
+            };
+        }
         if grid.len > 1 {
             return row::merge_same_labels(rows);
         }
-        if !self.options.delayed_name_removal && row::has_same_labels(&rows) {
+        if row::has_same_labels(&rows) {
             return Err(row::same_labels_error());
         }
         Ok(rows)

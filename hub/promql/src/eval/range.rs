@@ -1,14 +1,15 @@
 //! Functions over ranges: a window slides over the samples of each series, from step to step.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use model::Histogram;
+use model::{Histogram, LabelSet};
 
 use super::range_functions::{Args, range_function};
 use super::row::{Row, without_metric};
-use super::selector::{Run, Samples, When, split_all};
-use super::{Eval, Evaluator, Grid};
+use super::selector::{Run, Samples, When, split};
+use super::{Eval, Evaluator, Grid, Sink};
 use crate::annotations::Annotation;
 use crate::ast::{Call, Expr, RangeMode, Span};
 use crate::functions::FunctionId;
@@ -17,6 +18,10 @@ use crate::functions::FunctionId;
 pub(super) struct Window<'a> {
     pub(super) floats: Part<'a, f64>,
     pub(super) histograms: Part<'a, Arc<Histogram>>,
+    /// Where floats of a counter are below the one before; counted like `first`.
+    pub(super) drops: &'a [usize],
+    /// The first float's place in the series.
+    pub(super) first: usize,
     /// The time of evaluation.
     pub(super) now: i64,
     /// The range is `(start, end]`; extended ranges also have samples around it.
@@ -84,6 +89,27 @@ fn part<'a, T>(run: &'a Run<T>, range: Range<usize>, with_starts: bool) -> Part<
 impl Evaluator<'_> {
     /// A call with a range among its arguments.
     pub(super) fn range_call(&mut self, call: &Call, at: usize, grid: Grid) -> Eval<Vec<Row>> {
+        let mut rows = Vec::new();
+        self.each_of_range(call, at, grid, &mut |evaluator, row| {
+            evaluator.budget.take(row.weight())?;
+            rows.push(row);
+            Ok(())
+        })?;
+        if call.function.id == FunctionId::AbsentOverTime {
+            self.release(&rows);
+            return Ok(self.absent_of(&rows, &call.args[at], grid));
+        }
+        Ok(rows)
+    }
+
+    /// The same, row by row.
+    pub(super) fn each_of_range(
+        &mut self,
+        call: &Call,
+        at: usize,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Eval<()> {
         let id = call.function.id;
         let Some(function) = range_function(id) else {
             return Err(super::unsupported("function over a range"));
@@ -109,9 +135,18 @@ impl Evaluator<'_> {
                 id,
                 FunctionId::Rate | FunctionId::Irate | FunctionId::Increase | FunctionId::Resets
             );
-        let mut rows = Vec::with_capacity(source.series.len());
-        for samples in &source.series {
+        // With names dropped here and now, two series may become one.
+        let mut seen: HashSet<LabelSet> = HashSet::new();
+        let drops_now = !self.options.delayed_name_removal;
+        let counts = matches!(id, FunctionId::Rate | FunctionId::Increase);
+        for samples in source.series {
             self.cancel.check()?;
+            self.budget.release(samples.weight());
+            let drops = if counts {
+                drops_of(&samples.floats.values)
+            } else {
+                Vec::new()
+            };
             let drop_name = !keeps_name || samples.drop_name;
             let mut row = Row::empty(samples.labels.clone(), grid.len);
             row.drop_name = drop_name;
@@ -124,12 +159,11 @@ impl Evaluator<'_> {
                 let start = end.saturating_sub(source.range_ms);
                 let (first, last) = self.reach(source.mode, start, end);
                 let after = first.saturating_sub(1);
+                let inside = floats.slide(&samples.floats.times, after, last);
                 let window = Window {
-                    floats: part(
-                        &samples.floats,
-                        floats.slide(&samples.floats.times, after, last),
-                        with_starts,
-                    ),
+                    drops: inside_drops(&drops, &inside),
+                    first: inside.start,
+                    floats: part(&samples.floats, inside, with_starts),
                     histograms: part(
                         &samples.histograms,
                         histograms.slide(&samples.histograms.times, after, last),
@@ -161,26 +195,19 @@ impl Evaluator<'_> {
             if !any {
                 continue;
             }
-            self.budget.take(row.weight())?;
-            if matches!(id, FunctionId::Rate | FunctionId::Increase) {
-                self.doubt_counter(samples, &row, arg.span());
+            if counts {
+                self.doubt_counter(&samples, &row, arg.span());
             }
-            if drop_name && !self.options.delayed_name_removal {
+            if drop_name && drops_now {
                 row.labels = without_metric(&row.labels);
             }
-            rows.push(row);
+            let unique = !drops_now || seen.insert(row.labels.clone());
+            if !unique && id != FunctionId::AbsentOverTime {
+                return Err(super::row::same_labels_error());
+            }
+            sink(self, row)?;
         }
-        self.budget.release(source.weight);
-        if id == FunctionId::AbsentOverTime {
-            return Ok(self.absent_of(&rows, arg, grid));
-        }
-        if self.options.delayed_name_removal {
-            Ok(rows)
-        } else if super::row::has_same_labels(&rows) {
-            Err(super::row::same_labels_error())
-        } else {
-            Ok(rows)
-        }
+        Ok(())
     }
 
     fn range_source(&mut self, arg: &Expr, grid: Grid) -> Eval<Source> {
@@ -192,14 +219,11 @@ impl Evaluator<'_> {
                 let (first, last) = when.bounds(grid);
                 let bounds = self.reach(selector.mode, first.saturating_sub(range_ms), last);
                 let selected = self.select(selector, bounds, range_ms, grid)?;
-                let series: Vec<Samples> = split_all(&selected).collect();
-                let weight = selected.iter().map(|series| series.values.weight()).sum();
                 Ok(Source {
-                    series,
+                    series: selected.into_iter().map(split).collect(),
                     when,
                     range_ms,
                     mode: selector.mode,
-                    weight,
                 })
             }
             Expr::Subquery(subquery) => {
@@ -209,7 +233,6 @@ impl Evaluator<'_> {
                     when: When::new(subquery.at, subquery.offset.millis()),
                     range_ms: subquery.range.millis(),
                     mode: RangeMode::Plain,
-                    weight: 0,
                 })
             }
             _ => Err(super::unsupported("range vector")),
@@ -245,7 +268,31 @@ struct Source {
     when: When,
     range_ms: i64,
     mode: RangeMode,
-    weight: u64,
+}
+
+/// The place of the range among a call's arguments.
+pub(super) fn range_argument(call: &Call) -> Option<usize> {
+    let is_range = |arg: &Expr| matches!(arg, Expr::Matrix(_) | Expr::Subquery(_));
+    call.args.iter().position(is_range)
+}
+
+/// The drops between samples of a window.
+fn inside_drops<'d>(drops: &'d [usize], inside: &Range<usize>) -> &'d [usize] {
+    if drops.is_empty() {
+        return drops;
+    }
+    let from = drops.partition_point(|at| *at <= inside.start);
+    let to = drops.partition_point(|at| *at < inside.end);
+    drops.get(from..to).unwrap_or_default()
+}
+
+/// Where the values of a counter fall.
+fn drops_of(values: &[f64]) -> Vec<usize> {
+    let pairs = values.windows(2).enumerate();
+    pairs
+        .filter(|(_, pair)| pair[1] < pair[0])
+        .map(|(at, _)| at + 1)
+        .collect()
 }
 
 /// Extended ranges have samples outside of their bounds, which few functions know how to treat.

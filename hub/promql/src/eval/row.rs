@@ -198,14 +198,24 @@ pub(crate) fn has_same_labels(rows: &[Row]) -> bool {
 
 /// Rows of equal labels become one; they may not have values at the same step.
 pub(crate) fn merge_same_labels(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+    merge(rows, |_| false)
+}
+
+/// The same, but a row whose name is still to be dropped stays apart from one that keeps it.
+pub(crate) fn merge_same_series(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+    merge(rows, |row| row.drop_name)
+}
+
+fn merge(rows: Vec<Row>, apart: impl Fn(&Row) -> bool) -> Result<Vec<Row>, QueryError> {
     if !has_same_labels(&rows) {
         return Ok(rows);
     }
     let mut merged: Vec<Row> = Vec::with_capacity(rows.len());
-    let mut places: HashMap<LabelSet, usize> = HashMap::with_capacity(rows.len());
+    let mut places: HashMap<(LabelSet, bool), usize> = HashMap::with_capacity(rows.len());
     for row in rows {
-        let Some(place) = places.get(&row.labels) else {
-            places.insert(row.labels.clone(), merged.len());
+        let key = (row.labels.clone(), apart(&row));
+        let Some(place) = places.get(&key) else {
+            places.insert(key, merged.len());
             merged.push(row);
             continue;
         };

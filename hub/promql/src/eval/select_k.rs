@@ -25,6 +25,10 @@ impl Evaluator<'_> {
         for (row, group) in groups.of_row.iter().enumerate() {
             members[*group].push(row);
         }
+        // Equals are told apart by their labels: the choice does not hang on how the rows came about.
+        for members in &mut members {
+            members.sort_by(|a, b| rows[*a].labels.cmp(&rows[*b].labels));
+        }
         // The rows picked at each step, in the order of an instant query's answer.
         let mut order: Vec<usize> = Vec::new();
         let mut picked: Vec<Row> = rows

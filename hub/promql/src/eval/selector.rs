@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{Histogram, LabelSet, ResetHint, Timestamp, Value, is_stale};
 
 use super::row::{Out, Row};
-use super::{Buckets, Eval, Evaluator, Grid};
+use super::{Buckets, Eval, Evaluator, Grid, Sink};
 use crate::annotations::{Annotation, Operation};
 use crate::ast::{At, MatrixSelector, RangeMode, Span, VectorSelector};
 use crate::histogram;
@@ -37,6 +37,14 @@ impl<T> Default for Run<T> {
             values: Vec::new(),
             starts: Vec::new(),
         }
+    }
+}
+
+impl Samples {
+    /// How much the samples count against a budget.
+    pub(super) fn weight(&self) -> u64 {
+        let histograms = self.histograms.values.iter();
+        self.floats.values.len() as u64 + histograms.map(|h| histogram::weight(h)).sum::<u64>()
     }
 }
 
@@ -118,12 +126,6 @@ impl Evaluator<'_> {
         Ok(selection.series)
     }
 
-    /// Gives back the room that the storage took for a selection.
-    pub(super) fn release_selection(&self, series: &[SeriesColumns]) {
-        let weight = series.iter().map(|series| series.values.weight()).sum();
-        self.budget.release(weight);
-    }
-
     /// The newest sample of each series at each step.
     pub(super) fn vector_selector(
         &mut self,
@@ -139,6 +141,29 @@ impl Evaluator<'_> {
         })?;
         self.stats.queryable_samples += rows.iter().map(Row::weight).sum::<u64>();
         Ok(rows)
+    }
+
+    /// The same, row by row.
+    pub(super) fn each_of_selector(
+        &mut self,
+        selector: &VectorSelector,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Eval<()> {
+        let when = When::new(selector.at, selector.offset.millis());
+        let put = |row: &mut Row, step, series: &SeriesColumns, at| {
+            row.set(step, value_of(&series.values, at));
+        };
+        self.each_newest(
+            &selector.matchers,
+            when,
+            grid,
+            put,
+            &mut |evaluator, row| {
+                evaluator.stats.queryable_samples += row.weight();
+                sink(evaluator, row)
+            },
+        )
     }
 
     /// For each series and step with a sample, calls `put` with the sample's index.
@@ -157,13 +182,29 @@ impl Evaluator<'_> {
         matchers: &[model::Matcher],
         when: When,
         grid: Grid,
-        mut put: impl FnMut(&mut Row, usize, &SeriesColumns, usize),
+        put: impl FnMut(&mut Row, usize, &SeriesColumns, usize),
     ) -> Eval<Vec<Row>> {
+        let mut rows = Vec::new();
+        self.each_newest(matchers, when, grid, put, &mut |evaluator, row| {
+            evaluator.budget.take(row.weight())?;
+            rows.push(row);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    fn each_newest(
+        &mut self,
+        matchers: &[model::Matcher],
+        when: When,
+        grid: Grid,
+        mut put: impl FnMut(&mut Row, usize, &SeriesColumns, usize),
+        sink: &mut Sink<'_>,
+    ) -> Eval<()> {
         let (first, last) = when.bounds(grid);
         let from = first.saturating_sub(self.lookback_ms).saturating_add(1);
         let selected = self.select_matchers(matchers, (from, last), 0, grid)?;
-        let mut rows = Vec::with_capacity(selected.len());
-        for series in &selected {
+        for series in selected {
             self.cancel.check()?;
             let mut row = Row::empty(series.labels.clone(), grid.len);
             let mut next = 0;
@@ -178,17 +219,17 @@ impl Evaluator<'_> {
                 };
                 let fresh = series.timestamps[at] > time.saturating_sub(self.lookback_ms);
                 if fresh && !is_stale_at(&series.values, at) {
-                    put(&mut row, step, series, at);
+                    put(&mut row, step, &series, at);
                     any = true;
                 }
             }
+            self.budget.release(series.values.weight());
+            drop(series);
             if any {
-                self.budget.take(row.weight())?;
-                rows.push(row);
+                sink(self, row)?;
             }
         }
-        self.release_selection(&selected);
-        Ok(rows)
+        Ok(())
     }
 
     /// The value at each step interpolated between the samples around it.
@@ -202,8 +243,10 @@ impl Evaluator<'_> {
         );
         let selected = self.select(selector, bounds, 0, grid)?;
         let mut rows = Vec::new();
-        for samples in split_all(&selected) {
+        for series in selected {
             self.cancel.check()?;
+            self.budget.release(series.values.weight());
+            let samples = split(series);
             let mut row = Row::empty(samples.labels.clone(), grid.len);
             for step in 0..grid.len {
                 let time = when.time(grid.time(step));
@@ -216,7 +259,6 @@ impl Evaluator<'_> {
                 rows.push(row);
             }
         }
-        self.release_selection(&selected);
         self.hold(&rows)?;
         Ok(rows)
     }
@@ -321,7 +363,7 @@ impl Evaluator<'_> {
         let (from, to) = self.reach(selector.mode, start, end);
         let selected = self.select(selector, (from, to), matrix.range.millis(), grid)?;
         let mut result = Vec::with_capacity(selected.len());
-        for mut samples in split_all(&selected) {
+        for mut samples in selected.into_iter().map(split) {
             if selector.mode != RangeMode::Plain {
                 let smoothed = selector.mode == RangeMode::Smoothed;
                 if !samples.histograms.times.is_empty() {
@@ -473,18 +515,14 @@ fn is_stale_at(values: &Column, at: usize) -> bool {
     }
 }
 
-/// Numbers and histograms of each series apart, staleness markers left out.
-pub(super) fn split_all(selected: &[SeriesColumns]) -> impl Iterator<Item = Samples> + '_ {
-    selected.iter().map(split)
-}
-
-fn split(series: &SeriesColumns) -> Samples {
+/// Numbers and histograms of a series apart, staleness markers left out.
+pub(super) fn split(series: SeriesColumns) -> Samples {
     let mut samples = Samples {
-        labels: series.labels.clone(),
+        labels: series.labels,
         ..Samples::default()
     };
     let start = |at: usize| series.starts.get(at).copied();
-    match &series.values {
+    match series.values {
         Column::Floats(values) => {
             let run = &mut samples.floats;
             if values.iter().any(|value| is_stale(*value)) {
@@ -494,23 +532,24 @@ fn split(series: &SeriesColumns) -> Samples {
                     run.starts.extend(start(at));
                 }
             } else {
-                run.times.clone_from(&series.timestamps);
-                run.values.clone_from(values);
-                run.starts.clone_from(&series.starts);
+                run.times = series.timestamps;
+                run.values = values;
+                run.starts = series.starts;
             }
         }
         Column::Mixed(values) => {
-            for (at, value) in values.iter().enumerate().filter(|(_, v)| !v.is_stale()) {
+            let values = values.into_iter().enumerate();
+            for (at, value) in values.filter(|(_, v)| !v.is_stale()) {
                 let time = series.timestamps[at];
                 match value {
                     Value::Float(value) => {
                         samples.floats.times.push(time);
-                        samples.floats.values.push(*value);
+                        samples.floats.values.push(value);
                         samples.floats.starts.extend(start(at));
                     }
                     Value::Histogram(histogram) => {
                         samples.histograms.times.push(time);
-                        samples.histograms.values.push(Arc::clone(histogram));
+                        samples.histograms.values.push(histogram);
                         samples.histograms.starts.extend(start(at));
                     }
                 }

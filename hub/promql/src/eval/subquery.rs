@@ -54,7 +54,6 @@ impl Evaluator<'_> {
         let rows = self.vector(&subquery.expr, grid);
         self.buckets = buckets;
         let rows = rows?;
-        self.release(&rows);
         Ok(rows.into_iter().map(|row| samples_of(row, grid)).collect())
     }
 

@@ -95,9 +95,15 @@ fn extrapolated(
     let mut growth = floats.values[last] - floats.values[0];
     if counter {
         check_starts(evaluator, window, floats);
-        for at in 1..=last {
-            if floats.values[at] < floats.values[at - 1] || reset_by_start(floats, at) {
-                growth += floats.values[at - 1];
+        if floats.starts.is_empty() {
+            for at in window.drops {
+                growth += floats.values[at - window.first - 1];
+            }
+        } else {
+            for at in 1..=last {
+                if floats.values[at] < floats.values[at - 1] || reset_by_start(floats, at) {
+                    growth += floats.values[at - 1];
+                }
             }
         }
     }

@@ -23,7 +23,7 @@ fn line(window: &Window<'_>, origin: i64) -> (f64, f64) {
     let n = values.len() as f64;
     let [mut x_sum, mut y_sum, mut xy_sum, mut x2_sum] = [Sum::default(); 4];
     for (time, y) in times.iter().zip(values) {
-        let x = (time - origin) as f64 / 1e3;
+        let x = time.saturating_sub(origin) as f64 / 1e3;
         x_sum = x_sum.plus(x);
         y_sum = y_sum.plus(*y);
         xy_sum = xy_sum.plus(x * y);
