@@ -25,7 +25,9 @@
 //! acknowledged, pending by walking the headers of the records on disk, evicted when evicting. (`before` is what was
 //! scraped and gone before the hub was known.)
 
+mod books;
 mod cursor;
+mod files;
 mod index;
 mod ranges;
 mod record;
@@ -35,9 +37,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use books::HubCounts;
 pub use index::{Pending, RecordMeta};
 pub use ranges::SequenceSet;
 pub use record::Counts;
 pub(crate) use select::LIVE_WINDOW;
 pub use select::{Batch, BatchLimits, Want};
-pub use store::{Buffer, BufferError, BufferOptions, BufferStatus, HubCounts};
+pub use store::{Buffer, BufferError, BufferOptions, BufferStatus};

@@ -1,30 +1,27 @@
 //! The buffer itself: open, append, evict, and the books.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use daemon::Clock;
-use journal::{
-    Disk, Journal, JournalError, Options, SegmentInfo, SyncPolicy, read_file, write_atomic,
-};
+use journal::{Disk, Journal, JournalError, Options, SegmentInfo, SyncPolicy};
 use tokio::sync::watch;
 use wire::edge_headers::SequenceRange;
 
-use super::cursor::{Cursor, parse_counts, seal, unseal};
-use super::index::{Index, Pending, RecordMeta};
+use super::books::{Books, HubBook, HubCounts};
+use super::cursor::Cursor;
+use super::files::{
+    State, cursor_file, guess_state, io_error, new_epoch, read_cursors, read_state, write_small,
+};
+use super::index::{Index, RecordMeta};
 use super::record::{self, Counts, Header};
 use crate::scrape::Scrape;
 
-const STATE_TITLE: &str = "branchline buffer 1";
 const STATE_FILE: &str = "state";
 const RESERVE_FILE: &str = "reserve";
-const CURSOR_PREFIX: &str = "cursor-";
-/// State and cursors are small; a larger file is not ours.
-const SMALL_FILE_BYTES_MAX: u64 = 4 << 20;
 /// Given up on a full disk so that there is room to write down what is being evicted.
 const RESERVE_BYTES: usize = 64 << 10;
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(2 << 20);
@@ -84,40 +81,6 @@ pub enum BufferError {
     },
 }
 
-/// The books of one hub. See the module for how they add up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HubCounts {
-    /// Synced to the buffer, ever, in this epoch, by what hub whatsoever.
-    pub scraped: Counts,
-    /// Of that, what was gone before this hub was known.
-    pub before: Counts,
-    /// What the hub acknowledged.
-    pub acknowledged: Counts,
-    /// What it has not.
-    pub pending: Pending,
-    /// What it refused for good; still on disk.
-    pub quarantined: Counts,
-    /// What was evicted before it had it.
-    pub evicted: Counts,
-    /// What was damaged on disk before it had it.
-    pub damaged: Counts,
-}
-
-impl HubCounts {
-    /// Whether the books add up.
-    pub fn balance(&self) -> bool {
-        let known = [
-            self.before,
-            self.acknowledged,
-            self.pending.counts,
-            self.quarantined,
-            self.evicted,
-            self.damaged,
-        ];
-        known.into_iter().sum::<Counts>() == self.scraped
-    }
-}
-
 /// The buffer as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BufferStatus {
@@ -169,34 +132,6 @@ struct Durable {
     waiting: VecDeque<Synced>,
 }
 
-/// What changes when records are settled.
-pub(super) struct Books {
-    pub(super) index: Index,
-    pub(super) hubs: BTreeMap<String, HubBook>,
-    /// Records before this are gone, and what they held.
-    kept_from: u64,
-    pub(super) before: Counts,
-}
-
-pub(super) struct HubBook {
-    pub(super) cursor: Cursor,
-    /// When the first acknowledgement came that is not saved yet.
-    dirty_since: Option<Duration>,
-    /// What is pending in closed segments that are settled in part, by first sequence, with how many of its records were
-    /// settled when it was counted.
-    partly: BTreeMap<u64, (u64, Pending)>,
-}
-
-impl HubBook {
-    fn new(cursor: Cursor) -> HubBook {
-        HubBook {
-            cursor,
-            dirty_since: None,
-            partly: BTreeMap::new(),
-        }
-    }
-}
-
 impl Buffer {
     /// Opens the buffer in `dir`, or makes one, and goes on where it ended. The caller holds the data folder's lock.
     ///
@@ -218,9 +153,7 @@ impl Buffer {
             read_state(&*disk, &dir.join(STATE_FILE))?
         } else {
             // No records: a new buffer, or one that was wiped. What cursors say is of another epoch.
-            let epoch = options
-                .epoch_if_new
-                .unwrap_or_else(|| RandomState::new().build_hasher().finish());
+            let epoch = options.epoch_if_new.unwrap_or_else(new_epoch);
             let state = State {
                 epoch,
                 kept_from: 1,
@@ -753,213 +686,6 @@ impl std::fmt::Debug for Buffer {
             .field("dir", &self.dir)
             .field("epoch", &self.epoch)
             .finish_non_exhaustive()
-    }
-}
-
-impl Books {
-    pub(super) fn hub(&self, hub: &str) -> Result<&HubBook, BufferError> {
-        self.hubs.get(hub).ok_or_else(|| BufferError::UnknownHub {
-            hub: hub.to_owned(),
-        })
-    }
-
-    pub(super) fn hub_mut(&mut self, hub: &str) -> Result<&mut HubBook, BufferError> {
-        self.hubs
-            .get_mut(hub)
-            .ok_or_else(|| BufferError::UnknownHub {
-                hub: hub.to_owned(),
-            })
-    }
-
-    /// The readable records of a segment; unreadable ones are settled as damaged for every hub that lacks them.
-    pub(super) fn read_segment(
-        &mut self,
-        journal: &Journal,
-        info: &SegmentInfo,
-        through: u64,
-    ) -> Result<Vec<RecordMeta>, BufferError> {
-        let segment = self.index.segment(journal, info, through, self.before)?;
-        for fault in &segment.faults {
-            for (name, hub) in &mut self.hubs {
-                let cursor = &mut hub.cursor;
-                if cursor.settled_within(fault.first, fault.last) == fault.last - fault.first + 1 {
-                    continue;
-                }
-                // Where a hub has some of them, all are counted: the readable rest does not say which held how much.
-                cursor.damaged.counts += fault.counts;
-                for seq in fault.first..=fault.last {
-                    if !cursor.is_settled(seq) {
-                        cursor.damaged.sequences.insert(seq);
-                    }
-                }
-                let (records, samples) = (fault.last - fault.first + 1, fault.counts.samples);
-                tracing::warn!(hub = %name, records, samples, "records of the buffer are damaged on disk and cannot be sent");
-            }
-        }
-        Ok(segment.records.clone())
-    }
-
-    /// What is durable and not settled.
-    fn pending(
-        &mut self,
-        journal: &Journal,
-        hub: &str,
-        through: u64,
-    ) -> Result<Pending, BufferError> {
-        let mut sum = Pending::default();
-        for info in journal.segments() {
-            let last = info.last_seq.min(through);
-            if last < info.first_seq {
-                continue;
-            }
-            let closed = !info.active && last == info.last_seq;
-            let count = last - info.first_seq + 1;
-            let settled = self.hub(hub)?.cursor.settled_within(info.first_seq, last);
-            if settled == count {
-                continue;
-            }
-            if closed
-                && settled == 0
-                && let Some(totals) = self.index.totals(info.first_seq)
-            {
-                sum.merge(totals);
-                continue;
-            }
-            if closed
-                && let Some((settled_then, pending)) = self.hub(hub)?.partly.get(&info.first_seq)
-                && *settled_then == settled
-            {
-                sum.merge(pending);
-                continue;
-            }
-            let records = self.read_segment(journal, &info, last)?;
-            let book = self.hub_mut(hub)?;
-            let mut here = Pending::default();
-            let open = records
-                .iter()
-                .filter(|record| record.seq <= last && !book.cursor.is_settled(record.seq));
-            open.for_each(|record| here.add(record));
-            if closed {
-                let settled = book.cursor.settled_within(info.first_seq, last);
-                book.partly.insert(info.first_seq, (settled, here));
-            }
-            sum.merge(&here);
-        }
-        Ok(sum)
-    }
-}
-
-/// What is known of the buffer apart from its records.
-struct State {
-    epoch: u64,
-    kept_from: u64,
-    /// What the records before `kept_from` held.
-    before: Counts,
-}
-
-impl State {
-    fn encode(&self) -> Vec<u8> {
-        let State {
-            epoch,
-            kept_from,
-            before,
-        } = self;
-        seal(format!(
-            "{STATE_TITLE}\nepoch {epoch}\nkept_from {kept_from}\nbefore_counts {} {}\n",
-            before.samples, before.markers
-        ))
-    }
-
-    fn decode(bytes: &[u8]) -> Option<State> {
-        let mut lines = unseal(bytes)?.lines();
-        let mut line = |key: &str| lines.next()?.strip_prefix(key);
-        line(STATE_TITLE)?;
-        Some(State {
-            epoch: line("epoch ")?.parse().ok()?,
-            kept_from: line("kept_from ")?
-                .parse()
-                .ok()
-                .filter(|seq| (1..=u64::MAX / 2).contains(seq))?,
-            before: parse_counts(line("before_counts ")?)?,
-        })
-    }
-}
-
-/// None when the file is missing or damaged.
-fn read_state(disk: &dyn Disk, path: &Path) -> Result<Option<State>, BufferError> {
-    match read_file(disk, path, SMALL_FILE_BYTES_MAX) {
-        Ok(bytes) => Ok(State::decode(&bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io_error("reading", path)(error)),
-    }
-}
-
-/// The state as the records tell it: epoch and running count stand in each of them.
-fn guess_state(journal: &Journal, epoch_if_none: Option<u64>) -> State {
-    let kept_from = journal
-        .segments()
-        .first()
-        .map_or(1, |first| first.first_seq);
-    // A reader that meets a failing disk meets it again and again.
-    let records = journal.read_from(1).take(1000).flatten();
-    let header = records
-        .filter_map(|(_, bytes)| record::decode_header(&bytes).ok())
-        .next();
-    match header {
-        Some(header) => State {
-            epoch: header.epoch,
-            kept_from,
-            before: header.cumulative.saturating_sub(header.counts),
-        },
-        None => State {
-            epoch: epoch_if_none.unwrap_or_else(|| RandomState::new().build_hasher().finish()),
-            kept_from,
-            before: Counts::default(),
-        },
-    }
-}
-
-/// All cursors that can be read, of whatever epoch; leftovers and damaged ones are left out with a warning.
-fn read_cursors(disk: &dyn Disk, dir: &Path) -> Result<Vec<Cursor>, BufferError> {
-    let mut cursors = Vec::new();
-    for name in disk.list(dir).map_err(io_error("listing", dir))? {
-        if !name.starts_with(CURSOR_PREFIX) || name.ends_with(".tmp") {
-            continue;
-        }
-        let path = dir.join(&name);
-        let bytes =
-            read_file(disk, &path, SMALL_FILE_BYTES_MAX).map_err(io_error("reading", &path))?;
-        match Cursor::decode(&bytes) {
-            Some(cursor) => cursors.push(cursor),
-            None => {
-                let path = path.display();
-                tracing::warn!(%path, "a hub's cursor is damaged: everything in the buffer is sent to that hub again");
-            }
-        }
-    }
-    Ok(cursors)
-}
-
-/// The file of a hub's cursor: a hash, because a hub's name may hold anything.
-fn cursor_file(hub: &str) -> String {
-    format!(
-        "{CURSOR_PREFIX}{:016x}",
-        model::LabelSet::from_pairs([("hub", hub)])
-            .unwrap_or_default()
-            .fingerprint()
-    )
-}
-
-fn write_small(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), BufferError> {
-    write_atomic(disk, path, bytes).map_err(io_error("writing", path))
-}
-
-fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BufferError + use<> {
-    let path = path.to_owned();
-    move |source| BufferError::Io {
-        operation,
-        path,
-        source: Arc::new(source),
     }
 }
 

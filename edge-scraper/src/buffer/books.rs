@@ -1,0 +1,166 @@
+//! The books: for every hub, which records are settled and what is pending.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use journal::{Journal, SegmentInfo};
+
+use super::cursor::Cursor;
+use super::index::{Index, Pending, RecordMeta};
+use super::record::Counts;
+use super::store::BufferError;
+
+/// The books of one hub. See the module for how they add up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HubCounts {
+    /// Synced to the buffer, ever, in this epoch, by what hub whatsoever.
+    pub scraped: Counts,
+    /// Of that, what was gone before this hub was known.
+    pub before: Counts,
+    /// What the hub acknowledged.
+    pub acknowledged: Counts,
+    /// What it has not.
+    pub pending: Pending,
+    /// What it refused for good; still on disk.
+    pub quarantined: Counts,
+    /// What was evicted before it had it.
+    pub evicted: Counts,
+    /// What was damaged on disk before it had it.
+    pub damaged: Counts,
+}
+
+impl HubCounts {
+    /// Whether the books add up.
+    pub fn balance(&self) -> bool {
+        let known = [
+            self.before,
+            self.acknowledged,
+            self.pending.counts,
+            self.quarantined,
+            self.evicted,
+            self.damaged,
+        ];
+        known.into_iter().sum::<Counts>() == self.scraped
+    }
+}
+
+/// What changes when records are settled.
+pub(super) struct Books {
+    pub(super) index: Index,
+    pub(super) hubs: BTreeMap<String, HubBook>,
+    /// Records before this are gone, and what they held.
+    pub(super) kept_from: u64,
+    pub(super) before: Counts,
+}
+
+pub(super) struct HubBook {
+    pub(super) cursor: Cursor,
+    /// When the first acknowledgement came that is not saved yet.
+    pub(super) dirty_since: Option<Duration>,
+    /// What is pending in closed segments that are settled in part, by first sequence, with how many of its records were
+    /// settled when it was counted.
+    pub(super) partly: BTreeMap<u64, (u64, Pending)>,
+}
+
+impl HubBook {
+    pub(super) fn new(cursor: Cursor) -> HubBook {
+        HubBook {
+            cursor,
+            dirty_since: None,
+            partly: BTreeMap::new(),
+        }
+    }
+}
+
+impl Books {
+    pub(super) fn hub(&self, hub: &str) -> Result<&HubBook, BufferError> {
+        self.hubs.get(hub).ok_or_else(|| BufferError::UnknownHub {
+            hub: hub.to_owned(),
+        })
+    }
+
+    pub(super) fn hub_mut(&mut self, hub: &str) -> Result<&mut HubBook, BufferError> {
+        self.hubs
+            .get_mut(hub)
+            .ok_or_else(|| BufferError::UnknownHub {
+                hub: hub.to_owned(),
+            })
+    }
+
+    /// The readable records of a segment; unreadable ones are settled as damaged for every hub that lacks them.
+    pub(super) fn read_segment(
+        &mut self,
+        journal: &Journal,
+        info: &SegmentInfo,
+        through: u64,
+    ) -> Result<Vec<RecordMeta>, BufferError> {
+        let segment = self.index.segment(journal, info, through, self.before)?;
+        for fault in &segment.faults {
+            for (name, hub) in &mut self.hubs {
+                let cursor = &mut hub.cursor;
+                if cursor.settled_within(fault.first, fault.last) == fault.last - fault.first + 1 {
+                    continue;
+                }
+                // Where a hub has some of them, all are counted: the readable rest does not say which held how much.
+                cursor.damaged.counts += fault.counts;
+                for seq in fault.first..=fault.last {
+                    if !cursor.is_settled(seq) {
+                        cursor.damaged.sequences.insert(seq);
+                    }
+                }
+                let (records, samples) = (fault.last - fault.first + 1, fault.counts.samples);
+                tracing::warn!(hub = %name, records, samples, "records of the buffer are damaged on disk and cannot be sent");
+            }
+        }
+        Ok(segment.records.clone())
+    }
+
+    /// What is durable and not settled.
+    pub(super) fn pending(
+        &mut self,
+        journal: &Journal,
+        hub: &str,
+        through: u64,
+    ) -> Result<Pending, BufferError> {
+        let mut sum = Pending::default();
+        for info in journal.segments() {
+            let last = info.last_seq.min(through);
+            if last < info.first_seq {
+                continue;
+            }
+            let closed = !info.active && last == info.last_seq;
+            let count = last - info.first_seq + 1;
+            let settled = self.hub(hub)?.cursor.settled_within(info.first_seq, last);
+            if settled == count {
+                continue;
+            }
+            if closed
+                && settled == 0
+                && let Some(totals) = self.index.totals(info.first_seq)
+            {
+                sum.merge(totals);
+                continue;
+            }
+            if closed
+                && let Some((settled_then, pending)) = self.hub(hub)?.partly.get(&info.first_seq)
+                && *settled_then == settled
+            {
+                sum.merge(pending);
+                continue;
+            }
+            let records = self.read_segment(journal, &info, last)?;
+            let book = self.hub_mut(hub)?;
+            let mut here = Pending::default();
+            let open = records
+                .iter()
+                .filter(|record| record.seq <= last && !book.cursor.is_settled(record.seq));
+            open.for_each(|record| here.add(record));
+            if closed {
+                let settled = book.cursor.settled_within(info.first_seq, last);
+                book.partly.insert(info.first_seq, (settled, here));
+            }
+            sum.merge(&here);
+        }
+        Ok(sum)
+    }
+}
