@@ -15,5 +15,6 @@ mod process;
 pub mod scrape;
 
 pub use process::{
-    Edge, EdgeHandle, EdgeOptions, EdgeStatus, HubError, InProcessHub, ReloadError, ReloadState, StartError,
+    Edge, EdgeHandle, EdgeOptions, EdgeStatus, HubError, InProcessHub, ReloadError, ReloadState,
+    StartError,
 };

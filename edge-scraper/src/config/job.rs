@@ -290,7 +290,6 @@ impl Check {
         key: &str,
         given: raw::ScrapeConfig,
         global: &Defaults,
-        critical: &[String],
     ) -> Result<JobConfig, ConfigError> {
         let at = |name: &str| format!("{key}.{name}");
         let name = given.job_name;
@@ -359,15 +358,10 @@ impl Check {
             proxy_url: given.proxy_url,
         };
         let _ = given.enable_http2;
-        let class = if critical.contains(&name) {
-            Class::Critical
-        } else {
-            Class::Ordinary
-        };
         let limits = global.limits;
         Ok(JobConfig {
             name,
-            class,
+            class: Class::Ordinary,
             discovery,
             relabel,
             metric_relabel,

@@ -10,6 +10,7 @@ mod embedded;
 mod expand;
 mod hub;
 mod job;
+mod place;
 mod raw;
 mod refuse;
 mod rules;
@@ -20,7 +21,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml};
+use daemon::config::{ByteSize, ConfigError};
 use model::LabelSet;
 use model::relabel::RelabelRule;
 
@@ -34,7 +35,6 @@ pub(crate) use raw::StaticConfig;
 pub use crate::discovery::glob::find as find_files;
 
 use crate::collect::node::{DEFAULT_JOB, Roots};
-use crate::scrape::Class;
 
 /// Where samples go without a configuration file: a hub on this machine.
 pub const DEFAULT_HUB_URL: &str = "http://127.0.0.1:9490/api/v1/write";
@@ -68,8 +68,6 @@ pub struct EdgeConfig {
 pub struct NodeCollectorConfig {
     /// Label `job`.
     pub job: String,
-    /// How much its samples matter to the buffer.
-    pub class: Class,
     /// Label `instance`.
     pub instance: String,
     /// How often.
@@ -108,7 +106,6 @@ impl NodeCollectorConfig {
     pub fn new(edge: &str, interval: Duration) -> NodeCollectorConfig {
         NodeCollectorConfig {
             job: DEFAULT_JOB.to_owned(),
-            class: Class::Ordinary,
             instance: edge.to_owned(),
             interval,
             timeout: interval.min(TIMEOUT),
@@ -140,7 +137,7 @@ impl EdgeConfig {
     ///
     /// The first thing that is wrong, with file and line or key, and what would be right.
     pub fn load(path: &Path) -> Result<EdgeConfig, ConfigError> {
-        Check::new(path).file(load_yaml(path)?)
+        Check::new(path).file(place::load(path)?)
     }
 
     /// Checks the text of a file; `path` is what errors name and what relative paths start from.
@@ -149,7 +146,7 @@ impl EdgeConfig {
     ///
     /// As [`EdgeConfig::load`].
     pub fn parse(text: &str, path: &Path) -> Result<EdgeConfig, ConfigError> {
-        Check::new(path).file(parse_yaml(text, path)?)
+        Check::new(path).file(place::parse(text, path)?)
     }
 
     /// A few lines for the operator: what this configuration makes the edge do.
@@ -280,7 +277,6 @@ impl Check {
 
         let external_labels = self.external_labels(&global)?;
         let defaults = self.job_defaults(&global)?;
-        let critical = branchline.critical_jobs.unwrap_or_default();
         let mut jobs = Vec::new();
         for (index, config) in file
             .scrape_configs
@@ -288,28 +284,16 @@ impl Check {
             .into_iter()
             .enumerate()
         {
-            jobs.push(self.job(
-                &format!("scrape_configs[{index}]"),
-                config,
-                &defaults,
-                &critical,
-            )?);
+            jobs.push(self.job(&format!("scrape_configs[{index}]"), config, &defaults)?);
         }
         self.jobs_of_files(
             file.scrape_config_files.unwrap_or_default(),
             &defaults,
-            &critical,
             &mut jobs,
         )?;
         let node_collector =
             self.node_collector(branchline.node_collector, jobs.is_empty(), &edge, &defaults)?;
-        let node_collector = node_collector.map(|mut node| {
-            if critical.contains(&node.job) {
-                node.class = Class::Critical;
-            }
-            node
-        });
-        self.unique_jobs(&jobs, node_collector.as_ref(), &critical)?;
+        self.unique_jobs(&jobs, node_collector.as_ref())?;
         let hubs = self.hubs(file.remote_write.unwrap_or_default())?;
         let buffer = self.buffer(branchline.buffer.unwrap_or_default())?;
         Ok(EdgeConfig {
@@ -348,7 +332,6 @@ impl Check {
         &mut self,
         patterns: Vec<String>,
         defaults: &job::Defaults,
-        critical: &[String],
         jobs: &mut Vec<JobConfig>,
     ) -> Result<(), ConfigError> {
         for (index, pattern) in patterns.iter().enumerate() {
@@ -360,7 +343,7 @@ impl Check {
                     .push(format!("{key}: no file matches {pattern}"));
             }
             for path in files {
-                let file: raw::ScrapeConfigFile = load_yaml(&path)?;
+                let file: raw::ScrapeConfigFile = place::load(&path)?;
                 // Paths in that file start from its own folder, and errors name it.
                 let mut check = Check::new(&path);
                 for (index, config) in file
@@ -369,12 +352,7 @@ impl Check {
                     .into_iter()
                     .enumerate()
                 {
-                    jobs.push(check.job(
-                        &format!("scrape_configs[{index}]"),
-                        config,
-                        defaults,
-                        critical,
-                    )?);
+                    jobs.push(check.job(&format!("scrape_configs[{index}]"), config, defaults)?);
                 }
                 self.warnings.append(&mut check.warnings);
             }
@@ -386,7 +364,6 @@ impl Check {
         &self,
         jobs: &[JobConfig],
         node: Option<&NodeCollectorConfig>,
-        critical: &[String],
     ) -> Result<(), ConfigError> {
         let mut names = std::collections::BTreeSet::new();
         for job in jobs {
@@ -408,13 +385,7 @@ impl Check {
                 format!("{:?} is a job of scrape_configs too: give the node collector another, or switch it off", node.job),
             ));
         }
-        match critical.iter().find(|job| !names.contains(job.as_str())) {
-            Some(job) => Err(self.invalid(
-                "branchline.critical_jobs",
-                format!("there is no job {job:?}"),
-            )),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// On if its section is there, or if nothing else would be scraped; off beside scrape jobs, so that a file of

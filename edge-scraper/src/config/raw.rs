@@ -353,8 +353,6 @@ pub(super) struct Branchline {
     pub(super) edge: Option<String>,
     pub(super) node_collector: Option<NodeCollector>,
     pub(super) buffer: Option<Buffer>,
-    /// Jobs whose samples are evicted last.
-    pub(super) critical_jobs: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -127,8 +127,7 @@ fn jobs_take_what_global_gives() {
     let config = config(
         "global: {sample_limit: 10, body_size_limit: 1MB, metric_name_validation_scheme: legacy, scrape_protocols: [PrometheusText0.0.4]}\n\
          scrape_configs:\n- {job_name: a, sample_limit: 5, honor_labels: true, params: {x: [1, 2]}, metrics_path: /m, scheme: https}\n\
-         - {job_name: b, metric_name_validation_scheme: utf8, fallback_scrape_protocol: OpenMetricsText1.0.0, bearer_token_file: t}\n\
-         branchline: {critical_jobs: [b]}\n",
+         - {job_name: b, metric_name_validation_scheme: utf8, fallback_scrape_protocol: OpenMetricsText1.0.0, bearer_token_file: t}\n",
     );
     let [a, b] = config.jobs.as_slice() else {
         panic!()
@@ -146,13 +145,6 @@ fn jobs_take_what_global_gives() {
         (
             [Protocol::Text004].as_slice(),
             Some(Protocol::OpenMetrics100)
-        )
-    );
-    assert_eq!(
-        (a.class, b.class),
-        (
-            crate::scrape::Class::Ordinary,
-            crate::scrape::Class::Critical
         )
     );
     assert_eq!(a.target.params["x"], ["1", "2"]);
@@ -262,7 +254,7 @@ fn unknown_keys_and_bad_values_are_named() {
     );
     refused(
         "global:\n  scrape_interval: 5 parsecs\n",
-        &["edge.yml:2:20"],
+        &["edge.yml:2:20: scrape_interval: not a valid duration"],
     );
     refused(
         "global: {scrape_interval: 5s, scrape_timeout: 6s}",
@@ -327,10 +319,6 @@ fn unknown_keys_and_bad_values_are_named() {
         &["branchline.buffer.sync_within"],
     );
     refused("branchline: {edge: 'a b'}", &["branchline.edge"]);
-    refused(
-        "branchline: {critical_jobs: [pos]}",
-        &["branchline.critical_jobs", "pos"],
-    );
     refused(
         "branchline: {node_collector: {job: a}}\nscrape_configs: [{job_name: a}]",
         &["branchline.node_collector.job"],

@@ -421,7 +421,6 @@ impl EdgeHandle {
             interval = config.interval;
             let mut job = JobConfig::for_collector(&config.job, config.interval, config.timeout);
             job.metric_relabel = config.metric_relabel.clone();
-            job.class = config.class;
             targets.push(CollectorTarget {
                 collector: Arc::clone(collector) as Arc<dyn Collector>,
                 instance: config.instance.clone(),

@@ -2,13 +2,14 @@
 
 use model::{LabelSet, Metadata, Sample, Timestamp};
 
-/// How much a scrape's samples matter when the buffer has to give some up.
+/// How much a scrape's samples matter when the buffer has to give some up. It is written with every record; this release
+/// makes only ordinary ones, and its buffer evicts the oldest first, whatever their class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Class {
-    /// Evicted oldest first.
+    /// Like every other.
     #[default]
     Ordinary,
-    /// Of a job listed under `branchline.critical_jobs`: evicted only when nothing ordinary is left.
+    /// To be kept longer than ordinary ones.
     Critical,
 }
 
