@@ -150,3 +150,11 @@ fn duplicates_are_found_across_groups() {
         [("a".to_owned(), [("x".to_owned(), "y".to_owned())].into())]
     );
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "[a-z0-9:{}\\[\\], \"'\n-]{0,80}") {
+        let _ = parse(&text);
+        let _ = parse(&format!("groups:\n- name: g\n  rules:\n  - alert: a\n    expr: {text}\n"));
+    }
+}

@@ -541,3 +541,68 @@ fn a_template_cannot_run_away() {
     bounded(&format!("{{{{ {} }}}}", "(".repeat(100_000)));
     bounded(&"{{ if true }}{{ else if true }}".repeat(5_000));
 }
+
+/// Pieces that make templates of all kinds, right and wrong ones.
+const PIECES: [&str; 44] = [
+    "{{",
+    "}}",
+    "{{-",
+    "-}}",
+    " ",
+    "\n",
+    "text",
+    "é",
+    "{{ if true }}",
+    "{{ else }}",
+    "{{ end }}",
+    "{{ range query \"m\" }}",
+    "{{ with $labels.job }}",
+    "{{ define \"t\" }}",
+    "{{ template \"t\" . }}",
+    "$x",
+    ":=",
+    "=",
+    "|",
+    ",",
+    "(",
+    ")",
+    ".",
+    ".Labels",
+    ".Value",
+    "$labels",
+    "$value",
+    "\"a\"",
+    "`r`",
+    "'c'",
+    "1",
+    "1.5e3",
+    "-0x1F",
+    "print",
+    "printf",
+    "humanize",
+    "index",
+    "len",
+    "slice",
+    "args",
+    "first",
+    "toTime",
+    ".Format",
+    "/*",
+];
+
+proptest::proptest! {
+    #[test]
+    fn no_template_panics(pieces in proptest::collection::vec(0..PIECES.len(), 0..30), value: f64) {
+        let text: String = pieces.iter().flat_map(|i| [PIECES[*i], " "]).collect();
+        let _ = expand(&text, value);
+        let _ = expand(&text.replace(' ', ""), value);
+    }
+
+    #[test]
+    fn no_text_panics(text in ".{0,60}", layout in ".{0,30}", value: f64) {
+        let _ = expand(&text, value);
+        let _ = expand(&format!("{{{{ {text} }}}}"), value);
+        let _ = time::GoTime::from_seconds(value).map(|t| t.format(&layout));
+        let _ = fmt::sprintf(&text, &[Value::Float(value), Value::string(layout)]);
+    }
+}
