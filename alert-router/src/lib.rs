@@ -13,6 +13,15 @@
 //!                           journal
 //! ```
 //!
+//! ```
+//! use alert_router::RouterConfig;
+//! use std::path::Path;
+//!
+//! let text = "alertmanagers: [{static_configs: [{targets: ['localhost:9093']}]}]";
+//! let config = RouterConfig::parse(text, Path::new("router.yml")).unwrap();
+//! assert_eq!(config.destinations[0].url, "http://localhost:9093/api/v2/alerts");
+//! ```
+//!
 //! Not here, on purpose: rules, and what Alertmanager does better: grouping, silences, notification channels.
 
 mod config;

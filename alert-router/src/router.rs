@@ -223,11 +223,15 @@ pub(crate) async fn start_with(
 }
 
 impl RouterHandle {
-    /// Takes alerts; they are durable and on their way when it returns.
+    /// Takes alerts; they are durable and on their way when it returns. One without an end gets the resolve timeout's.
     ///
     /// # Errors
     /// See [`SendError`]. Sending all of them again is always right.
-    pub async fn send(&self, alerts: Vec<Alert>) -> Result<(), SendError> {
+    pub async fn send(&self, mut alerts: Vec<Alert>) -> Result<(), SendError> {
+        let timeout = self.now().saturating_add(self.resolve_timeout());
+        for alert in &mut alerts {
+            alert.ends_at.get_or_insert(timeout);
+        }
         self.ask(|reply| Command::Alerts(alerts, reply))
             .await
             .unwrap_or(Err(SendError::Stopping))
@@ -318,36 +322,45 @@ struct Actor {
 }
 
 impl Actor {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, mut wake: Duration, until: Tasks) {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, wake: Duration, until: Tasks) {
+        // A moment, not a length of time: questions that come all the while must not put it off.
+        let mut wake_at = self.clock.elapsed() + wake;
         loop {
-            let sleep = self.clock.sleep(wake);
-            tokio::select! {
+            let sleep = self
+                .clock
+                .sleep(wake_at.saturating_sub(self.clock.elapsed()));
+            let wake = tokio::select! {
                 biased;
                 () = until.cancelled() => return,
-                Some(command) = inbox.recv() => wake = self.command(command, wake).await,
-                () = sleep => wake = self.event(Event::Wake).await.wake,
+                () = sleep => Some(self.event(Event::Wake).await.wake),
+                Some(command) = inbox.recv() => self.command(command).await,
+            };
+            if let Some(wake) = wake {
+                wake_at = self.clock.elapsed() + wake;
             }
         }
     }
 
-    /// How long to sleep after it.
-    async fn command(&mut self, command: Command, wake: Duration) -> Duration {
+    /// How long to sleep after it; None: as long as before.
+    async fn command(&mut self, command: Command) -> Option<Duration> {
         match command {
             Command::Alerts(alerts, reply) => {
                 let given = alerts.len();
                 self.counts.received += given as u64;
                 let handled = self.event(Event::Alerts(alerts)).await;
-                self.confirm(handled, given, (), reply)
+                Some(self.confirm(handled, given, (), reply))
             }
             Command::Webhook(message, reply) => self.webhook(*message, reply).await,
             Command::Outcome(destination, outcome) => {
                 self.log_outcome(&destination, &outcome);
-                self.event(Event::Outcome {
-                    destination,
-                    outcome,
-                })
-                .await
-                .wake
+                Some(
+                    self.event(Event::Outcome {
+                        destination,
+                        outcome,
+                    })
+                    .await
+                    .wake,
+                )
             }
             Command::Reload(config, reply) => {
                 self.destinations = by_id(&config);
@@ -359,16 +372,16 @@ impl Actor {
                 let handled = self.event(Event::Destinations(config.ids())).await;
                 // Nobody waits any more: the configuration is in force all the same.
                 let _ = reply.send(());
-                handled.wake
+                Some(handled.wake)
             }
             Command::Status(reply) => {
                 let _ = reply.send(self.status());
-                wake
+                None
             }
             Command::Known(reply) => {
                 let known = self.store.iter().flat_map(|s| s.outbox.alerts());
                 let _ = reply.send(known.map(|(alert, at)| (alert.clone(), at)).collect());
-                wake
+                None
             }
         }
     }
@@ -377,7 +390,7 @@ impl Actor {
         &mut self,
         message: Webhook,
         reply: oneshot::Sender<Result<Forwarded, SendError>>,
-    ) -> Duration {
+    ) -> Option<Duration> {
         let mut forwarded = Forwarded::default();
         let mut last = None;
         for (branch, part) in webhook::split(&message) {
@@ -400,10 +413,10 @@ impl Actor {
         }
         let given = forwarded.forwarded;
         match last {
-            Some(handled) => self.confirm(handled, given, forwarded, reply),
+            Some(handled) => Some(self.confirm(handled, given, forwarded, reply)),
             None => {
                 let _ = reply.send(Ok(forwarded));
-                Duration::ZERO
+                None
             }
         }
     }

@@ -13,6 +13,8 @@ use super::{Entry, EntryId, Key, Now, Payload, Version};
 /// First and longest wait after a failure; each wait is between half of it and all of it.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// About the largest request: Alertmanager reads a body whole before it takes anything of it.
+const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// Where something is to go. The name is stable through reloads, whatever else changes about the destination.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -211,12 +213,20 @@ impl Lane {
             Key::Alert(_) => None,
             Key::Notice { group_key, .. } => Some(group_key),
         };
-        let together = |id: &&EntryId| !self.alone.contains(*id) && group(id) == group(first);
-        self.pending
-            .values()
-            .filter(together)
-            .take(max)
-            .copied()
-            .collect()
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for id in self.pending.values() {
+            let Some(entry) = entries.get(id) else {
+                continue;
+            };
+            if self.alone.contains(id) || group(id) != group(first) {
+                continue;
+            }
+            bytes += entry.bytes;
+            if batch.len() == max || (bytes > BATCH_BYTES_MAX && !batch.is_empty()) {
+                break;
+            }
+            batch.push(*id);
+        }
+        batch
     }
 }

@@ -333,6 +333,22 @@ fn size_is_bounded_too() {
 }
 
 #[test]
+fn requests_are_bounded_in_bytes() {
+    let mut world = World::new(Limits::default(), &[am(AM1)]);
+    let now = world.now;
+    let large = |name| {
+        let mut alert = alert(name, now, 240);
+        alert
+            .annotations
+            .insert("long".to_owned(), "x".repeat(3 << 20));
+        alert
+    };
+    world.report(vec![large("A"), large("B"), alert("C", now, 240)]);
+    assert_eq!(world.good(AM1), ["A"]);
+    assert_eq!(world.good(AM1), ["B", "C"]);
+}
+
+#[test]
 fn destinations_come_and_go() {
     let mut world = World::new(Limits::default(), &[am(AM1)]);
     world.report(vec![
