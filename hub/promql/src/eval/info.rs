@@ -138,7 +138,7 @@ impl Evaluator<'_> {
         let mut mistyped = None;
         let rows = self.newest_of(&matchers, when, grid, |row, step, series, at| {
             if matches!(
-                super::selector::value_of(&series.values, at),
+                super::samples::value_of(&series.values, at),
                 Out::Histogram(_)
             ) {
                 mistyped = Some(series.labels.clone());

@@ -16,8 +16,10 @@ pub(crate) mod prepare;
 mod range;
 mod range_functions;
 mod row;
+mod samples;
 mod select_k;
 mod selector;
+mod smoothed;
 mod sort;
 mod subquery;
 

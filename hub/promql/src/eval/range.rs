@@ -8,7 +8,8 @@ use model::{Histogram, LabelSet};
 
 use super::range_functions::{Args, range_function};
 use super::row::{Row, without_metric};
-use super::selector::{Run, Samples, When, split};
+use super::samples::{Run, Samples, split};
+use super::selector::When;
 use super::{Eval, Evaluator, Grid, Sink};
 use crate::annotations::Annotation;
 use crate::ast::{Call, Expr, RangeMode, Span};

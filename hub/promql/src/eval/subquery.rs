@@ -5,7 +5,8 @@ use std::sync::Arc;
 use model::{Histogram, ResetHint};
 
 use super::row::{Row, is_absent};
-use super::selector::{Run, Samples, When};
+use super::samples::{Run, Samples};
+use super::selector::When;
 use super::{Buckets, Eval, Evaluator, Grid};
 use crate::ast::Subquery;
 use crate::result::RangeSeries;

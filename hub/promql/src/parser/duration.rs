@@ -119,7 +119,6 @@ impl Parser<'_> {
             if binding < floor {
                 return Ok(lhs);
             }
-            self.count_duration_node()?;
             self.advance()?;
             let rhs = self.duration(if op == DurationOp::Pow {
                 POW

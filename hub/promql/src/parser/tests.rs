@@ -161,6 +161,17 @@ fn upstream_cases() {
             );
             differs("string", Some(expr.to_string()), field("string"));
             differs("pretty", Some(pretty(&expr)), field("pretty"));
+            let json = crate::ast_json(&expr);
+            let error = json.as_ref().err().map(ToString::to_string);
+            differs("ast error", error, field("ast_error"));
+            if let Ok(json) = json {
+                let json: Value = serde_json::from_str(&json).unwrap();
+                differs(
+                    "ast",
+                    Some(numbers(&json).to_string()),
+                    Some(numbers(&case["ast"]).to_string()),
+                );
+            }
             let stable = parse(&input, &ParseOptions::stable());
             differs(
                 "without experimental",
@@ -176,6 +187,23 @@ fn upstream_cases() {
         wrong.join("\n")
     );
     assert!(cases > 2000);
+}
+
+/// Whole numbers and fractions alike: `0.0` and `0` are one number in JSON.
+fn numbers(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(numbers).collect(),
+        Value::Object(fields) => {
+            let fields = fields
+                .iter()
+                .map(|(name, value)| (name.clone(), numbers(value)));
+            Value::Object(fields.collect())
+        }
+        Value::Number(number) if number.as_f64().is_some_and(|n| n.fract() == 0.0) => {
+            Value::from(number.as_f64().unwrap_or_default() as i64)
+        }
+        other => other.clone(),
+    }
 }
 
 /// Pieces that expressions are made of: joined at random they reach most of the grammar.

@@ -11,7 +11,7 @@ use crate::ast::RangeMode;
 use crate::eval::Evaluator;
 use crate::eval::range::Window;
 use crate::eval::row::Out;
-use crate::eval::selector::interpolate;
+use crate::eval::smoothed::interpolate;
 use crate::histogram;
 
 /// The samples that span a window: the last at or before its start (else the first), and the last one (when smoothed
