@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use model::{LabelSet, METRIC_NAME, ResetHint};
 
 use super::numbers;
-use super::row::{Out, Point, Row};
+use super::row::{Out, Point, Row, empty_weight};
 use super::{Eval, Evaluator, Grid, execution};
 use crate::annotations::{Annotation, Operation};
 use crate::ast::{Aggregate, AggregateOp, Expr, Span};
@@ -93,7 +93,8 @@ impl Evaluator<'_> {
         };
         let mut places: HashMap<LabelSet, usize> = HashMap::new();
         let mut groups: Vec<Group> = Vec::new();
-        let held = grid.len as u64;
+        // A step of a group takes about as much room as two samples.
+        let held = 2 * grid.len as u64;
         self.each_row(&aggregate.expr, grid, &mut |evaluator, row| {
             evaluator.cancel.check()?;
             let labels = group_labels(&row.labels, aggregate, None);
@@ -320,10 +321,15 @@ impl Evaluator<'_> {
                 let mut labels = row.labels.builder();
                 labels.set(label, text);
                 let group = group_labels(&labels.build(), aggregate, Some(label));
-                let place = *places.entry(group).or_insert_with_key(|group| {
-                    result.push(Row::empty(group.clone(), grid.len));
-                    result.len() - 1
-                });
+                let place = match places.get(&group) {
+                    Some(place) => *place,
+                    None => {
+                        self.budget.take(empty_weight(grid.len))?;
+                        result.push(Row::empty(group.clone(), grid.len));
+                        places.insert(group, result.len() - 1);
+                        result.len() - 1
+                    }
+                };
                 let row = &mut result[place];
                 let count = match row.point(step) {
                     Some(Point::Float(count)) => count,
@@ -333,6 +339,8 @@ impl Evaluator<'_> {
             }
         }
         self.release(&rows);
+        self.budget
+            .release(empty_weight(grid.len) * result.len() as u64);
         // New series have no order of their own; this one does not depend on when each value was met first.
         result.sort_by(|a, b| a.labels.cmp(&b.labels));
         self.hold(&result)?;

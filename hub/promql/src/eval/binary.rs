@@ -6,10 +6,11 @@ use model::LabelSet;
 
 use super::binary_elements::{columns, elements, scalars};
 use super::matching::{Groups, changes_meaning, match_labels, result_labels};
-use super::row::{Out, Point, Row};
+use super::row::{ABSENT, Out, Point, Row, empty_weight, is_absent};
 use super::{Eval, Evaluator, Grid, execution};
 use crate::annotations::Annotation;
 use crate::ast::{Binary, BinaryOp, Cardinality, ValueType, VectorMatching};
+use crate::limits::Budget;
 
 impl Evaluator<'_> {
     pub(super) fn scalar_binary(&mut self, binary: &Binary, grid: Grid) -> Eval<Vec<f64>> {
@@ -59,10 +60,22 @@ impl Evaluator<'_> {
     ) -> Eval<Vec<Row>> {
         let op = binary.op;
         let drops_name = changes_meaning(op) || binary.return_bool;
+        // Numbers by columns; what has histograms step by step, since each may fail in its own way.
+        let trims = matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        for row in rows
+            .iter_mut()
+            .filter(|row| row.histograms.is_none() && !trims)
+        {
+            self.cancel.check()?;
+            with_numbers(binary, &mut row.floats, numbers, swapped);
+        }
         for (step, number) in numbers.iter().enumerate() {
             let number = Point::Float(*number);
             let mut failed = None;
-            for row in &mut rows {
+            for row in rows
+                .iter_mut()
+                .filter(|row| row.histograms.is_some() || trims)
+            {
                 let Some(point) = row.point(step) else {
                     continue;
                 };
@@ -137,6 +150,7 @@ impl Evaluator<'_> {
             drop_name: !self.options.delayed_name_removal && binary.return_bool,
             len: grid.len,
             places: HashMap::new(),
+            budget: self.budget,
             rows: Vec::new(),
             matched: vec![HashSet::new(); groups.count],
             failed: None,
@@ -198,6 +212,8 @@ impl Evaluator<'_> {
                 self.annotate(&why, binary.span);
             }
         }
+        let taken = empty_weight(grid.len) * pairing.rows.len() as u64;
+        self.budget.release(taken);
         Ok(pairing.rows)
     }
 }
@@ -270,6 +286,7 @@ struct Pairing<'a> {
     len: usize,
     /// Which result row a pair of series has; a side that is filled in has no series.
     places: HashMap<(Option<usize>, Option<usize>), usize>,
+    budget: &'a Budget,
     rows: Vec<Row>,
     /// The labels that each match group has given a result at this step.
     matched: Vec<HashSet<LabelSet>>,
@@ -302,7 +319,7 @@ impl Pairing<'_> {
         if element.note.is_some() {
             self.failed = element.note;
         }
-        let place = self.place(many_at, one_at);
+        let place = self.place(many_at, one_at)?;
         let row = &mut self.rows[place];
         let matched = &mut self.matched[group];
         if self.matching.cardinality == Cardinality::OneToOne {
@@ -325,10 +342,11 @@ impl Pairing<'_> {
         Ok(())
     }
 
-    fn place(&mut self, many_at: Option<usize>, one_at: Option<usize>) -> usize {
+    fn place(&mut self, many_at: Option<usize>, one_at: Option<usize>) -> Eval<usize> {
         if let Some(place) = self.places.get(&(many_at, one_at)) {
-            return *place;
+            return Ok(*place);
         }
+        self.budget.take(empty_weight(self.len))?;
         let labels_of = |rows: &[Row], at: Option<usize>, others: &[Row], other: Option<usize>| {
             // A filled-in side has what the match group has in common.
             match (at, other) {
@@ -345,7 +363,30 @@ impl Pairing<'_> {
         let place = self.rows.len();
         self.rows.push(row);
         self.places.insert((many_at, one_at), place);
-        place
+        Ok(place)
+    }
+}
+
+/// Numbers of a series and a number per step.
+fn with_numbers(binary: &Binary, floats: &mut [f64], numbers: &[f64], swapped: bool) {
+    let op = binary.op;
+    let filters = op.is_comparison() && !binary.return_bool;
+    for (value, number) in floats.iter_mut().zip(numbers) {
+        if is_absent(*value) {
+            continue;
+        }
+        let (left, right) = if swapped {
+            (*number, *value)
+        } else {
+            (*value, *number)
+        };
+        let result = scalars(op, left, right);
+        // A comparison keeps the vector's value, whatever side it stands on.
+        match (filters, result != 0.0) {
+            (true, true) => {}
+            (true, false) => *value = ABSENT,
+            (false, _) => *value = result,
+        }
     }
 }
 
@@ -373,20 +414,24 @@ fn set_operation(
     grid: Grid,
 ) -> Vec<Row> {
     let groups = Groups::new(&left, &right, matching);
-    let mut present = vec![false; groups.count];
-    for step in 0..grid.len {
-        present.fill(false);
-        let (deciding, decided) = if op == BinaryOp::Or {
-            ((&left, &groups.left), (&mut right, &groups.right))
-        } else {
-            ((&right, &groups.right), (&mut left, &groups.left))
-        };
-        for (row, group) in deciding.0.iter().zip(deciding.1) {
-            present[*group] |= row.has(step);
+    let (deciding, decided) = if op == BinaryOp::Or {
+        ((&left, &groups.left), (&mut right, &groups.right))
+    } else {
+        ((&right, &groups.right), (&mut left, &groups.left))
+    };
+    // Per group and step: whether the deciding side has a series there. Only for groups that it has at all.
+    let mut present: Vec<Option<Vec<bool>>> = vec![None; groups.count];
+    for (row, group) in deciding.0.iter().zip(deciding.1) {
+        let steps = present[*group].get_or_insert_with(|| vec![false; grid.len]);
+        for (step, present) in steps.iter_mut().enumerate() {
+            *present |= row.has(step);
         }
-        let wanted = op == BinaryOp::And;
-        for (row, group) in decided.0.iter_mut().zip(decided.1) {
-            if present[*group] != wanted {
+    }
+    let wanted = op == BinaryOp::And;
+    for (row, group) in decided.0.iter_mut().zip(decided.1) {
+        for step in 0..grid.len {
+            let present = present[*group].as_ref().is_some_and(|steps| steps[step]);
+            if present != wanted {
                 row.clear(step);
             }
         }

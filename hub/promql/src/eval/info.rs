@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::{LabelSet, METRIC_NAME, MatchOp, Matcher};
 
-use super::row::{Out, Point, Row, merge_same_labels};
+use super::row::{Out, Point, Row, empty_weight, merge_same_labels};
 use super::selector::When;
 use super::{Eval, Evaluator, Grid, execution};
 use crate::ast::{Call, Expr};
@@ -72,16 +72,22 @@ impl Evaluator<'_> {
         let info = self.info_series(&base, &plain, &filter, when, grid)?;
         let mut result: Vec<Row> = Vec::new();
         let mut places: HashMap<LabelSet, usize> = HashMap::new();
+        let budget = self.budget;
         for (row, plain) in base.iter().zip(&plain) {
             self.cancel.check()?;
             let mut put = |labels: LabelSet, step: usize, point: Point<'_>| -> Eval<()> {
-                let place = *places.entry(labels).or_insert_with_key(|labels| {
-                    result.push(Row {
-                        drop_name: row.drop_name,
-                        ..Row::empty(labels.clone(), grid.len)
-                    });
-                    result.len() - 1
-                });
+                let place = match places.get(&labels) {
+                    Some(place) => *place,
+                    None => {
+                        budget.take(empty_weight(grid.len))?;
+                        result.push(Row {
+                            drop_name: row.drop_name,
+                            ..Row::empty(labels.clone(), grid.len)
+                        });
+                        places.insert(labels, result.len() - 1);
+                        result.len() - 1
+                    }
+                };
                 if result[place].has(step) {
                     return Err(super::row::same_labels_error());
                 }
@@ -100,6 +106,7 @@ impl Evaluator<'_> {
             }
         }
         self.release(&base);
+        budget.release(empty_weight(grid.len) * result.len() as u64);
         self.hold(&result)?;
         merge_same_labels(result)
     }

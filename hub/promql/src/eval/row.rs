@@ -61,6 +61,11 @@ pub(crate) struct Row {
     pub(crate) histograms: Option<Vec<Option<Arc<Histogram>>>>,
 }
 
+/// What a row without values counts against a budget.
+pub(crate) fn empty_weight(len: usize) -> u64 {
+    len.div_ceil(4) as u64
+}
+
 /// What a row has at a step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Point<'a> {
@@ -140,15 +145,17 @@ impl Row {
         (0..self.floats.len()).all(|step| !self.has(step))
     }
 
-    /// How much the values count against a budget.
-    pub(crate) fn weight(&self) -> u64 {
-        let floats = self
-            .floats
-            .iter()
-            .filter(|value| !is_absent(**value))
-            .count() as u64;
+    /// How many samples the values are worth.
+    pub(crate) fn samples(&self) -> u64 {
+        let floats = self.floats.iter().filter(|value| !is_absent(**value));
         let histograms = self.histograms.iter().flatten().flatten();
-        floats + histograms.map(|h| crate::histogram::weight(h)).sum::<u64>()
+        floats.count() as u64 + histograms.map(|h| crate::histogram::weight(h)).sum::<u64>()
+    }
+
+    /// How much the row counts against a budget: as many samples as it has, but an empty step still takes a quarter
+    /// of what a sample does.
+    pub(crate) fn weight(&self) -> u64 {
+        self.samples().max(empty_weight(self.floats.len()))
     }
 
     /// The first step's value at all `len` steps.

@@ -103,7 +103,7 @@ impl Evaluator<'_> {
         let rows = self.newest(selector, when, grid, |row, step, series, at| {
             row.set(step, value_of(&series.values, at));
         })?;
-        self.stats.queryable_samples += rows.iter().map(Row::weight).sum::<u64>();
+        self.stats.queryable_samples += rows.iter().map(Row::samples).sum::<u64>();
         Ok(rows)
     }
 
@@ -124,7 +124,7 @@ impl Evaluator<'_> {
             grid,
             put,
             &mut |evaluator, row| {
-                evaluator.stats.queryable_samples += row.weight();
+                evaluator.stats.queryable_samples += row.samples();
                 sink(evaluator, row)
             },
         )
