@@ -18,6 +18,7 @@ mod entropy;
 mod filefd;
 mod filesystem;
 mod loadavg;
+mod mdadm;
 mod meminfo;
 mod netclass;
 mod netdev;
@@ -104,6 +105,7 @@ fn parts() -> Vec<Part> {
             Box::new(move |roots, page| filesystem.read(roots, page)),
         ),
         part("loadavg", Box::new(loadavg::read)),
+        part("mdadm", Box::new(mdadm::read)),
         part("meminfo", Box::new(meminfo::read)),
         part("netclass", Box::new(netclass::read)),
         part("netdev", Box::new(netdev::read)),
