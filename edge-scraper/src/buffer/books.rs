@@ -6,7 +6,7 @@ use std::time::Duration;
 use journal::{Journal, SegmentInfo};
 
 use super::cursor::Cursor;
-use super::index::{Index, Pending, RecordMeta};
+use super::index::{Fault, Index, Pending, RecordMeta};
 use super::record::Counts;
 use super::store::BufferError;
 
@@ -95,24 +95,33 @@ impl Books {
         through: u64,
     ) -> Result<Vec<RecordMeta>, BufferError> {
         let segment = self.index.segment(journal, info, through, self.before)?;
-        for fault in &segment.faults {
-            for (name, hub) in &mut self.hubs {
-                let cursor = &mut hub.cursor;
-                if cursor.settled_within(fault.first, fault.last) == fault.last - fault.first + 1 {
-                    continue;
-                }
-                // Where a hub has some of them, all are counted: the readable rest does not say which held how much.
-                cursor.damaged.counts += fault.counts;
-                for seq in fault.first..=fault.last {
-                    if !cursor.is_settled(seq) {
-                        cursor.damaged.sequences.insert(seq);
-                    }
-                }
-                let (records, samples) = (fault.last - fault.first + 1, fault.counts.samples);
-                tracing::warn!(hub = %name, records, samples, "records of the buffer are damaged on disk and cannot be sent");
+        let (records, faults) = (segment.records.clone(), segment.faults.clone());
+        faults.iter().for_each(|fault| self.settle_fault(fault));
+        Ok(records)
+    }
+
+    /// Counts unreadable records as damaged for every hub that lacks them.
+    pub(super) fn settle_fault(&mut self, fault: &Fault) {
+        let Fault {
+            first,
+            last,
+            counts,
+        } = *fault;
+        for (name, hub) in &mut self.hubs {
+            let cursor = &mut hub.cursor;
+            if cursor.settled_within(first, last) == last - first + 1 {
+                continue;
             }
+            // Where a hub has some of them, all are counted: the readable rest does not say which held how much.
+            cursor.damaged.counts += counts;
+            for seq in first..=last {
+                if !cursor.is_settled(seq) {
+                    cursor.damaged.sequences.insert(seq);
+                }
+            }
+            let (records, samples) = (last - first + 1, counts.samples);
+            tracing::warn!(hub = %name, records, samples, "records of the buffer are damaged on disk and cannot be sent");
         }
-        Ok(segment.records.clone())
     }
 
     /// What is durable and not settled.

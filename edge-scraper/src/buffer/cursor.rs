@@ -51,6 +51,15 @@ pub(super) struct Cursor {
     /// Evicted before this hub had them.
     pub(super) evicted: Counts,
     pub(super) evicted_records: u64,
+    /// What was durable when the cursor was saved: should the disk lose the last records, they are missed.
+    pub(super) synced: Synced,
+}
+
+/// The last durable record and what was scraped up to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Synced {
+    pub(super) seq: u64,
+    pub(super) cumulative: Counts,
 }
 
 impl Cursor {
@@ -88,7 +97,9 @@ impl Cursor {
             .iter()
             .filter_map(|set| set.sequences.last())
             .max();
-        last.unwrap_or(0).max(self.kept_from.saturating_sub(1))
+        last.unwrap_or(0)
+            .max(self.kept_from.saturating_sub(1))
+            .max(self.synced.seq)
     }
 
     /// How scattered the sets are: their memory and the file's size.
@@ -145,6 +156,13 @@ impl Cursor {
             "before_counts {} {}",
             self.before.samples, self.before.markers
         );
+        let Synced { seq, cumulative } = self.synced;
+        let _ = writeln!(text, "synced_seq {seq}");
+        let _ = writeln!(
+            text,
+            "synced_counts {} {}",
+            cumulative.samples, cumulative.markers
+        );
         seal(text)
     }
 
@@ -171,6 +189,8 @@ impl Cursor {
                 "evicted_counts" => cursor.evicted = parse_counts(value)?,
                 "evicted_records" => cursor.evicted_records = value.parse().ok()?,
                 "before_counts" => cursor.before = parse_counts(value)?,
+                "synced_seq" => cursor.synced.seq = value.parse().ok()?,
+                "synced_counts" => cursor.synced.cumulative = parse_counts(value)?,
                 _ => return None,
             }
         }
@@ -235,6 +255,10 @@ mod tests {
             samples: 99,
             markers: 2,
         };
+        cursor.synced = Synced {
+            seq: 12,
+            cumulative: cursor.evicted,
+        };
         cursor
     }
 
@@ -262,7 +286,7 @@ mod tests {
                 cursor.settled_within(5, 8),
                 cursor.last_known()
             ),
-            (6, 2, 9)
+            (6, 2, 12)
         );
         cursor.forget_before(6);
         assert_eq!(

@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use wire::edge_headers::SequenceRange;
 
 use super::books::{Books, HubBook, HubCounts};
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Synced};
 use super::files::{
     State, cursor_file, guess_state, io_error, new_epoch, read_cursors, read_state, write_small,
 };
-use super::index::{Index, RecordMeta};
+use super::index::{Fault, Index, RecordMeta};
 use super::record::{self, Counts, Header};
 use crate::scrape::Scrape;
 
@@ -117,13 +117,6 @@ struct Appending {
     /// Of all records appended, synced or not.
     cumulative: Counts,
     refused: Counts,
-}
-
-/// The last durable record and what was scraped up to it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Synced {
-    pub(super) seq: u64,
-    cumulative: Counts,
 }
 
 struct Durable {
@@ -240,23 +233,43 @@ impl Buffer {
                 self.evict(&mut books, &info)?;
             }
         }
-        let mut cumulative = books.before;
-        let seq = self.journal.synced_seq();
+        let mut last = Synced {
+            seq: books.kept_from - 1,
+            cumulative: books.before,
+        };
+        let through = self.journal.synced_seq();
         for info in self.journal.segments().iter().rev() {
             let before = books.before;
-            if let Some(last) = books
-                .index
-                .segment(&self.journal, info, seq, before)?
-                .records
-                .last()
-            {
-                cumulative = last.cumulative;
+            let segment = books.index.segment(&self.journal, info, through, before)?;
+            if let Some(record) = segment.records.last() {
+                last = Synced {
+                    seq: record.seq,
+                    cumulative: record.cumulative,
+                };
                 break;
             }
         }
+        let known = books
+            .hubs
+            .values()
+            .map(|hub| hub.cursor.synced)
+            .max_by_key(|synced| synced.seq);
+        if let Some(known) = known.filter(|known| known.seq > last.seq) {
+            // A disk that loses its last records cannot be told from an interrupted write, save by this.
+            let fault = Fault {
+                first: last.seq + 1,
+                last: known.seq,
+                counts: known.cumulative.saturating_sub(last.cumulative),
+            };
+            books.settle_fault(&fault);
+            last = known;
+        }
         drop(books);
-        lock(&self.appending).cumulative = cumulative;
-        lock(&self.durable).synced = Synced { seq, cumulative };
+        lock(&self.appending).cumulative = last.cumulative;
+        lock(&self.durable).synced = Synced {
+            seq: last.seq.max(through),
+            cumulative: last.cumulative,
+        };
         self.write_reserve();
         Ok(())
     }
@@ -291,8 +304,8 @@ impl Buffer {
         if books.hubs.contains_key(hub) {
             return Ok(());
         }
-        let cursor = Cursor::new(hub, self.epoch, books.kept_from, books.before);
-        self.save_cursor(&cursor)?;
+        let mut cursor = Cursor::new(hub, self.epoch, books.kept_from, books.before);
+        self.save_cursor(&mut cursor)?;
         books.hubs.insert(hub.to_owned(), HubBook::new(cursor));
         Ok(())
     }
@@ -585,7 +598,7 @@ impl Buffer {
         let book = books.hub_mut(hub)?;
         book.partly.clear();
         let released = std::mem::take(&mut book.cursor.quarantined).counts;
-        self.save_cursor(&book.cursor)?;
+        self.save_cursor(&mut book.cursor)?;
         Ok(released)
     }
 
@@ -603,7 +616,7 @@ impl Buffer {
             .for_each(|record| each(&mut book.cursor, record));
         let since = *book.dirty_since.get_or_insert(now);
         if now.saturating_sub(since) >= self.options.save_bound {
-            self.save_cursor(&book.cursor)?;
+            self.save_cursor(&mut book.cursor)?;
             book.dirty_since = None;
         }
         Ok(())
@@ -620,7 +633,7 @@ impl Buffer {
             .values_mut()
             .filter(|hub| hub.dirty_since.is_some())
         {
-            self.save_cursor(&hub.cursor)?;
+            self.save_cursor(&mut hub.cursor)?;
             hub.dirty_since = None;
         }
         Ok(())
@@ -628,13 +641,17 @@ impl Buffer {
 
     fn save_all(&self, books: &mut Books) -> Result<(), BufferError> {
         for hub in books.hubs.values_mut() {
-            self.save_cursor(&hub.cursor)?;
+            self.save_cursor(&mut hub.cursor)?;
             hub.dirty_since = None;
         }
         Ok(())
     }
 
-    fn save_cursor(&self, cursor: &Cursor) -> Result<(), BufferError> {
+    fn save_cursor(&self, cursor: &mut Cursor) -> Result<(), BufferError> {
+        let synced = self.synced();
+        if synced.seq > cursor.synced.seq {
+            cursor.synced = synced;
+        }
         self.write_small(&self.dir.join(cursor_file(&cursor.hub)), &cursor.encode())
     }
 

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use daemon::SimClock;
@@ -73,6 +73,14 @@ fn counts(buffer: &Buffer) -> HubCounts {
     let counts = buffer.counts("hq").unwrap();
     assert!(counts.balance(), "{counts:?}");
     counts
+}
+
+/// The only segment of the journal, and its size.
+fn segment_file(disk: &SimDisk) -> (PathBuf, u64) {
+    let mut files = disk.files().into_iter();
+    files
+        .find(|(path, _)| path.extension().is_some_and(|suffix| suffix == "seg"))
+        .unwrap()
 }
 
 #[test]
@@ -340,11 +348,7 @@ fn damaged_records_are_skipped_and_counted() {
         buffer.sync().unwrap();
         let expected = counts(&buffer).scraped;
         let known = select(&buffer, Want::Oldest, 100);
-        let (path, bytes) = disk
-            .files()
-            .into_iter()
-            .find(|(path, _)| path.extension().is_some())
-            .unwrap();
+        let (path, bytes) = segment_file(&disk);
         let bit = (bytes as f64 * 8.0 * bit_of) as u64;
         disk.flip_bit(&path, bit).unwrap();
         // Met while sending what was walked before…
@@ -368,6 +372,46 @@ fn damaged_records_are_skipped_and_counted() {
             ),
             (50, 950, expected)
         );
+    }
+}
+
+#[test]
+fn last_records_that_the_disk_lost_are_missed() {
+    for acknowledged in [true, false] {
+        let disk = SimDisk::new(1);
+        let buffer = open(&disk);
+        for at in 0..3 {
+            buffer.append(&scrape(at, 50)).unwrap();
+        }
+        buffer.sync().unwrap();
+        let newest = select(&buffer, Want::NewestSince(Timestamp::MIN), 2);
+        let has = if acknowledged { 2 } else { 1 };
+        buffer.acknowledge("hq", &newest[..has]).unwrap();
+        buffer.save().unwrap();
+        let before = counts(&buffer);
+        drop(buffer);
+        let (path, bytes) = segment_file(&disk);
+        disk.flip_bit(&path, 8 * (bytes - 10)).unwrap();
+        for _ in 0..2 {
+            let buffer = open(&disk);
+            let after = counts(&buffer);
+            assert_eq!(
+                (after.scraped, after.acknowledged),
+                (before.scraped, before.acknowledged)
+            );
+            assert_eq!(after.damaged.samples, if acknowledged { 0 } else { 50 });
+            buffer.save().unwrap();
+        }
+        let buffer = open(&disk);
+        buffer.append(&scrape(9, 50)).unwrap();
+        buffer.sync().unwrap();
+        let newest = select(&buffer, Want::NewestSince(Timestamp::MIN), 1);
+        assert_eq!(
+            seqs(&newest),
+            [4],
+            "the lost record's number is not used again"
+        );
+        assert_eq!(counts(&buffer).scraped.samples, 200);
     }
 }
 

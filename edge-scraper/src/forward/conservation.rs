@@ -303,6 +303,9 @@ impl World {
         if !books.balance() {
             return Err(format!("the books do not add up: {books:?}"));
         }
+        if books.damaged != Counts::default() {
+            return Err(format!("records are missing: {books:?}"));
+        }
         let synced: u64 = self.appended[..self.promised].iter().sum();
         if books.scraped.samples < synced {
             return Err(format!(
