@@ -51,8 +51,7 @@ pub(super) fn sum(evaluator: &mut Evaluator<'_>, window: &Window<'_>, _: &Args<'
         return Ok(None);
     }
     let Some((first, rest)) = window.histograms.values.split_first() else {
-        let values = window.floats.values.iter();
-        let sum = values.fold(Sum::default(), |sum, value| sum.plus(*value));
+        let sum = Sum::of(window.floats.values);
         if sum.value.is_infinite() {
             return float(sum.value);
         }
@@ -70,13 +69,7 @@ pub(super) fn avg(evaluator: &mut Evaluator<'_>, window: &Window<'_>, _: &Args<'
         return Ok(None);
     }
     let Some((first, rest)) = window.histograms.values.split_first() else {
-        let mut mean = Mean::default();
-        window
-            .floats
-            .values
-            .iter()
-            .for_each(|value| mean.add(*value));
-        return float(mean.mean());
+        return float(Mean::of(window.floats.values));
     };
     let mut mean = HistogramMean::new(first);
     let folded = fold(evaluator, window, rest, |histogram| {
@@ -123,45 +116,57 @@ fn fold(
     true
 }
 
-/// The value and time of the float that wins against all others; NaN loses against everything.
-fn best(window: &Window<'_>, wins: impl Fn(f64, f64) -> bool) -> (f64, i64) {
-    let (times, values) = (window.floats.times, window.floats.values);
-    let first = (values[0], times[0]);
-    values.iter().zip(times).fold(first, |best, (value, time)| {
-        if wins(*value, best.0) || best.0.is_nan() {
-            (*value, *time)
+/// The value that wins against all others; NaN loses against everything.
+fn extreme(values: &[f64], wins: impl Fn(f64, f64) -> bool) -> f64 {
+    values.iter().skip(1).fold(values[0], |best, value| {
+        if wins(*value, best) || best.is_nan() {
+            *value
         } else {
             best
         }
     })
 }
 
+/// The time of the float that wins against all others, of the last one among equals.
+fn best_time(window: &Window<'_>, wins: impl Fn(f64, f64) -> bool) -> i64 {
+    let (times, values) = (window.floats.times, window.floats.values);
+    let first = (values[0], times[0]);
+    let best = values.iter().zip(times).fold(first, |best, (value, time)| {
+        if wins(*value, best.0) || best.0.is_nan() {
+            (*value, *time)
+        } else {
+            best
+        }
+    });
+    best.1
+}
+
 pub(super) fn min(evaluator: &mut Evaluator<'_>, window: &Window<'_>, _: &Args<'_>) -> Value {
     if !has_floats(evaluator, window) {
         return Ok(None);
     }
-    float(best(window, |value, best| value < best).0)
+    float(extreme(window.floats.values, |value, best| value < best))
 }
 
 pub(super) fn max(evaluator: &mut Evaluator<'_>, window: &Window<'_>, _: &Args<'_>) -> Value {
     if !has_floats(evaluator, window) {
         return Ok(None);
     }
-    float(best(window, |value, best| value > best).0)
+    float(extreme(window.floats.values, |value, best| value > best))
 }
 
 pub(super) fn ts_of_min(evaluator: &mut Evaluator<'_>, window: &Window<'_>, _: &Args<'_>) -> Value {
     if !has_floats(evaluator, window) {
         return Ok(None);
     }
-    float(best(window, |value, best| value <= best).1 as f64 / 1000.0)
+    float(best_time(window, |value, best| value <= best) as f64 / 1000.0)
 }
 
 pub(super) fn ts_of_max(evaluator: &mut Evaluator<'_>, window: &Window<'_>, _: &Args<'_>) -> Value {
     if !has_floats(evaluator, window) {
         return Ok(None);
     }
-    float(best(window, |value, best| value >= best).1 as f64 / 1000.0)
+    float(best_time(window, |value, best| value >= best) as f64 / 1000.0)
 }
 
 pub(super) fn first(_: &mut Evaluator<'_>, window: &Window<'_>, _: &Args<'_>) -> Value {
