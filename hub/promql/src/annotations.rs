@@ -149,15 +149,23 @@ impl Annotations {
         let key = format!("{kind}: {text}");
         let detail = detail(annotation);
         let position = span.line_and_column();
-        match entries.get_mut(&key) {
-            Some(entry) => {
-                entry.position = position;
-                entry.detail = merged(&entry.detail, detail);
-            }
-            None => {
-                entries.insert(key, Entry { position, detail });
+        put(entries, key, Entry { position, detail });
+    }
+
+    /// Adds what was said elsewhere, later.
+    pub(crate) fn merge(&mut self, later: Annotations) {
+        for (mine, theirs) in [
+            (&mut self.warnings, later.warnings),
+            (&mut self.infos, later.infos),
+        ] {
+            for (key, entry) in theirs {
+                put(mine, key, entry);
             }
         }
+        later
+            .storage
+            .into_iter()
+            .for_each(|warning| self.add_storage_warning(warning));
     }
 
     /// Warnings and infos as an answer shows them: at most `shown_max` of each, 0 for all, and the number of the rest.
@@ -165,6 +173,19 @@ impl Annotations {
         let mut warnings = self.storage;
         warnings.extend(shown(self.warnings, "warning", shown_max));
         (warnings, shown(self.infos, "info", shown_max))
+    }
+}
+
+/// The later position stands.
+fn put(entries: &mut BTreeMap<String, Entry>, key: String, entry: Entry) {
+    match entries.get_mut(&key) {
+        Some(known) => {
+            known.position = entry.position;
+            known.detail = merged(&known.detail, entry.detail);
+        }
+        None => {
+            entries.insert(key, entry);
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub struct EngineOptions {
     pub start_timestamps: bool,
     /// The label `__type__` says what is a counter, rather than the metric's name.
     pub type_and_unit_labels: bool,
+    /// Threads that one query may use where it has much to do. The answer does not depend on it.
+    pub threads: usize,
 }
 
 impl Default for EngineOptions {
@@ -41,6 +43,7 @@ impl Default for EngineOptions {
             delayed_name_removal: false,
             start_timestamps: false,
             type_and_unit_labels: false,
+            threads: std::thread::available_parallelism().map_or(1, |threads| threads.get()),
         }
     }
 }

@@ -247,3 +247,47 @@ fn a_scalar_over_a_range_is_one_series() {
     assert_eq!(series[0].floats.len(), 241);
     assert_eq!(series[0].floats[10].1, 10.0);
 }
+
+/// Many series at many steps, some of them worth an annotation: one thread or several give the same bits and say the
+/// same.
+#[test]
+fn threads_do_not_show() {
+    let mut script = "load 15s\n".to_owned();
+    for n in 0..1_500 {
+        script += &format!(" odd{{n=\"{n}\"}} 0+{}.1x20 3+0.7x19\n", n % 7);
+        if n % 10 == 0 {
+            script +=
+                &format!(" hist_total{{n=\"{n}\"}} {{{{sum:1 count:2 buckets:[1 1]}}}}x10 1x10\n");
+        }
+    }
+    let mut target = MemoryTarget::default();
+    for command in parse_script(&script).unwrap() {
+        if let Command::Load(load) = command {
+            target.load(&load).unwrap();
+        }
+    }
+    let texts = [
+        "sum by (n) (rate({n!=\"\"}[5m]))",
+        "sum(rate(odd[2m]))",
+        "stddev_over_time({__name__=~\"odd|hist_total\"}[5m])",
+        "double_exponential_smoothing(odd[5m], 2, 0.5)",
+    ];
+    for text in texts {
+        let answer = |threads: usize| {
+            let engine = Engine::new(EngineOptions {
+                threads,
+                delayed_name_removal: true,
+                ..EngineOptions::default()
+            });
+            match range(&target, &engine, text, &QueryOptions::default()) {
+                Ok(r) => format!(
+                    "{:?} {:?} {:?} {}",
+                    r.value, r.warnings, r.infos, r.stats.queryable_samples
+                ),
+                Err(error) => error.to_string(),
+            }
+        };
+        let alone = answer(1);
+        assert!(alone == answer(3) && alone == answer(8), "{text}");
+    }
+}

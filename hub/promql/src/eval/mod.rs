@@ -110,6 +110,25 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// An evaluator of the same query for another thread.
+    fn sibling(&self) -> Self {
+        Evaluator::new(
+            self.storage,
+            self.options,
+            self.lookback_ms,
+            self.cancel,
+            self.budget,
+        )
+    }
+
+    /// Takes over what a sibling has to say.
+    fn take_over(&mut self, (annotations, stats): (Annotations, QueryStats)) {
+        self.annotations.merge(annotations);
+        self.stats.queryable_samples += stats.queryable_samples;
+        self.stats.samples_read += stats.samples_read;
+        self.stats.series_read += stats.series_read;
+    }
+
     pub(crate) fn into_parts(self) -> (Annotations, QueryStats) {
         (self.annotations, self.stats)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::{Histogram, LabelSet};
 
-use super::range_functions::{Args, range_function};
+use super::range_functions::{Args, RangeFunction, range_function};
 use super::row::{Row, without_metric};
 use super::samples::{Run, Samples, split};
 use super::selector::When;
@@ -130,85 +130,164 @@ impl Evaluator<'_> {
             None => self.range_source(arg, grid)?,
         };
         check_mode(source.mode, call.function.name)?;
-        let keeps_name = matches!(id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
-        let with_starts = self.options.start_timestamps
-            && matches!(
-                id,
-                FunctionId::Rate | FunctionId::Irate | FunctionId::Increase | FunctionId::Resets
-            );
+        let range = RangeCall {
+            call,
+            function,
+            scalars,
+            span: arg.span(),
+            when: source.when,
+            range_ms: source.range_ms,
+            mode: source.mode,
+            grid,
+            with_starts: self.options.start_timestamps
+                && matches!(
+                    id,
+                    FunctionId::Rate
+                        | FunctionId::Irate
+                        | FunctionId::Increase
+                        | FunctionId::Resets
+                ),
+        };
         // With names dropped here and now, two series may become one.
         let mut seen: HashSet<LabelSet> = HashSet::new();
         let drops_now = !self.options.delayed_name_removal;
-        let counts = matches!(id, FunctionId::Rate | FunctionId::Increase);
-        for samples in source.series {
-            self.cancel.check()?;
-            self.budget.release(samples.weight());
-            let drops = if counts {
-                drops_of(&samples.floats.values)
-            } else {
-                Vec::new()
-            };
-            let drop_name = !keeps_name || samples.drop_name;
-            let mut row = Row::empty(samples.labels.clone(), grid.len);
-            row.drop_name = drop_name;
-            let metric = samples.labels.name().unwrap_or_default();
-            let (mut floats, mut histograms) = (Borders::default(), Borders::default());
-            let mut any = false;
-            for step in 0..grid.len {
-                let now = grid.time(step);
-                let end = source.when.time(now);
-                let start = end.saturating_sub(source.range_ms);
-                let (first, last) = self.reach(source.mode, start, end);
-                let after = first.saturating_sub(1);
-                let inside = floats.slide(&samples.floats.times, after, last);
-                let window = Window {
-                    drops: inside_drops(&drops, &inside),
-                    first: inside.start,
-                    floats: part(&samples.floats, inside, with_starts),
-                    histograms: part(
-                        &samples.histograms,
-                        histograms.slide(&samples.histograms.times, after, last),
-                        with_starts,
-                    ),
-                    now,
-                    start,
-                    end,
-                    range_ms: source.range_ms,
-                    mode: source.mode,
-                    metric,
-                    span: arg.span(),
-                };
-                if window.floats.is_empty() && window.histograms.is_empty() {
-                    continue;
-                }
-                self.stats.queryable_samples +=
-                    (window.floats.len() + window.histograms.len()) as u64;
-                let args = Args {
-                    scalars: &scalars,
-                    step,
-                    call,
-                };
-                if let Some(value) = function(self, &window, &args)? {
-                    row.set(step, value);
-                    any = true;
-                }
+        let threads = self.threads_for(source.series.len(), grid);
+        let mut rest = source.series.into_iter();
+        loop {
+            let batch: Vec<Samples> = rest.by_ref().take(threads * BATCH_SERIES).collect();
+            if batch.is_empty() {
+                return Ok(());
             }
-            if !any {
+            for row in self.rows_of(&range, &batch, threads)? {
+                let unique = !drops_now || seen.insert(row.labels.clone());
+                if !unique && id != FunctionId::AbsentOverTime {
+                    return Err(super::row::same_labels_error());
+                }
+                sink(self, row)?;
+            }
+            self.budget.release(batch.iter().map(Samples::weight).sum());
+        }
+    }
+
+    /// How many threads evaluate so many series: one unless it is worth the while.
+    fn threads_for(&self, series: usize, grid: Grid) -> usize {
+        /// Below this, starting a thread takes longer than it saves.
+        const WINDOWS_MIN: usize = 50_000;
+        if series.saturating_mul(grid.len) < WINDOWS_MIN {
+            return 1;
+        }
+        self.options.threads.clamp(1, 64)
+    }
+
+    /// The rows of a batch, in its order. Threads share nothing but the budget; what they have to say is put together
+    /// in the order of the series, so that the answer does not depend on how many there are.
+    fn rows_of(
+        &mut self,
+        range: &RangeCall<'_>,
+        batch: &[Samples],
+        threads: usize,
+    ) -> Eval<Vec<Row>> {
+        if threads == 1 {
+            return self.rows_in_turn(range, batch);
+        }
+        let share = batch.len().div_ceil(threads).max(1);
+        std::thread::scope(|scope| {
+            let mut workers = Vec::with_capacity(threads);
+            for part in batch.chunks(share) {
+                let mut worker = self.sibling();
+                workers.push(scope.spawn(move || {
+                    let rows = worker.rows_in_turn(range, part);
+                    (rows, worker.into_parts())
+                }));
+            }
+            let mut rows = Ok(Vec::with_capacity(batch.len()));
+            for worker in workers {
+                let Ok((part, said)) = worker.join() else {
+                    return Err(super::execution("a thread of the evaluation failed"));
+                };
+                self.take_over(said);
+                rows = rows.and_then(|mut rows: Vec<Row>| {
+                    rows.extend(part?);
+                    Ok(rows)
+                });
+            }
+            rows
+        })
+    }
+
+    fn rows_in_turn(&mut self, range: &RangeCall<'_>, batch: &[Samples]) -> Eval<Vec<Row>> {
+        let mut rows = Vec::with_capacity(batch.len());
+        for samples in batch {
+            self.cancel.check()?;
+            rows.extend(self.row_of(range, samples)?);
+        }
+        Ok(rows)
+    }
+
+    /// The row of one series, if it has any value.
+    fn row_of(&mut self, range: &RangeCall<'_>, samples: &Samples) -> Eval<Option<Row>> {
+        let id = range.call.function.id;
+        let counts = matches!(id, FunctionId::Rate | FunctionId::Increase);
+        let drops = if counts {
+            drops_of(&samples.floats.values)
+        } else {
+            Vec::new()
+        };
+        let keeps_name = matches!(id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
+        let grid = range.grid;
+        let mut row = Row::empty(samples.labels.clone(), grid.len);
+        row.drop_name = !keeps_name || samples.drop_name;
+        let metric = samples.labels.name().unwrap_or_default();
+        let (mut floats, mut histograms) = (Borders::default(), Borders::default());
+        let mut any = false;
+        for step in 0..grid.len {
+            let now = grid.time(step);
+            let end = range.when.time(now);
+            let start = end.saturating_sub(range.range_ms);
+            let (first, last) = self.reach(range.mode, start, end);
+            let after = first.saturating_sub(1);
+            let inside = floats.slide(&samples.floats.times, after, last);
+            let window = Window {
+                drops: inside_drops(&drops, &inside),
+                first: inside.start,
+                floats: part(&samples.floats, inside, range.with_starts),
+                histograms: part(
+                    &samples.histograms,
+                    histograms.slide(&samples.histograms.times, after, last),
+                    range.with_starts,
+                ),
+                now,
+                start,
+                end,
+                range_ms: range.range_ms,
+                mode: range.mode,
+                metric,
+                span: range.span,
+            };
+            if window.floats.is_empty() && window.histograms.is_empty() {
                 continue;
             }
-            if counts {
-                self.doubt_counter(&samples, &row, arg.span());
+            self.stats.queryable_samples += (window.floats.len() + window.histograms.len()) as u64;
+            let args = Args {
+                scalars: &range.scalars,
+                step,
+                call: range.call,
+            };
+            if let Some(value) = (range.function)(self, &window, &args)? {
+                row.set(step, value);
+                any = true;
             }
-            if drop_name && drops_now {
-                row.labels = without_metric(&row.labels);
-            }
-            let unique = !drops_now || seen.insert(row.labels.clone());
-            if !unique && id != FunctionId::AbsentOverTime {
-                return Err(super::row::same_labels_error());
-            }
-            sink(self, row)?;
         }
-        Ok(())
+        if !any {
+            return Ok(None);
+        }
+        if counts {
+            self.doubt_counter(samples, &row, range.span);
+        }
+        if row.drop_name && !self.options.delayed_name_removal {
+            row.labels = without_metric(&row.labels);
+        }
+        Ok(Some(row))
     }
 
     fn range_source(&mut self, arg: &Expr, grid: Grid) -> Eval<Source> {
@@ -261,6 +340,23 @@ impl Evaluator<'_> {
             self.annotate(&Annotation::PossibleNonCounter { metric }, span);
         }
     }
+}
+
+/// Series that one thread evaluates before their rows are passed on.
+const BATCH_SERIES: usize = 256;
+
+/// A call with a range, ready to be applied to one series after the other.
+struct RangeCall<'c> {
+    call: &'c Call,
+    function: RangeFunction,
+    /// The other arguments: place in the call and values per step.
+    scalars: Vec<(usize, Vec<f64>)>,
+    span: Span,
+    when: When,
+    range_ms: i64,
+    mode: RangeMode,
+    grid: Grid,
+    with_starts: bool,
 }
 
 /// What a range function reads.
