@@ -102,6 +102,8 @@ impl Hubs {
             let same = running
                 .get(&hub.name)
                 .is_some_and(|running| running.config.as_ref() == Some(hub));
+            // Certificates are read when the client is made, so a reload makes a new one.
+            let same = same && !crate::scrape::reads_files(&hub.http.client);
             if same {
                 continue;
             }

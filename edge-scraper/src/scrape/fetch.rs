@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use daemon::http::Auth;
+use daemon::http::{Auth, ClientOptions};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
 use wire::exposition::Format;
 
@@ -42,15 +42,15 @@ pub(super) struct CollectorSource {
 }
 
 impl Source {
-    /// The source of a job's targets.
+    /// The source of a job's targets. Jobs with the same client options share a client of `clients`: each has its own
+    /// copy of the system's certificates.
     ///
     /// # Errors
     ///
     /// TLS files or a proxy address that cannot be used.
-    pub(super) fn http(job: &JobConfig) -> Result<Source, String> {
-        let client = daemon::http::client(&job.http.client).map_err(|error| error.to_string())?;
+    pub(super) fn http(job: &JobConfig, clients: &mut Clients) -> Result<Source, String> {
         Ok(Source::Http(HttpSource {
-            client,
+            client: clients.get(&job.http.client)?,
             auth: job.http.auth.clone(),
             accept: accept(job),
             compression: job.compression,
@@ -77,6 +77,34 @@ impl Source {
             Source::Collector(collector) => collector.fetch().await,
         }
     }
+}
+
+/// Clients by their options.
+#[derive(Default)]
+pub(super) struct Clients {
+    known: Vec<(ClientOptions, reqwest::Client)>,
+}
+
+impl Clients {
+    fn get(&mut self, options: &ClientOptions) -> Result<reqwest::Client, String> {
+        if let Some((_, client)) = self.known.iter().find(|(known, _)| known == options) {
+            return Ok(client.clone());
+        }
+        let client = daemon::http::client(options).map_err(|error| error.to_string())?;
+        self.known.push((options.clone(), client.clone()));
+        Ok(client)
+    }
+
+    /// Forgets clients that have read certificates from files: a reload is to read them again.
+    pub(super) fn forget_files(&mut self) {
+        self.known.retain(|(options, _)| !reads_files(options));
+    }
+}
+
+/// Whether a client depends on more than its options.
+pub(crate) fn reads_files(options: &ClientOptions) -> bool {
+    let tls = &options.tls;
+    tls.ca_file.is_some() || tls.cert_file.is_some() || tls.key_file.is_some()
 }
 
 fn format(protocol: Protocol) -> Format {

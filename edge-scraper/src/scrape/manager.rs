@@ -13,7 +13,7 @@ use model::LabelSet;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::Sink;
-use super::fetch::Source;
+use super::fetch::{Clients, Source, reads_files};
 use super::labels::LabelRules;
 use super::page::Rules;
 use super::scrape_loop::{Orders, STOP_WITHIN, ScrapeLoop, Settings, Shared, readers};
@@ -52,6 +52,7 @@ struct State {
     /// By target identity; those of targets that are gone until they end by themselves.
     loops: HashMap<u64, Loop>,
     external: LabelSet,
+    clients: Clients,
 }
 
 struct Pool {
@@ -131,24 +132,23 @@ impl Manager {
     ) -> Result<(), ApplyError> {
         let mut state = self.lock();
         let mut pools = BTreeMap::new();
+        let mut clients = std::mem::take(&mut state.clients);
+        clients.forget_files();
         for job in jobs {
-            let old = state.pools.get(&job.name).filter(|pool| pool.job == *job);
-            let source = match old {
-                // The same client, with its open connections.
+            let old = state.pools.get(&job.name);
+            let source = match old.filter(|pool| pool.job == *job && !reads_files(&job.http.client))
+            {
+                // The same, with its open connections.
                 Some(pool) => Arc::clone(&pool.source),
-                None => Arc::new(Source::http(job).map_err(|reason| ApplyError {
-                    job: job.name.clone(),
-                    reason,
-                })?),
-            };
-            pools.insert(
-                job.name.clone(),
-                Pool::new(
-                    job.clone(),
-                    source,
-                    Targets::Discovered(Sources::new(&job.discovery)),
+                None => Arc::new(
+                    Source::http(job, &mut clients).map_err(|reason| ApplyError {
+                        job: job.name.clone(),
+                        reason,
+                    })?,
                 ),
-            );
+            };
+            let targets = Targets::Discovered(Sources::new(&job.discovery));
+            pools.insert(job.name.clone(), Pool::new(job.clone(), source, targets));
         }
         for target in collectors {
             let old = state
@@ -169,13 +169,24 @@ impl Manager {
             );
         }
         state.external = external.clone();
-        let old = std::mem::replace(&mut state.pools, pools);
+        state.clients = clients;
+        let mut old = std::mem::replace(&mut state.pools, pools);
         let state = &mut *state;
         let mut gone: BTreeSet<u64> = old
             .values()
             .flat_map(|pool| pool.active.iter().copied())
             .collect();
         for pool in state.pools.values_mut() {
+            // What discovery knows stays: a file that cannot be read just now keeps its targets.
+            if let Some(old) = old.get_mut(&pool.job.name)
+                && old.job.discovery == pool.job.discovery
+                && matches!(
+                    (&old.targets, &pool.targets),
+                    (Targets::Discovered(_), Targets::Discovered(_))
+                )
+            {
+                std::mem::swap(&mut old.targets, &mut pool.targets);
+            }
             if let Targets::Discovered(sources) = &mut pool.targets {
                 sources.look();
             }

@@ -19,6 +19,7 @@ mod peer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use fetch::reads_files;
 pub use manager::{ApplyError, CollectorTarget, Manager};
 pub use record::{Class, Scrape};
 pub use status::{Count, Health, PoolStatus, ScrapeMetrics, TargetStatus};

@@ -436,3 +436,34 @@ async fn a_fallback_protocol_reads_what_has_no_type() {
     .await;
     assert_eq!((lines.len(), error), (2, None));
 }
+
+#[tokio::test]
+async fn a_reload_keeps_what_discovery_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.json");
+    std::fs::write(&file, r#"[{"targets": ["127.0.0.1:1"]}]"#).unwrap();
+    let text = "scrape_configs: [{job_name: a, file_sd_configs: [{files: [t.json]}]}]\n";
+    let config = EdgeConfig::parse(text, &folder.path().join("edge.yml")).unwrap();
+    let bench = Bench::new();
+    let apply = || {
+        bench
+            .manager
+            .apply(&config.jobs, &[], &LabelSet::empty())
+            .unwrap()
+    };
+    let targets = || bench.manager.status()[0].active.len();
+    apply();
+    assert_eq!(targets(), 1);
+    std::fs::write(&file, "half writ").unwrap();
+    apply();
+    assert_eq!(
+        targets(),
+        1,
+        "the file cannot be read now: its targets stay"
+    );
+    std::fs::write(&file, r#"[{"targets": ["127.0.0.1:1", "127.0.0.1:2"]}]"#).unwrap();
+    bench.pass(Duration::from_secs(6)).await;
+    bench.settle().await;
+    assert_eq!(targets(), 2, "seen by looking");
+    bench.tasks.shutdown(Duration::from_secs(5)).await.unwrap();
+}
