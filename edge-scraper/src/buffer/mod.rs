@@ -1,6 +1,6 @@
 //! Which scrapes does no hub hold yet? A journal of scrapes on disk, and how far each hub is.
 //!
-//! A scrape becomes one record (a very large one several): a [header](record) and a self-contained remote-write message.
+//! A scrape becomes one record (a very large one several): a header and a self-contained remote-write message.
 //! It counts as *scraped* once it is synced. What a hub has acknowledged is a set of sequence ranges in its
 //! cursor, because the newest scrapes are sent before the backlog. Records stay until the byte cap
 //! needs their room, also when every hub has them.
@@ -15,6 +15,8 @@
 //!   is evicted, at the latest [`BufferOptions::save_bound`] after an acknowledgement, and on shutdown.
 //! - Over the byte cap, or on a full disk, the oldest segment goes, whole. What a hub had not acknowledged in it is counted
 //!   in that hub's `evicted`, durably, before the segment is removed.
+//! - Records that were durable and are no longer there (a disk that loses its last writes) are missed: cursors say up to
+//!   where everything was durable when they were saved. They count as damaged, and their numbers are not used again.
 //! - A record whose bytes are damaged is skipped and counted in `damaged`; the others of its segment are not touched.
 //! - A failed fsync refuses every further scrape until the buffer is opened again ([`journal::JournalError::Poisoned`]).
 //!

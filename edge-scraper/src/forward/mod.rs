@@ -25,6 +25,7 @@
 //! | 400, 413, 422 | split until the records are found that it is about; those are quarantined | the same |
 //! | other 4xx | quarantined | quarantined |
 //!
+//! An own hub that refuses even the empty request gets no scrapes at all until it takes one.
 //! A batch of which no part was taken is followed by one that is not split: what is wrong then is not a single scrape.
 //!
 //! Nothing is dropped: what is quarantined stays in the buffer and is counted there. A refusal without `Branchline-Hub`

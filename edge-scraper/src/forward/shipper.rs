@@ -512,7 +512,13 @@ impl Shipper {
                 }
                 Verdict::Kept
             }
-            // A hello holds nothing that could be refused or taken.
+            // A hello holds nothing that could be refused: our hub refuses the way we speak. Scrapes would be refused
+            // just so; they wait until one of the two is mended.
+            Meaning::Never { .. } if flight.records.is_empty() && self.peer != Peer::Foreign => {
+                self.keep(lane, flight);
+                self.lose_link(self.explain(answer), answer.retry_after, now, random);
+                Verdict::Kept
+            }
             _ if flight.records.is_empty() => {
                 self.have_link();
                 self.lane_mut(lane).failures = 0;

@@ -361,6 +361,19 @@ fn other_refusals_are_not_split() {
 }
 
 #[test]
+fn a_hub_that_refuses_how_we_speak_gets_no_scrapes_to_refuse() {
+    for status in [400, 415] {
+        let mut play = Play::new();
+        let (_, id) = play.send(Vec::new());
+        play.settle(id, answer(status, true));
+        let error = format!("HTTP {status}: why");
+        assert_eq!(*play.shipper.link(), LinkState::Down { error });
+        play.now += Duration::from_secs(60);
+        assert_eq!(play.ask().content, Content::Hello);
+    }
+}
+
+#[test]
 fn somebody_in_between_acknowledges_nothing() {
     let mut play = Play::up(true);
     let (_, id) = play.send(records(1..=3));
