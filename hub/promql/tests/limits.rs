@@ -189,6 +189,7 @@ fn extremes_have_answers() {
             "rate(a[292y])",
             "timestamp(a)",
             "absent(a)",
+            "rate(a[0.0001])",
             "a offset -292y",
             "sum_over_time(a[1h:1m] @ -9e15 offset 200y)",
         ];
