@@ -5,6 +5,20 @@
 //!
 //! Not in here: any hub (storage, queries, rules, federation) and any alert routing. The edge uses `model`, `wire`,
 //! `journal` and `daemon` and nothing else of the workspace.
+//!
+//! ```
+//! use edge_scraper::config::EdgeConfig;
+//! use std::path::Path;
+//!
+//! let text = "scrape_configs: [{job_name: pos, static_configs: [{targets: ['10.7.0.11:9100']}]}]
+//! remote_write: [{url: 'http://hub.example:9490/api/v1/write'}]
+//! branchline: {edge: b07}";
+//! let config = EdgeConfig::parse(text, Path::new("edge.yml")).unwrap();
+//! assert!(config.summary().starts_with("edge b07: 1 scrape job(s): pos\n"));
+//!
+//! let refused = EdgeConfig::parse("rule_files: [rules.yml]", Path::new("edge.yml")).unwrap_err().to_string();
+//! assert!(refused.starts_with("edge.yml:1:") && refused.contains("rule_files is not supported by the edge"));
+//! ```
 
 pub mod buffer;
 pub mod collect;
