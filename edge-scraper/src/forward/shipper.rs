@@ -201,6 +201,13 @@ impl LaneState {
         self.stored_bytes_max = (self.stored_bytes_max / 2).max(*STORED_BYTES.start());
     }
 
+    /// A batch that did not get through may have been too much for the link; a hello says nothing about that.
+    fn shrink_after(&mut self, lost: &Flight) {
+        if !lost.records.is_empty() {
+            self.shrink();
+        }
+    }
+
     fn end_part(&mut self, is_part: bool, taken: bool) {
         self.part_taken |= taken;
         if taken {
@@ -464,14 +471,14 @@ impl Shipper {
         };
         let answer = match outcome {
             Outcome::Failed(error) => {
-                self.lane_mut(lane).shrink();
+                self.lane_mut(lane).shrink_after(&flight);
                 self.keep(lane, flight);
                 self.lose_link(error.clone(), None, now, random);
                 return Verdict::Kept;
             }
             Outcome::TimedOut(after) => {
                 let state = self.lane_mut(lane);
-                state.shrink();
+                state.shrink_after(&flight);
                 if flight.records.len() == 1 {
                     state.patience = (state.patience * 2).min(PATIENCE_MAX);
                 }

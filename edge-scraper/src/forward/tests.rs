@@ -223,7 +223,11 @@ fn a_lost_link_is_asked_with_pauses_that_grow_to_a_ceiling() {
                 "the smallest request shows whether it is back"
             );
             play.settle(id, answer(204, true));
-            assert_eq!(play.ask().lane, Lane::Live);
+            let live = play.ask();
+            assert_eq!(
+                (live.lane, live.limits.stored_bytes_max),
+                (Lane::Live, 128 << 10)
+            );
         }
     }
 }
