@@ -30,6 +30,7 @@ impl Alerts {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         tasks: &Tasks,
+        router_tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let options = RouterOptions {
             config: config.router.clone(),
@@ -38,22 +39,20 @@ impl Alerts {
             clock,
             listen: None,
         };
-        let router = Router::start(options, tasks)
+        let router = Router::start(options, router_tasks)
             .await
             .context("starting the alert-router inside")?;
         let (batches, mut inbox) = mpsc::channel::<Vec<Alert>>(BATCHES_MAX);
         let (to, token) = (router.clone(), tasks.token().clone());
         tasks.spawn("alerts to the router", async move {
             while let Some(Some(alerts)) = token.run_until_cancelled(inbox.recv()).await {
-                // Rules send what fires again and again, and what has resolved for 15 minutes: a refusal is not
-                // the end of an alert.
-                if let Err(error) = to.send(alerts).await {
-                    tracing::warn!(
-                        "alerts not taken by the router, they will be sent again: {error}"
-                    );
-                }
+                give(&to, alerts).await;
             }
             token.cancelled().await;
+            // The rules have ended before this; what they said last is kept with the rest.
+            while let Ok(alerts) = inbox.try_recv() {
+                give(&to, alerts).await;
+            }
         });
         Ok(Alerts { router, batches })
     }
@@ -79,5 +78,13 @@ impl Alerts {
 
     pub(crate) async fn reload(&self, config: &HubConfig) {
         self.router.reload(config.router.clone()).await;
+    }
+}
+
+/// Rules send what fires again and again, and what has resolved for 15 minutes: a refusal is not the end of an
+/// alert.
+async fn give(router: &RouterHandle, alerts: Vec<Alert>) {
+    if let Err(error) = router.send(alerts).await {
+        tracing::warn!("alerts not taken by the router, they will be sent again: {error}");
     }
 }

@@ -17,10 +17,13 @@ mod local_edge;
 mod metrics;
 mod pages;
 mod process;
+mod reload;
 mod ruler;
 mod state;
 mod storage;
 mod targets;
+#[cfg(test)]
+mod tests;
 
 pub use config::HubConfig;
 pub use demo::{Cut, DemoOptions, run as run_demo};

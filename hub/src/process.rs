@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -27,8 +27,9 @@ use crate::ingest::{self, Credentials, Ingest};
 use crate::local_edge::{LocalEdge, LocalEdgeOptions};
 use crate::metrics::HubMetrics;
 use crate::pages::{self, Home};
+use crate::reload::{RELOADS_MAX, Reloader};
 use crate::ruler::{Ruler, RulerOptions};
-use crate::state::{HubState, Loaded, ReloadRequest};
+use crate::state::{HubState, Loaded};
 use crate::targets;
 
 /// Version of the data folder's layout.
@@ -37,8 +38,6 @@ const DATA_FORMAT: u32 = 1;
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long each part may take to stop.
 const STOP_GRACE: Duration = Duration::from_secs(20);
-/// Reloads that wait; more callers wait in line.
-const RELOADS_MAX: usize = 4;
 
 /// What a hub is started with.
 pub struct HubOptions {
@@ -63,9 +62,7 @@ pub struct Hub {
     state: Arc<HubState>,
     address: SocketAddr,
     health: Health,
-    alerts: Alerts,
     tasks: HubTasks,
-    reloads: mpsc::Receiver<ReloadRequest>,
     // The last to go: until then nobody else may open the folder.
     _data_dir: DataDir,
 }
@@ -74,8 +71,11 @@ pub struct Hub {
 struct HubTasks {
     root: Tasks,
     edge: Tasks,
+    reloads: Tasks,
     rules: Tasks,
     http: Tasks,
+    /// From the rules to the router.
+    alerts: Tasks,
     router: Tasks,
     store: Tasks,
 }
@@ -102,8 +102,10 @@ impl Hub {
         let root = Tasks::new();
         let tasks = HubTasks {
             edge: root.child(),
+            reloads: root.child(),
             rules: root.child(),
             http: root.child(),
+            alerts: root.child(),
             router: root.child(),
             store: root.child(),
             root,
@@ -116,6 +118,7 @@ impl Hub {
             data_dir.path(),
             disk.clone(),
             clock.clone(),
+            &tasks.alerts,
             &tasks.router,
         )
         .await?;
@@ -179,13 +182,12 @@ impl Hub {
             writers,
             readers,
             started_at: clock.now(),
-            clock,
+            clock: clock.clone(),
             flags,
-            loaded: RwLock::new(Loaded::new(&config)),
+            loaded: RwLock::new(Loaded::new(&config, clock.now())),
             edge,
             reloads,
         });
-        state.mark_loaded(true);
         let health = Health::default();
         let router = routes(
             &state,
@@ -199,15 +201,20 @@ impl Hub {
             .ruler
             .load(ruler_options(config, address), &tasks.rules)
             .await;
+        let reloader = Reloader {
+            state: state.clone(),
+            alerts,
+            rules: tasks.rules.clone(),
+            address,
+        };
+        reloader.run(requests, &tasks.reloads);
         health.set_ready(true);
         tracing::info!("hub ready: http://{address}/");
         Ok(Hub {
             state,
             address,
             health,
-            alerts,
             tasks,
-            reloads: requests,
             _data_dir: data_dir,
         })
     }
@@ -225,19 +232,14 @@ impl Hub {
     ///
     /// # Errors
     /// A part that failed, or what did not stop.
-    pub async fn run_until_stopped(mut self) -> anyhow::Result<()> {
+    pub async fn run_until_stopped(self) -> anyhow::Result<()> {
         let mut signals = Signals::listen().context("listening for signals")?;
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
                     Signal::Stop => break,
-                    // How it went is in the log.
-                    Signal::Reload => drop(self.reload().await),
+                    Signal::Reload => self.state.request_reload(),
                 },
-                Some(answer) = self.reloads.recv() => {
-                    // Nobody may be waiting any more.
-                    let _ = answer.send(self.reload().await);
-                }
                 failure = self.tasks.root.failure() => {
                     tracing::error!("{failure}: shutting down");
                     self.shutdown().await?;
@@ -249,48 +251,9 @@ impl Hub {
         self.shutdown().await
     }
 
-    /// Reads the configuration file again and puts it in force; on an error everything stays as it was.
-    ///
-    /// # Errors
-    /// What is wrong with the file.
-    pub async fn reload(&self) -> anyhow::Result<()> {
-        let result = self.try_reload().await;
-        self.state.mark_loaded(result.is_ok());
-        match &result {
-            Ok(()) => tracing::info!("configuration loaded again"),
-            Err(error) => tracing::error!("configuration not loaded, the old one stays: {error:#}"),
-        }
-        result
-    }
-
-    async fn try_reload(&self) -> anyhow::Result<()> {
-        let Some(path) = self.state.loaded().path else {
-            return Ok(());
-        };
-        let config = daemon::blocking(move || HubConfig::load(&path)).await?;
-        config
-            .check_listen(self.address)
-            .map_err(anyhow::Error::msg)?;
-        set_credentials(&config, &self.state.writers, &self.state.readers)?;
-        self.alerts.reload(&config).await;
-        if let (Some(edge), Some(config)) = (&self.state.edge, &config.local_edge) {
-            edge.reload(config.clone()).await?;
-        }
-        expect_branches(&config, &self.state.store, &self.state.branches);
-        *self
-            .state
-            .loaded
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Loaded::new(&config);
-        self.state
-            .ruler
-            .load(ruler_options(config, self.address), &self.tasks.rules)
-            .await;
-        Ok(())
-    }
-
-    /// Stops in order: the edge inside ships what it has, rules end, requests under way are answered, alerts
-    /// are kept for the next start, and the store closes.
+    /// Stops in order: the edge inside ships what it has, nothing is loaded any more, rules end, requests under way
+    /// are answered, what the rules have said reaches the router, which keeps it for the next start, and the store
+    /// closes.
     ///
     /// # Errors
     /// What would not stop, or could not be written.
@@ -303,12 +266,14 @@ impl Hub {
         let HubTasks {
             root,
             edge,
+            reloads,
             rules,
             http,
+            alerts,
             router,
             store,
         } = &self.tasks;
-        for tasks in [edge, rules, http, router, store, root] {
+        for tasks in [edge, reloads, rules, http, alerts, router, store, root] {
             if let Err(names) = tasks.shutdown(STOP_GRACE).await {
                 stuck.extend(names);
             }
@@ -376,14 +341,14 @@ fn set_credentials(
 }
 
 /// Branches that are configured, and those that have series here, are listed before they are heard.
-fn expect_branches(config: &HubConfig, store: &Store, branches: &Branches) {
+pub(crate) fn expect_branches(config: &HubConfig, store: &Store, branches: &Branches) {
     let configured = config.branches.iter().map(|token| token.branch.clone());
     for name in configured.chain(store.label_values(model::BRANCH, &[], tsdb::TimeRange::ALL)) {
         branches.expect(&name);
     }
 }
 
-fn ruler_options(config: HubConfig, address: SocketAddr) -> RulerOptions {
+pub(crate) fn ruler_options(config: HubConfig, address: SocketAddr) -> RulerOptions {
     let external_url = match config.external_url.is_empty() {
         true => format!("http://{address}"),
         false => config.external_url,
@@ -409,10 +374,12 @@ fn routes(state: &Arc<HubState>, ingest: &Arc<Ingest>, alerts: &Alerts, common: 
         .merge(api::lifecycle(state))
         .merge(ingest::routes(ingest.clone()))
         .merge(alerts.routes())
+        .fallback(api::not_found)
         .layer(middleware::from_fn_with_state(
             state.clone(),
             api::readers_only,
         ))
+        .layer(middleware::from_fn(api::cors))
 }
 
 async fn home(State(state): State<Arc<HubState>>, params: api::Params) -> Response {
@@ -450,32 +417,4 @@ fn maintain(state: &Arc<HubState>, tasks: &Tasks) {
             }
         }
     });
-}
-
-impl HubState {
-    fn mark_loaded(&self, success: bool) {
-        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
-        loaded.success = success;
-        if success {
-            loaded.loaded_at = self.clock.now();
-        }
-    }
-}
-
-impl Loaded {
-    fn new(config: &HubConfig) -> Self {
-        Loaded {
-            path: config.path.clone(),
-            yaml_without_secrets: config.yaml_without_secrets.clone(),
-            external_labels: config.external_labels.clone(),
-            alertmanager_urls: config
-                .router
-                .alertmanager_urls()
-                .map(str::to_owned)
-                .collect(),
-            retention: config.retention,
-            loaded_at: model::Timestamp::default(),
-            success: true,
-        }
-    }
 }

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use daemon::{Clock, Tasks};
 use model::{Alert, LabelSet, Matcher, Sample, Timestamp, Value};
-use promql::{Engine, Expr, ParseOptions, QueryOptions, ResultValue};
+use promql::{Cancel, Engine, Expr, ParseOptions, QueryOptions, ResultValue};
 use rules::{
     GroupOptions, GroupView, ReloadOptions, RuleContext, RuleFile, RuleGroup, RuleSample, RuleView,
     StateView,
 };
+use tokio_util::sync::CancellationToken;
 use tsdb::{Batch, BatchSeries, SelectLimits, Store, TimeRange};
 
 use crate::storage::StoreReader;
@@ -24,6 +25,8 @@ const RULES_SCOPE: &str = "(rules)";
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// How long groups under evaluation may take to end before a reload goes on without them.
 const STOP_GRACE: Duration = Duration::from_secs(60);
+/// When an evaluation is to end because its group stops, its queries are stopped after this.
+const LAST_QUERY: Duration = Duration::from_secs(10);
 
 /// Where alerts go. Called off the async threads; must not block for long.
 pub(crate) type SendAlerts = Arc<dyn Fn(Vec<Alert>) + Send + Sync>;
@@ -48,8 +51,17 @@ pub(crate) struct RulerCounts {
 
 #[derive(Default)]
 struct Running {
-    groups: Vec<Arc<Mutex<RuleGroup>>>,
+    groups: Vec<Arc<Group>>,
     tasks: Option<Tasks>,
+}
+
+/// A group under evaluation, and what it looked like after the last one: who looks at it waits for no evaluation.
+struct Group {
+    key: String,
+    interval: Duration,
+    /// None once a reload has taken it over.
+    rules: Mutex<Option<RuleGroup>>,
+    view: Mutex<Arc<GroupView>>,
 }
 
 /// What the configuration says about rules.
@@ -119,8 +131,8 @@ impl Ruler {
     /// state; the times of evaluation depend on the group's name and file only, so none is missed.
     pub(crate) async fn load(self: &Arc<Self>, options: RulerOptions, tasks: &Tasks) {
         let (old, old_tasks) = {
-            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-            (std::mem::take(&mut running.groups), running.tasks.take())
+            let mut running = lock(&self.running);
+            (running.groups.clone(), running.tasks.take())
         };
         let first = old_tasks.is_none();
         if let Some(old_tasks) = old_tasks
@@ -128,16 +140,19 @@ impl Ruler {
         {
             tracing::warn!(?names, "rule groups still running, their state starts anew");
         }
-        let old = old.into_iter().filter_map(|group| {
-            let group = Arc::try_unwrap(group).ok()?;
-            Some(group.into_inner().unwrap_or_else(PoisonError::into_inner))
+        // One that still runs has its lock, and keeps it.
+        let old = old.iter().filter_map(|group| match group.rules.try_lock() {
+            Ok(mut rules) => rules.take(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
+            Err(TryLockError::WouldBlock) => None,
         });
         let reload = ReloadOptions {
             interval: options.interval,
             restore: first,
         };
         let loaded = rules::reload(old, options.files, &reload);
-        let tasks = tasks.child();
+        let parent = tasks;
+        let tasks = parent.child();
         let external = rules::ExternalInfo {
             labels: options
                 .external_labels
@@ -154,20 +169,20 @@ impl Ruler {
         let groups: Vec<_> = loaded
             .groups
             .into_iter()
-            .map(|group| Arc::new(Mutex::new(group)))
+            .map(|group| Arc::new(Group::new(group)))
             .collect();
         for group in &groups {
             let (this, group, options) = (self.clone(), group.clone(), options.clone());
             let token = tasks.token().clone();
-            let name = lock(&group).key();
-            tasks.spawn(format!("rule group {name}"), async move {
+            tasks.spawn(format!("rule group {}", group.key), async move {
                 this.run(&group, &options, &token).await;
             });
         }
         let removed_at = self.clock.now();
         for removed in loaded.removed {
-            let (this, token) = (self.clone(), tasks.token().clone());
-            tasks.spawn_brief(format!("removed rule group {}", removed.key), async move {
+            // Not with the groups: the next reload ends those.
+            let (this, token) = (self.clone(), parent.token().clone());
+            parent.spawn_brief(format!("removed rule group {}", removed.key), async move {
                 if token
                     .run_until_cancelled(this.clock.sleep(removed.wait))
                     .await
@@ -175,9 +190,8 @@ impl Ruler {
                 {
                     daemon::blocking(move || {
                         let now = this.clock.now();
-                        if let Err(error) =
-                            removed.mark_stale(removed_at, now, &mut Context { ruler: &this })
-                        {
+                        let mut context = Context::new(&this, Cancel::new());
+                        if let Err(error) = removed.mark_stale(removed_at, now, &mut context) {
                             tracing::warn!(
                                 group = removed.key,
                                 "its series cannot be marked stale: {error}"
@@ -188,7 +202,7 @@ impl Ruler {
                 }
             });
         }
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Running {
+        *lock(&self.running) = Running {
             groups,
             tasks: Some(tasks),
         };
@@ -196,14 +210,19 @@ impl Ruler {
 
     async fn run(
         self: &Arc<Self>,
-        group: &Arc<Mutex<RuleGroup>>,
+        group: &Arc<Group>,
         options: &Arc<GroupOptions>,
-        token: &tokio_util::sync::CancellationToken,
+        token: &CancellationToken,
     ) {
-        let interval = lock(group).interval();
-        let mut next = lock(group).slot(self.clock.now()).saturating_add(interval);
+        let interval = group.interval;
+        let mut next = group.slot(self.clock.now()).saturating_add(interval);
         loop {
-            let wait = next.saturating_since(self.clock.now());
+            let mut wait = next.saturating_since(self.clock.now());
+            if wait > interval {
+                // Somebody has set the clock back.
+                next = group.slot(self.clock.now()).saturating_add(interval);
+                wait = next.saturating_since(self.clock.now());
+            }
             if token
                 .run_until_cancelled(self.clock.sleep(wait))
                 .await
@@ -211,16 +230,28 @@ impl Ruler {
             {
                 return;
             }
-            let (this, evaluated, options) = (self.clone(), group.clone(), options.clone());
-            daemon::blocking(move || this.evaluate(&evaluated, next, &options)).await;
-            let newest = lock(group).slot(self.clock.now());
+            let cancel = Cancel::new();
+            let evaluation = {
+                let (this, group) = (self.clone(), group.clone());
+                let (options, cancel) = (options.clone(), cancel.clone());
+                daemon::blocking(move || this.evaluate(&group, next, &options, cancel))
+            };
+            tokio::pin!(evaluation);
+            tokio::select! {
+                () = &mut evaluation => {}
+                () = async { token.cancelled().await; self.clock.sleep(LAST_QUERY).await } => {
+                    cancel.cancel();
+                    evaluation.await;
+                }
+            }
+            let newest = group.slot(self.clock.now());
             let missed = newest.saturating_since(next).as_millis() / interval.as_millis().max(1);
             if missed > 0 {
                 self.counts
                     .missed
                     .fetch_add(missed as u64, Ordering::Relaxed);
                 tracing::warn!(
-                    group = lock(group).key(),
+                    group = group.key,
                     missed,
                     "rule evaluations missed: the group takes longer than its interval"
                 );
@@ -229,9 +260,13 @@ impl Ruler {
         }
     }
 
-    fn evaluate(&self, group: &Mutex<RuleGroup>, at: Timestamp, options: &GroupOptions) {
-        let mut group = lock(group);
-        let evaluation = group.evaluate(at, options, &mut Context { ruler: self });
+    fn evaluate(&self, group: &Group, at: Timestamp, options: &GroupOptions, cancel: Cancel) {
+        let mut rules = lock(&group.rules);
+        let Some(rules) = rules.as_mut() else {
+            return;
+        };
+        let evaluation = rules.evaluate(at, options, &mut Context::new(self, cancel));
+        *lock(&group.view) = Arc::new(rules.view());
         let counts = &self.counts;
         counts.evaluations.fetch_add(1, Ordering::Relaxed);
         counts
@@ -242,7 +277,7 @@ impl Ruler {
             .fetch_add(evaluation.failures.len() as u64, Ordering::Relaxed);
         for failure in &evaluation.failures {
             tracing::warn!(
-                group = group.key(),
+                group = group.key,
                 rule = failure.name,
                 "rule failed: {}",
                 failure.error
@@ -250,7 +285,7 @@ impl Ruler {
         }
         if let Some(error) = &evaluation.restore_error {
             tracing::warn!(
-                group = group.key(),
+                group = group.key,
                 "alert state from before the restart is lost: {error}"
             );
         }
@@ -283,19 +318,33 @@ impl Ruler {
     }
 
     /// All groups as the API shows them.
-    pub(crate) fn views(&self) -> Vec<GroupView> {
-        let groups = self
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .groups
-            .clone();
-        groups.iter().map(|group| lock(group).view()).collect()
+    pub(crate) fn views(&self) -> Vec<Arc<GroupView>> {
+        let running = lock(&self.running);
+        (running.groups.iter())
+            .map(|group| lock(&group.view).clone())
+            .collect()
     }
 }
 
-fn lock(group: &Mutex<RuleGroup>) -> std::sync::MutexGuard<'_, RuleGroup> {
-    group.lock().unwrap_or_else(PoisonError::into_inner)
+impl Group {
+    fn new(rules: RuleGroup) -> Self {
+        Group {
+            key: rules.key(),
+            interval: rules.interval(),
+            view: Mutex::new(Arc::new(rules.view())),
+            rules: Mutex::new(Some(rules)),
+        }
+    }
+
+    fn slot(&self, now: Timestamp) -> Timestamp {
+        lock(&self.rules)
+            .as_ref()
+            .map_or(now, |rules| rules.slot(now))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// External labels go on alerts that do not have them, as in Prometheus.
@@ -315,6 +364,17 @@ fn with_external(mut alert: Alert, external: &BTreeMap<String, String>) -> Alert
 
 struct Context<'a> {
     ruler: &'a Ruler,
+    options: QueryOptions,
+}
+
+impl<'a> Context<'a> {
+    fn new(ruler: &'a Ruler, cancel: Cancel) -> Self {
+        let options = QueryOptions {
+            cancel,
+            ..QueryOptions::default()
+        };
+        Context { ruler, options }
+    }
 }
 
 impl RuleContext for Context<'_> {
@@ -322,7 +382,7 @@ impl RuleContext for Context<'_> {
         let result = self
             .ruler
             .engine
-            .instant(&self.ruler.reader, expr, at, &QueryOptions::default())
+            .instant(&self.ruler.reader, expr, at, &self.options)
             .map_err(|error| error.to_string())?;
         match result.value {
             ResultValue::Vector(all) => Ok(all

@@ -11,9 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use tsdb::Store;
 
 use crate::api::Queries;
+use crate::config::HubConfig;
 use crate::federation::Branches;
 use crate::ingest::Credentials;
 use crate::local_edge::LocalEdge;
+use crate::reload::ReloadRequest;
 use crate::ruler::Ruler;
 
 /// One hub's parts, for whoever answers a request.
@@ -33,9 +35,6 @@ pub(crate) struct HubState {
     pub(crate) reloads: mpsc::Sender<ReloadRequest>,
 }
 
-/// Somebody asks for a reload and hears how it went.
-pub(crate) type ReloadRequest = oneshot::Sender<anyhow::Result<()>>;
-
 /// What the configuration in force says to the handlers.
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
@@ -44,6 +43,8 @@ pub(crate) struct Loaded {
     pub(crate) external_labels: LabelSet,
     pub(crate) alertmanager_urls: Vec<String>,
     pub(crate) retention: tsdb::Retention,
+    /// Whether the head office's own edge is to run, by the file.
+    pub(crate) local_edge: bool,
     /// When it was put in force, and whether the last attempt to do so worked.
     pub(crate) loaded_at: Timestamp,
     pub(crate) success: bool,
@@ -69,6 +70,12 @@ impl HubState {
         self.readers.identify(headers).is_some()
     }
 
+    /// Notes how an attempt to load the configuration went.
+    pub(crate) fn mark_loaded(&self, success: bool) {
+        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        loaded.success = success;
+    }
+
     /// Asks the process to read its configuration again, and waits for it.
     pub(crate) async fn reload(&self) -> anyhow::Result<()> {
         let (answer, heard) = oneshot::channel();
@@ -76,9 +83,49 @@ impl HubState {
         self.reloads.send(answer).await.map_err(|_| gone())?;
         heard.await.map_err(|_| gone())?
     }
+
+    /// The same without waiting: how it goes is in the log. When reloads wait already, one of them will do.
+    pub(crate) fn request_reload(&self) {
+        let _ = self.reloads.try_send(oneshot::channel().0);
+    }
 }
 
 impl Loaded {
+    pub(crate) fn new(config: &HubConfig, now: Timestamp) -> Self {
+        Loaded {
+            path: config.path.clone(),
+            yaml_without_secrets: config.yaml_without_secrets.clone(),
+            external_labels: config.external_labels.clone(),
+            alertmanager_urls: config
+                .router
+                .alertmanager_urls()
+                .map(str::to_owned)
+                .collect(),
+            retention: config.retention,
+            local_edge: config.local_edge.is_some(),
+            loaded_at: now,
+            success: true,
+        }
+    }
+
+    /// What of `new` a reload does not put in force.
+    pub(crate) fn needs_restart(&self, new: &Loaded) -> Vec<String> {
+        let keys = [
+            (
+                "storage.tsdb.retention",
+                self.retention_text() != new.retention_text(),
+            ),
+            (
+                "branchline.local_edge.enabled",
+                self.local_edge != new.local_edge,
+            ),
+        ];
+        let changed = keys.into_iter().filter(|(_, changed)| *changed);
+        changed
+            .map(|(key, _)| format!("{key} has changed: it takes effect at the next start"))
+            .collect()
+    }
+
     /// `15d`, `10GiB`, or both, as Prometheus shows its retention.
     pub(crate) fn retention_text(&self) -> String {
         let age = self.retention.age.map(model::duration::format);

@@ -16,6 +16,7 @@ pub(crate) enum Kind {
     Execution,
     Canceled,
     Timeout,
+    Internal,
 }
 
 impl Kind {
@@ -29,6 +30,7 @@ impl Kind {
                 "canceled",
             ),
             Kind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
 }

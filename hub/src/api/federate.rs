@@ -43,11 +43,12 @@ pub(crate) async fn federate(
     }
 }
 
+/// By metric name and labels: a family stands in one piece. (Label sets alone do not do: a label in capitals sorts
+/// before the name.)
+type Newest = BTreeMap<(String, LabelSet), (Timestamp, f64)>;
+
 /// Native histograms have no place in the text format and are left out.
-fn newest(
-    state: &HubState,
-    selectors: &[Vec<Matcher>],
-) -> Result<BTreeMap<LabelSet, (Timestamp, f64)>, SelectError> {
+fn newest(state: &HubState, selectors: &[Vec<Matcher>]) -> Result<Newest, SelectError> {
     let now = state.clock.now();
     let range = TimeRange::new(now.saturating_sub(LOOKBACK), now);
     let mut all = BTreeMap::new();
@@ -61,8 +62,9 @@ fn newest(
             if let Some(Value::Float(value)) = series.values.get(last)
                 && !model::is_stale(value)
             {
+                let name = series.labels.name().unwrap_or_default().to_owned();
                 all.insert(
-                    series.labels,
+                    (name, series.labels),
                     (Timestamp::from_millis(series.timestamps[last]), value),
                 );
             }
@@ -71,13 +73,9 @@ fn newest(
     Ok(all)
 }
 
-fn text(
-    newest: &BTreeMap<LabelSet, (Timestamp, f64)>,
-    external: &LabelSet,
-    utf8_names: bool,
-) -> String {
+fn text(newest: &Newest, external: &LabelSet, utf8_names: bool) -> String {
     let mut out = exposition::Encoder::new(utf8_names);
-    for (labels, (at, value)) in newest {
+    for ((_, labels), (at, value)) in newest {
         let mut builder = labels.builder();
         for (name, value) in external {
             if labels.get(name).is_none() {

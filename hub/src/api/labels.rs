@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use model::{LabelSet, Matcher, Timestamp};
@@ -12,6 +13,7 @@ use tsdb::{SelectError, SelectLimits, TimeRange};
 use super::error::{ApiError, Kind};
 use super::json::{Annotations, success, success_value};
 use super::params::Params;
+use super::query::END_BEFORE_START;
 use crate::state::HubState;
 
 const TRUNCATED: &str = "results truncated due to limit";
@@ -51,13 +53,13 @@ pub(crate) async fn names(State(state): State<Arc<HubState>>, params: Params) ->
 
 pub(crate) async fn values(
     State(state): State<Arc<HubState>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     params: Params,
 ) -> Answer {
+    let Path(name) = name.map_err(|error| {
+        ApiError::bad_data(format!("invalid label name: {}", error.body_text()))
+    })?;
     let name = unescape(&name);
-    if name.is_empty() {
-        return Err(ApiError::bad_data("invalid label name: \"\""));
-    }
     let (selectors, range, limit) = (or_all(params.matchers()?), range(&params)?, params.limit()?);
     let all: BTreeSet<String> = union(selectors, move |matchers| {
         Ok(state.store.label_values(&name, matchers, range))
@@ -101,10 +103,7 @@ fn range(params: &Params) -> Result<TimeRange, ApiError> {
     let start = params.time("start")?.unwrap_or(Timestamp::MIN);
     let end = params.time("end")?.unwrap_or(Timestamp::MAX);
     if end < start {
-        return Err(ApiError::bad_parameter(
-            "end",
-            "end timestamp must not be before start time",
-        ));
+        return Err(ApiError::bad_parameter("end", END_BEFORE_START));
     }
     Ok(TimeRange::new(start, end))
 }
@@ -126,7 +125,13 @@ async fn union<T: Ord + Send + 'static>(
     daemon::blocking(move || {
         let mut all = BTreeSet::new();
         for matchers in &selectors {
-            all.extend(find(matchers).map_err(|error| ApiError::new(Kind::Execution, error))?);
+            all.extend(find(matchers).map_err(|error| {
+                let kind = match error {
+                    SelectError::Io { .. } => Kind::Internal,
+                    _ => Kind::Execution,
+                };
+                ApiError::new(kind, error)
+            })?);
         }
         Ok(all)
     })

@@ -3,6 +3,7 @@
 //! Handlers read parameters, call the engines off the async threads, and write JSON. When a client leaves, its
 //! query stops.
 
+mod cors;
 mod error;
 mod federate;
 mod json;
@@ -22,8 +23,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::compression::CompressionLayer;
-use tower_http::cors::CorsLayer;
 
+pub(crate) use cors::cors;
 pub(crate) use error::ApiError;
 pub(crate) use params::Params;
 pub(crate) use query::Queries;
@@ -59,7 +60,6 @@ pub(crate) fn routes(state: &Arc<HubState>) -> Router {
         .route("/api/v1/status/walreplay", get(status::wal_replay))
         .route("/federate", get(federate::federate))
         .route("/version", get(status::version))
-        .layer(CorsLayer::permissive())
         .layer(CompressionLayer::new())
         .with_state(state.clone())
 }
@@ -67,8 +67,18 @@ pub(crate) fn routes(state: &Arc<HubState>) -> Router {
 /// `/-/reload`: the same as SIGHUP.
 pub(crate) fn lifecycle(state: &Arc<HubState>) -> Router {
     Router::new()
-        .route("/-/reload", post(status::reload).put(status::reload))
+        .route(
+            "/-/reload",
+            post(status::reload)
+                .put(status::reload)
+                .get(status::reload_is_a_post),
+        )
         .with_state(state.clone())
+}
+
+/// What there is not.
+pub(crate) async fn not_found() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 /// Paths for which reading needs no credential: writers have their own, and probes have none.

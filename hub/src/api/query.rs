@@ -29,13 +29,23 @@ const POINTS_MAX: i64 = 11_000;
 /// Bytes of query text whose parsed form is kept: dashboards ask the same again and again.
 const PARSED_BYTES_MAX: u64 = 4 << 20;
 
+/// As Prometheus says it.
+pub(super) const END_BEFORE_START: &str = "end timestamp must not be before start time";
+
 type Answer = Result<Response, ApiError>;
 
 /// Runs queries: how many at a time, for how long, and parsed once.
 pub(crate) struct Queries {
     engine: Engine,
     parsed: Cache<String, Arc<Expr>>,
-    running: Semaphore,
+    running: Arc<Semaphore>,
+}
+
+/// A result, and how long it waited for its turn and took then.
+struct Ran {
+    result: QueryResult,
+    queued: Duration,
+    evaluated: Duration,
 }
 
 impl Queries {
@@ -49,7 +59,7 @@ impl Queries {
         Queries {
             engine,
             parsed,
-            running: Semaphore::new(RUNNING_MAX),
+            running: Arc::new(Semaphore::new(RUNNING_MAX)),
         }
     }
 
@@ -78,18 +88,27 @@ impl Queries {
         query: impl FnOnce(&Engine, &StoreReader, Cancel) -> Result<QueryResult, QueryError>
         + Send
         + 'static,
-    ) -> Result<QueryResult, ApiError> {
+    ) -> Result<Ran, ApiError> {
         let cancel = Cancel::new();
         let guard = CancelOnDrop(cancel.clone());
         let work = async {
+            let asked = state.clock.elapsed();
             // The semaphore is never closed.
-            let _turn = self.running.acquire().await;
+            let turn = self.running.clone().acquire_owned().await;
             let (state, cancel) = (state.clone(), cancel.clone());
             daemon::blocking(move || {
+                let began = state.clock.elapsed();
                 let reader = StoreReader {
                     store: state.store.clone(),
                 };
-                query(state.queries.engine(), &reader, cancel)
+                let result = query(state.queries.engine(), &reader, cancel);
+                // Its turn lasts until it has stopped, even when nobody waits for it any more.
+                drop(turn);
+                Ok::<_, QueryError>(Ran {
+                    result: result?,
+                    queued: began.saturating_sub(asked),
+                    evaluated: state.clock.elapsed().saturating_sub(began),
+                })
             })
             .await
         };
@@ -152,10 +171,7 @@ pub(crate) async fn range(State(state): State<Arc<HubState>>, params: Params) ->
     };
     let (start, end) = (required_time("start")?, required_time("end")?);
     if end < start {
-        return Err(ApiError::bad_parameter(
-            "end",
-            "end timestamp must not be before start time",
-        ));
+        return Err(ApiError::bad_parameter("end", END_BEFORE_START));
     }
     params.required("step")?;
     let step = params.signed_duration("step")?.unwrap_or_default();
@@ -199,10 +215,15 @@ pub(crate) async fn range(State(state): State<Arc<HubState>>, params: Params) ->
 /// No exemplars are kept yet: the answer says that there are none, which is what Grafana asks to find out
 /// whether they can be asked for.
 pub(crate) async fn exemplars(params: Params) -> Answer {
+    let (start, end) = (params.time("start")?, params.time("end")?);
+    if start.zip(end).is_some_and(|(start, end)| end < start) {
+        return Err(ApiError::bad_parameter("end", END_BEFORE_START));
+    }
     let text = params.required("query")?;
-    promql::parse(text, &ParseOptions::default()).map_err(ApiError::bad_data)?;
-    params.time("start")?;
-    params.time("end")?;
+    let expr = promql::parse(text, &ParseOptions::default()).map_err(ApiError::bad_data)?;
+    if expr.selectors().is_empty() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     Ok(success(&Annotations::default(), |json| {
         json.raw("[]");
     }))
@@ -215,7 +236,12 @@ pub(crate) async fn format(State(state): State<Arc<HubState>>, params: Params) -
     }))
 }
 
-fn answer(mut result: QueryResult, limit: Option<usize>, with_stats: bool) -> Response {
+fn answer(ran: Ran, limit: Option<usize>, with_stats: bool) -> Response {
+    let Ran {
+        mut result,
+        queued,
+        evaluated,
+    } = ran;
     if let Some(limit) = limit {
         let cut = match &mut result.value {
             ResultValue::Vector(all) if all.len() > limit => {
@@ -239,19 +265,25 @@ fn answer(mut result: QueryResult, limit: Option<usize>, with_stats: bool) -> Re
         infos: result.infos,
     };
     let (value, stats) = (result.value, result.stats);
-    let response = success(&annotations, |json| {
+    success(&annotations, |json| {
         write_value(json, &value);
         if with_stats {
-            let samples = serde_json::json!({
-                "totalQueryableSamples": stats.queryable_samples,
-                "samplesRead": stats.samples_read,
-                "peakSamples": stats.peak_samples,
+            let stats = serde_json::json!({
+                "timings": {
+                    "evalTotalTime": evaluated.as_secs_f64(),
+                    "execQueueTime": queued.as_secs_f64(),
+                    "execTotalTime": (queued + evaluated).as_secs_f64(),
+                },
+                "samples": {
+                    "totalQueryableSamples": stats.queryable_samples,
+                    "samplesRead": stats.samples_read,
+                    "peakSamples": stats.peak_samples,
+                },
             });
-            json.raw(&format!(",\"stats\":{{\"samples\":{samples}}}"));
+            json.raw(&format!(",\"stats\":{stats}"));
         }
         json.raw("}");
-    });
-    (StatusCode::OK, response).into_response()
+    })
 }
 
 fn write_value(json: &mut Json, value: &ResultValue) {

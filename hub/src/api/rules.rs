@@ -22,7 +22,7 @@ type Answer = Result<Response, ApiError>;
 
 pub(crate) async fn rules(State(state): State<Arc<HubState>>, params: Params) -> Answer {
     let filter = Filter::new(&params)?;
-    let views = daemon::blocking(move || state.ruler.views()).await;
+    let views = state.ruler.views();
     let groups: Vec<Value> = views
         .iter()
         .filter_map(|view| group(view, &filter))
@@ -31,7 +31,7 @@ pub(crate) async fn rules(State(state): State<Arc<HubState>>, params: Params) ->
 }
 
 pub(crate) async fn alerts(State(state): State<Arc<HubState>>) -> Answer {
-    let views = daemon::blocking(move || state.ruler.views()).await;
+    let views = state.ruler.views();
     let alerts: Vec<Value> = views
         .iter()
         .flat_map(|view| &view.rules)

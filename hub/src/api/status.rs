@@ -36,8 +36,9 @@ pub(crate) async fn version() -> Response {
 
 pub(crate) async fn runtime_info(State(state): State<Arc<HubState>>) -> Response {
     let rfc3339 = wire::alertmanager::format_rfc3339;
-    let stats = state.store.stats();
     let loaded = state.loaded();
+    let store = state.store.clone();
+    let stats = daemon::blocking(move || store.stats()).await;
     success_value(&json!({
         "startTime": rfc3339(state.started_at),
         "CWD": std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default(),
@@ -91,6 +92,11 @@ pub(crate) async fn tsdb(State(state): State<Arc<HubState>>) -> Response {
 
 pub(crate) async fn wal_replay() -> Response {
     success_value(&json!({"min": 0, "max": 0, "current": 0}))
+}
+
+pub(crate) async fn reload_is_a_post() -> Response {
+    let text = "Only POST or PUT requests allowed\n";
+    (StatusCode::METHOD_NOT_ALLOWED, text).into_response()
 }
 
 pub(crate) async fn reload(State(state): State<Arc<HubState>>) -> Response {

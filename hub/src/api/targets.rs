@@ -20,9 +20,10 @@ pub(crate) async fn targets(
         return Err(ApiError::bad_parameter("state", "active, dropped or any"));
     }
     let pool = params.get("scrapePool").map(str::to_owned);
+    let counts = (which != "active").then(|| serde_json::json!({}));
     let value = daemon::blocking(move || match &state.edge {
         Some(edge) => edge.targets(&which, pool.as_deref()),
-        None => serde_json::json!({"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {}}),
+        None => serde_json::json!({"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": counts}),
     })
     .await;
     Ok(success_value(&value))

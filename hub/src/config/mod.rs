@@ -2,6 +2,7 @@
 //! and checked before any port opens.
 
 mod raw;
+mod secrets;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use daemon::config::{ConfigError, load_yaml, parse_yaml};
 use edge_scraper::config::{EdgeConfig, GlobalYaml, ScrapingYaml};
 use model::LabelSet;
 
+use self::secrets::without_secrets;
 use crate::ingest::{BranchToken, Credentials, Secret};
 use crate::ruler;
 
@@ -350,40 +352,6 @@ fn refuse_unsupported(path: &Path, file: &raw::File) -> Result<(), ConfigError> 
         )),
         None => Ok(()),
     }
-}
-
-/// The text with the values of secret keys masked, as Prometheus shows its configuration.
-fn without_secrets(text: &str) -> String {
-    const SECRET_KEYS: [&str; 5] = [
-        "token",
-        "credentials",
-        "password",
-        "bearer_token",
-        "client_secret",
-    ];
-    let mut out = String::with_capacity(text.len());
-    for line in text.lines() {
-        let mut line = line.to_owned();
-        for key in SECRET_KEYS {
-            let mut from = 0;
-            while let Some(found) = line[from..].find(&format!("{key}:")) {
-                let start = from + found;
-                let whole_word =
-                    !line[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-                let value = start + key.len() + 1;
-                if whole_word {
-                    let end = line[value..]
-                        .find([',', '}'])
-                        .map_or(line.len(), |at| value + at);
-                    line.replace_range(value..end, " <secret>");
-                }
-                from = value;
-            }
-        }
-        out.push_str(&line);
-        out.push('\n');
-    }
-    out
 }
 
 #[cfg(test)]

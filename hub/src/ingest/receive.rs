@@ -194,7 +194,8 @@ impl Ingest {
             })?;
             let (found, limit) = (bytes.len() + chunk.len(), self.limits.compressed_bytes_max);
             if found > limit {
-                let why = format!("body is longer than the limit of {limit} bytes: send smaller batches");
+                let why =
+                    format!("body is longer than the limit of {limit} bytes: send smaller batches");
                 return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, why));
             }
             let more = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
@@ -374,11 +375,7 @@ fn samples_of(view: &SeriesView<'_>, latest: Timestamp, refusals: &mut Refusals)
             let why = "more than 10 minutes in the future: set the sender's clock";
             refusals.add(
                 1,
-                format!(
-                    "sample of {} at {} is {why}",
-                    series_name(view),
-                    sample.at
-                ),
+                format!("sample of {} at {} is {why}", series_name(view), sample.at),
             );
         }
         fine

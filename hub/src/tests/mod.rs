@@ -1,0 +1,13 @@
+//! The hub as its clients see it: in this process, over HTTP, with simulated time and a simulated disk.
+
+mod api;
+mod api_errors;
+mod durability;
+mod harness;
+mod ingest;
+mod metadata;
+mod pages;
+mod readers;
+mod reload;
+mod ruler;
+mod status;
