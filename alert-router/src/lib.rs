@@ -1,5 +1,5 @@
-//! The routing process: what is firing gets to every Alertmanager, and what an Alertmanager says about a branch gets to
-//! that branch's contact; neither a restart nor a dead destination loses a state on the way.
+//! How does an alert reach everybody who must know? What is firing gets to every Alertmanager, and what an Alertmanager
+//! says about a branch gets to that branch's contact; neither a restart nor a dead destination loses a state on the way.
 //!
 //! Alerts come in by `POST /api/v2/alerts` (from a hub, or from any Prometheus or vmalert) or in process by
 //! [`RouterHandle::send`]. They are confirmed once they are on disk and leave through the outbox ([`DestinationStatus`]
