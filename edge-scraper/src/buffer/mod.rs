@@ -11,7 +11,8 @@
 //!
 //! - A crash of the edge costs what was not synced: at most [`BufferOptions::sync_bound`] of scrapes, which were never
 //!   counted as scraped.
-//! - A lost save of a cursor means that records are sent again; a hub stores them once. Cursors are saved before anything
+//! - A lost save of a cursor means that records are sent again; a hub stores them once (a foreign endpoint may refuse
+//!   them: its cursor is saved after every answer). Cursors are saved before anything
 //!   is evicted, at the latest [`BufferOptions::save_bound`] after an acknowledgement, and on shutdown.
 //! - Over the byte cap, or on a full disk, the oldest segment goes, whole. What a hub had not acknowledged in it is counted
 //!   in that hub's `evicted`, durably, before the segment is removed.
