@@ -43,6 +43,7 @@ pub(crate) struct Loaded {
     pub(crate) external_labels: LabelSet,
     pub(crate) alertmanager_urls: Vec<String>,
     pub(crate) retention: tsdb::Retention,
+    pub(crate) anonymous_reads: bool,
     /// Whether the head office's own edge is to run, by the file.
     pub(crate) local_edge: bool,
     /// When it was put in force, and whether the last attempt to do so worked.
@@ -67,7 +68,23 @@ impl HubState {
     }
 
     pub(crate) fn may_read(&self, headers: &HeaderMap) -> bool {
-        self.readers.identify(headers).is_some()
+        self.anonymous_reads() || self.readers.identify(headers).is_some()
+    }
+
+    /// Whether one may make the hub do something, such as take alerts. Where everybody may read, that takes a token:
+    /// a reader's, or a branch's if there are no readers.
+    pub(crate) fn may_act(&self, headers: &HeaderMap) -> bool {
+        match self.readers.are_checked() || !self.anonymous_reads() {
+            true => self.readers.identify(headers).is_some(),
+            false => self.writers.identify(headers).is_some(),
+        }
+    }
+
+    fn anonymous_reads(&self) -> bool {
+        self.loaded
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .anonymous_reads
     }
 
     /// Notes how an attempt to load the configuration went.
@@ -102,6 +119,7 @@ impl Loaded {
                 .map(str::to_owned)
                 .collect(),
             retention: config.retention,
+            anonymous_reads: config.anonymous_reads,
             local_edge: config.local_edge.is_some(),
             loaded_at: now,
             success: true,

@@ -8,10 +8,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use model::{LabelSet, Matcher, MetricType, Timestamp, Value};
+use promql::Cancel;
 use tsdb::{SelectError, SelectLimits, TimeRange};
 use wire::exposition::{self, TextResponse};
 
 use super::params::Params;
+use super::query::CancelOnDrop;
 use crate::state::HubState;
 
 /// A series whose newest sample is older is left out.
@@ -32,8 +34,12 @@ pub(crate) async fn federate(
         Ok(selectors) => selectors,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
+    let cancel = Cancel::new();
+    let _guard = CancelOnDrop(cancel.clone());
+    let turn = state.queries.turn().await;
     let text = daemon::blocking(move || {
-        let newest = newest(&state, &selectors)?;
+        let _turn = turn;
+        let newest = newest(&state, &selectors, &cancel)?;
         Ok::<_, SelectError>(text(&newest, &state.external_labels(), format.utf8_names))
     })
     .await;
@@ -48,14 +54,20 @@ pub(crate) async fn federate(
 type Newest = BTreeMap<(String, LabelSet), (Timestamp, f64)>;
 
 /// Native histograms have no place in the text format and are left out.
-fn newest(state: &HubState, selectors: &[Vec<Matcher>]) -> Result<Newest, SelectError> {
+fn newest(
+    state: &HubState,
+    selectors: &[Vec<Matcher>],
+    cancel: &Cancel,
+) -> Result<Newest, SelectError> {
     let now = state.clock.now();
     let range = TimeRange::new(now.saturating_sub(LOOKBACK), now);
     let mut all = BTreeMap::new();
     for matchers in selectors {
         for series in state
             .store
-            .select(matchers, range, &SelectLimits::default(), &|| false)?
+            .select(matchers, range, &SelectLimits::default(), &|| {
+                cancel.check().is_err()
+            })?
             .series
         {
             let last = series.timestamps.len().saturating_sub(1);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -84,6 +84,9 @@ pub(crate) async fn not_found() -> (StatusCode, &'static str) {
 /// Paths for which reading needs no credential: writers have their own, and probes have none.
 const OPEN_PATHS: [&str; 3] = ["/-/healthy", "/-/ready", "/api/v1/write"];
 
+/// What is posted there does something.
+const ACTING_PATHS: [&str; 3] = ["/-/reload", "/api/v1/webhook", "/api/v2/alerts"];
+
 /// Lets those in who may read. With no readers configured everybody may; a hub that listens beyond loopback
 /// has refused to start that way unless told otherwise.
 pub(crate) async fn readers_only(
@@ -91,7 +94,13 @@ pub(crate) async fn readers_only(
     request: Request,
     next: Next,
 ) -> Response {
-    if OPEN_PATHS.contains(&request.uri().path()) || state.may_read(request.headers()) {
+    let path = request.uri().path();
+    let acts = ACTING_PATHS.contains(&path) && request.method() != Method::GET;
+    let allowed = match acts {
+        true => state.may_act(request.headers()),
+        false => OPEN_PATHS.contains(&path) || state.may_read(request.headers()),
+    };
+    if allowed {
         return next.run(request).await;
     }
     let text = "no reader has this token: give it as bearer token, or as the password of basic auth (branchline.readers of the hub)\n";

@@ -12,7 +12,7 @@ use promql::{
     Cancel, Engine, Expr, ParseOptions, QueryError, QueryOptions, QueryResult, ResultValue,
     ValueType,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::{ApiError, Kind};
 use super::json::{Annotations, Json, success};
@@ -79,6 +79,12 @@ impl Queries {
         Ok(expr)
     }
 
+    /// Waits until one more query may run; it is over when the permit is dropped.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        self.running.clone().acquire_owned().await.ok()
+    }
+
     /// Runs a query off the async threads; it stops when its time is up, or when the returned future is dropped
     /// because the client left.
     async fn run(
@@ -93,8 +99,7 @@ impl Queries {
         let guard = CancelOnDrop(cancel.clone());
         let work = async {
             let asked = state.clock.elapsed();
-            // The semaphore is never closed.
-            let turn = self.running.clone().acquire_owned().await;
+            let turn = self.turn().await;
             let (state, cancel) = (state.clone(), cancel.clone());
             daemon::blocking(move || {
                 let began = state.clock.elapsed();
@@ -132,7 +137,7 @@ impl Queries {
 }
 
 /// Cancels the query when nobody waits for it any more; after its end that changes nothing.
-struct CancelOnDrop(Cancel);
+pub(super) struct CancelOnDrop(pub(super) Cancel);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {

@@ -120,6 +120,16 @@ impl HubConfig {
             scraping,
         )?;
         warnings.extend(local_edge.iter().flat_map(|edge| edge.warnings.clone()));
+        let branches = check.tokens("branchline.branches", branchline.branches)?;
+        if let Some(edge) = &local_edge
+            && let Some(index) = branches.iter().position(|token| token.branch == edge.edge)
+        {
+            warnings.push(format!(
+                "branchline.branches[{index}]: {:?} is the branch of this hub's own edge too, so two senders write as it: \
+                 set branchline.local_edge.branch to another name, or branchline.local_edge.enabled to false",
+                edge.edge
+            ));
+        }
         Ok(HubConfig {
             path: given,
             yaml_without_secrets,
@@ -129,7 +139,7 @@ impl HubConfig {
             query_offset: global.query_offset,
             rule_files: rule_files.0,
             retention: retention(file.storage),
-            branches: check.tokens("branchline.branches", branchline.branches)?,
+            branches,
             readers: check.tokens("branchline.readers", branchline.readers)?,
             anonymous_reads: branchline.anonymous_reads.unwrap_or(false),
             local_edge,

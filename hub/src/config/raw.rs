@@ -66,7 +66,8 @@ pub(super) struct Branchline {
     pub(super) branches: Option<Vec<Token>>,
     /// Who may read. None: everybody who can connect.
     pub(super) readers: Option<Vec<Token>>,
-    /// Lets everybody read who can connect, beyond loopback too. Default: false.
+    /// Lets everybody read who can connect, beyond loopback too; what does something (reloads, alerts that are posted)
+    /// takes a token still: a reader's, or a branch's if there are no readers. Default: false.
     pub(super) anonymous_reads: Option<bool>,
     /// The address under which people reach this hub, for links in alerts. Default: http:// and `--listen`.
     pub(super) external_url: Option<String>,

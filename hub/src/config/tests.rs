@@ -89,3 +89,12 @@ fn beyond_loopback_needs_credentials() {
             .is_ok()
     );
 }
+
+#[test]
+fn two_senders_of_one_branch_are_warned_of() {
+    let warnings = |text: &str| parse(text).unwrap().warnings.join("\n");
+    let both = "branchline: {branches: [{name: b1, token: x}, {name: hq, token: y}]}";
+    assert!(warnings(both).contains("branchline.branches[1]"));
+    let off = "branchline: {local_edge: {enabled: false}, branches: [{name: hq, token: y}]}";
+    assert_eq!(warnings(off), "");
+}

@@ -26,6 +26,9 @@ const DISK_RETRY_SECONDS: u32 = 30;
 /// Bodies that are being received or wait to be stored, all senders together; beyond it they are told to come
 /// again. With [`STORING_MAX`] it bounds what ingest takes of the memory.
 const BODIES_BYTES_MAX: usize = 256 << 20;
+/// A body that stops coming for so long is given up: after a silent cut its sender is not there any more, and what
+/// it sent would take room for ever.
+const BODY_SILENCE: Duration = Duration::from_secs(30);
 /// When to try again after that.
 const BUSY_RETRY_SECONDS: u32 = 5;
 /// Bodies that are decompressed and stored at a time; more wait.
@@ -182,12 +185,23 @@ impl Ingest {
     /// Reads a body, which is within the limits then. The permit is the room that it takes.
     ///
     /// # Errors
-    /// 413: too long; 400: the sender went away; 503: too many bodies at a time.
+    /// 413: too long; 400: it ends too early; 503: too many bodies at a time, or it stops coming.
     pub(crate) async fn read(&self, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), Refused> {
         let busy = || Refused::later(BUSY_RETRY_SECONDS, "too many writes at a time: try again");
         let mut room = self.room.clone().try_acquire_owned().map_err(|_| busy())?;
         let (mut bytes, mut chunks) = (Vec::new(), body.into_data_stream());
-        while let Some(chunk) = chunks.next().await {
+        loop {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk,
+                () = self.clock.sleep(BODY_SILENCE) => {
+                    let seconds = BODY_SILENCE.as_secs();
+                    let why = format!("nothing more of the body came for {seconds} s: try again");
+                    return Err(Refused::later(BUSY_RETRY_SECONDS, why));
+                }
+            };
+            let Some(chunk) = chunk else {
+                return Ok((bytes.into(), room));
+            };
             let chunk = chunk.map_err(|error| {
                 let why = format!("body cannot be read to its end: {error}");
                 Refused::new(StatusCode::BAD_REQUEST, why)
@@ -203,7 +217,6 @@ impl Ingest {
             room.merge(more.map_err(|_| busy())?);
             bytes.extend_from_slice(&chunk);
         }
-        Ok((bytes.into(), room))
     }
 
     /// Stores a body. An undecodable body stores nothing; of a decodable one the good series are stored even
@@ -441,4 +454,35 @@ fn decode_error(error: &DecodeError) -> Refused {
 /// All of them mean "keep it and try again".
 fn append_error(error: &AppendError) -> Refused {
     Refused::later(DISK_RETRY_SECONDS, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use daemon::SimClock;
+    use journal::sim::SimDisk;
+
+    #[tokio::test]
+    async fn bodies_have_room_for_so_much_and_give_it_back() {
+        let disk = Arc::new(SimDisk::new(1));
+        let store = Store::open(disk, "/store".as_ref(), Default::default()).unwrap();
+        let clock = Arc::new(SimClock::new(Timestamp::default()));
+        let branches = Branches::new(clock.clone());
+        let credentials = Credentials::default();
+        let ingest = Ingest::new(Arc::new(store), branches, credentials, clock, "h".into());
+        let others = ingest.room.try_acquire_many(BODIES_BYTES_MAX as u32 - 10);
+        let read = |bytes: usize| ingest.read(Body::from(vec![7; bytes]));
+        let (body, room) = read(9).await.expect("room");
+        assert_eq!(body.len(), 9);
+        assert_eq!(read(0).await.unwrap_err().status, 503);
+        drop(room);
+        let refused = read(10).await.unwrap_err();
+        assert_eq!(
+            (refused.status.as_u16(), refused.retry_after),
+            (503, Some(5))
+        );
+        drop(others);
+        assert!(read(10).await.is_ok());
+        assert_eq!(ingest.room.available_permits(), BODIES_BYTES_MAX);
+    }
 }

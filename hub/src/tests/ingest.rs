@@ -381,3 +381,36 @@ async fn old_samples_and_other_values_are_ordinary_writes() {
     })
     .await;
 }
+
+/// A link that goes silent in the middle of a body: nobody will ever send the rest.
+#[tokio::test]
+async fn a_body_that_stops_coming_is_given_up() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let hub = TestHub::start("").await;
+    let mut socket = tokio::net::TcpStream::connect(hub.hub.address())
+        .await
+        .unwrap();
+    let head = "POST /api/v1/write HTTP/1.1\r\nHost: hub\r\nContent-Length: 100\r\n\r\nbegins";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let (mut reader, _writer) = socket.into_split();
+    let answer = async {
+        let mut text = String::new();
+        let _ = reader.read_to_string(&mut text).await;
+        text
+    };
+    let time_goes_on = async {
+        loop {
+            hub.clock.advance(std::time::Duration::from_secs(10));
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    let text = tokio::select! {
+        text = answer => text,
+        () = time_goes_on => unreachable!("it goes on for ever"),
+    };
+    assert!(text.starts_with("HTTP/1.1 503"), "{text}");
+    assert!(
+        text.contains("retry-after: 5") && text.contains("nothing more of the body"),
+        "{text}"
+    );
+}

@@ -57,3 +57,32 @@ async fn a_reader_is_no_writer() {
     assert_eq!(send("read").await.status, 401);
     assert_eq!(send("write").await.status, 204);
 }
+
+#[tokio::test]
+async fn where_everybody_reads_not_everybody_acts() {
+    let branches = "branches: [{name: b01, token: write}]";
+    let readers = "readers: [{name: g, token: read}]";
+    for (yaml, token) in [
+        (
+            format!("branchline: {{anonymous_reads: true, {branches}}}"),
+            "write",
+        ),
+        (
+            format!("branchline: {{anonymous_reads: true, {branches}, {readers}}}"),
+            "read",
+        ),
+    ] {
+        let hub = TestHub::start(&yaml).await;
+        for path in ["/", "/api/v1/labels", "/api/v2/alerts", "/metrics"] {
+            assert_eq!(hub.get(path).await.status, 200, "{path}");
+        }
+        for path in ["/-/reload", "/api/v2/alerts", "/api/v1/webhook"] {
+            let post = || hub.request("POST", path).body("[]");
+            assert_eq!(answer(post()).await.status, 401, "{path}");
+            let wrong = post().header("Authorization", "Bearer x");
+            assert_eq!(answer(wrong).await.status, 401, "{path}");
+            let right = post().header("Authorization", format!("Bearer {token}"));
+            assert_ne!(answer(right).await.status, 401, "{path}");
+        }
+    }
+}
