@@ -257,6 +257,7 @@ impl Ruler {
                 );
             }
             next = newest.max(next).saturating_add(interval);
+            self.counts.evaluations.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -268,7 +269,6 @@ impl Ruler {
         let evaluation = rules.evaluate(at, options, &mut Context::new(self, cancel));
         *lock(&group.view) = Arc::new(rules.view());
         let counts = &self.counts;
-        counts.evaluations.fetch_add(1, Ordering::Relaxed);
         counts
             .samples
             .fetch_add(evaluation.samples as u64, Ordering::Relaxed);

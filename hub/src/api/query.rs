@@ -118,11 +118,13 @@ impl Queries {
             .await
         };
         let result = tokio::select! {
-            result = work => result,
+            // Time first: no time at all is always too little, as in Prometheus.
+            biased;
             () = state.clock.sleep(timeout) => {
                 guard.0.time_out();
                 Err(QueryError::Timeout)
             }
+            result = work => result,
         };
         result.map_err(|error| {
             let kind = match error {
