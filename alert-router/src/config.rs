@@ -479,11 +479,11 @@ limits: {alerts: 10, bytes: 1MiB, batch_alerts: 2, retention: 1h}
         check_error("alertmanager: []\n", ":1:1: unknown field `alertmanager`");
         check_error(
             "alertmanagers:\n- targets: [a]\n",
-            ":2:3: unknown field `targets`",
+            ":2:3: alertmanagers: unknown field `targets`",
         );
         check_error(
             "alertmanagers:\n- relabel_configs: []\n",
-            ":2:3: unknown field `relabel_configs`",
+            ":2:3: alertmanagers: unknown field `relabel_configs`",
         );
         check_error(
             "alertmanagers: [{scheme: ftp}]",

@@ -10,7 +10,6 @@ mod embedded;
 mod expand;
 mod hub;
 mod job;
-mod place;
 mod raw;
 mod refuse;
 mod rules;
@@ -21,7 +20,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use daemon::config::{ByteSize, ConfigError};
+use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml};
 use model::LabelSet;
 use model::relabel::RelabelRule;
 
@@ -137,7 +136,7 @@ impl EdgeConfig {
     ///
     /// The first thing that is wrong, with file and line or key, and what would be right.
     pub fn load(path: &Path) -> Result<EdgeConfig, ConfigError> {
-        Check::new(path).file(place::load(path)?)
+        Check::new(path).file(load_yaml(path)?)
     }
 
     /// Checks the text of a file; `path` is what errors name and what relative paths start from.
@@ -146,7 +145,7 @@ impl EdgeConfig {
     ///
     /// As [`EdgeConfig::load`].
     pub fn parse(text: &str, path: &Path) -> Result<EdgeConfig, ConfigError> {
-        Check::new(path).file(place::parse(text, path)?)
+        Check::new(path).file(parse_yaml(text, path)?)
     }
 
     /// A few lines for the operator: what this configuration makes the edge do.
@@ -343,7 +342,7 @@ impl Check {
                     .push(format!("{key}: no file matches {pattern}"));
             }
             for path in files {
-                let file: raw::ScrapeConfigFile = place::load(&path)?;
+                let file: raw::ScrapeConfigFile = load_yaml(&path)?;
                 // Paths in that file start from its own folder, and errors name it.
                 let mut check = Check::new(&path);
                 for (index, config) in file

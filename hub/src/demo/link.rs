@@ -132,16 +132,12 @@ async fn copy(
     mut state: watch::Receiver<Option<CutKind>>,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        let Ok(count @ 1..) = from.read(&mut chunk).await else {
-            break;
-        };
-        if state
+    while let Ok(count @ 1..) = from.read(&mut chunk).await {
+        let open = state
             .wait_for(|state| *state != Some(CutKind::Silent))
             .await
-            .is_err()
-            || to.write_all(&chunk[..count]).await.is_err()
-        {
+            .is_ok();
+        if !open || to.write_all(&chunk[..count]).await.is_err() {
             break;
         }
     }

@@ -1,6 +1,7 @@
 //! Configuration files: YAML into raw serde structs that deny unknown fields. An error names the file, line,
 //! column and key; the services then turn the raw structs into validated types before any port opens.
 
+mod place;
 mod units;
 
 use std::path::{Path, PathBuf};
@@ -92,6 +93,11 @@ pub fn parse_yaml<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, Con
             .location()
             .map_or((1, 1), |at| (at.line(), at.column()));
         let message = without_position(&error.to_string());
+        // Errors about values do not say whose they are.
+        let message = match place::key_at(text, line as usize, column as usize) {
+            Some(key) if !message.contains(key) => format!("{key}: {message}"),
+            _ => message,
+        };
         ConfigError::Malformed {
             path: path.to_owned(),
             line,
@@ -142,7 +148,7 @@ mod tests {
         assert!(unknown.contains("scrape_intervall"), "{unknown}");
         let wrong = error("\nscrape_interval: 5 parsecs\n");
         assert!(
-            wrong.starts_with("edge.yml:2:18: ") && wrong.contains("1h30m"),
+            wrong.starts_with("edge.yml:2:18: scrape_interval: ") && wrong.contains("1h30m"),
             "{wrong}"
         );
         let broken = error("scrape_interval: [\n");

@@ -1,49 +1,7 @@
 //! Which key stands at a place of a YAML text? The parser's errors about values name line and column; people look for the key.
 
-use std::path::Path;
-
-use daemon::config::{ConfigError, load_yaml, parse_yaml};
-use serde::de::DeserializeOwned;
-
-/// As [`load_yaml`], with the key in every error.
-pub(super) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    load_yaml(path).map_err(|error| match std::fs::read_to_string(path) {
-        Ok(text) => named(error, &text),
-        Err(_) => error,
-    })
-}
-
-/// As [`parse_yaml`], with the key in every error.
-pub(super) fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigError> {
-    parse_yaml(text, path).map_err(|error| named(error, text))
-}
-
-fn named(error: ConfigError, text: &str) -> ConfigError {
-    match error {
-        ConfigError::Malformed {
-            path,
-            line,
-            column,
-            message,
-        } => {
-            let key = key_at(text, line as usize, column as usize);
-            let message = match key {
-                Some(key) if !message.contains(key) => format!("{key}: {message}"),
-                _ => message,
-            };
-            ConfigError::Malformed {
-                path,
-                line,
-                column,
-                message,
-            }
-        }
-        error => error,
-    }
-}
-
 /// The key whose value is at line and column (from 1): before it on the line, or on a line above that holds this one.
-fn key_at(text: &str, line: usize, column: usize) -> Option<&str> {
+pub(super) fn key_at(text: &str, line: usize, column: usize) -> Option<&str> {
     let lines: Vec<&str> = text.lines().collect();
     let current = *lines.get(line.checked_sub(1)?)?;
     let end = current
