@@ -122,7 +122,11 @@ impl Hub {
             &tasks.router,
         )
         .await?;
-        let engine = Engine::new(EngineOptions::default());
+        // As in Prometheus a subquery without a step takes the evaluation interval's.
+        let engine = Engine::new(EngineOptions {
+            subquery_step: config.evaluation_interval,
+            ..EngineOptions::default()
+        });
         let ruler = Arc::new(Ruler::new(
             Arc::new(engine.clone()),
             store.clone(),
@@ -138,6 +142,7 @@ impl Hub {
             writers.clone(),
             clock.clone(),
             hub_id,
+            tasks.http.token().clone(),
         ));
         expect_branches(&config, &store, &branches);
 
