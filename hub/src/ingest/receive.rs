@@ -9,6 +9,7 @@ use daemon::Clock;
 use futures_util::StreamExt;
 use model::{BRANCH, LabelSet, Metadata, Sample, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
 use tsdb::{AppendError, Batch, BatchSeries, RefusedReason, Store};
 use wire::edge_headers::EdgeHeaders;
 use wire::remote_write::{self, DecodeError, Limits, Part, SeriesRefusal, SeriesView, Walk};
@@ -50,6 +51,8 @@ pub(crate) struct Ingest {
     /// A permit is a byte of a body.
     room: Arc<Semaphore>,
     storing: Semaphore,
+    /// Cancelled when the hub stops answering: bodies that are still coming are given up.
+    stopping: CancellationToken,
 }
 
 /// What happened since the start.
@@ -149,6 +152,7 @@ impl Ingest {
         credentials: Credentials,
         clock: Arc<dyn Clock>,
         hub_id: String,
+        stopping: CancellationToken,
     ) -> Self {
         let (limits, counts) = (Limits::default(), Counts::default());
         Ingest {
@@ -161,6 +165,7 @@ impl Ingest {
             counts,
             room: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
             storing: Semaphore::new(STORING_MAX),
+            stopping,
         }
     }
 
@@ -193,6 +198,10 @@ impl Ingest {
         loop {
             let chunk = tokio::select! {
                 chunk = chunks.next() => chunk,
+                () = self.stopping.cancelled() => {
+                    let why = "the hub is shutting down: try again";
+                    return Err(Refused::later(BUSY_RETRY_SECONDS, why));
+                }
                 () = self.clock.sleep(BODY_SILENCE) => {
                     let seconds = BODY_SILENCE.as_secs();
                     let why = format!("nothing more of the body came for {seconds} s: try again");
@@ -469,7 +478,8 @@ mod tests {
         let clock = Arc::new(SimClock::new(Timestamp::default()));
         let branches = Branches::new(clock.clone());
         let credentials = Credentials::default();
-        let ingest = Ingest::new(Arc::new(store), branches, credentials, clock, "h".into());
+        let (id, stopping) = ("h".to_owned(), CancellationToken::new());
+        let ingest = Ingest::new(Arc::new(store), branches, credentials, clock, id, stopping);
         let others = ingest.room.try_acquire_many(BODIES_BYTES_MAX as u32 - 10);
         let read = |bytes: usize| ingest.read(Body::from(vec![7; bytes]));
         let (body, room) = read(9).await.expect("room");

@@ -1,6 +1,8 @@
 //! What senders are told.
 
 use model::{STALE_NAN_BITS, Value};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tsdb::{SelectLimits, TimeRange};
 use wire::remote_write::{self, proto::TimeSeries};
 
@@ -382,20 +384,22 @@ async fn old_samples_and_other_values_are_ordinary_writes() {
     .await;
 }
 
+/// A sender that goes silent within its body.
+async fn half_a_body(hub: &TestHub) -> TcpStream {
+    let mut socket = TcpStream::connect(hub.hub.address()).await.unwrap();
+    let text = "POST /api/v1/write HTTP/1.1\r\nHost: hub\r\nContent-Length: 100\r\n\r\nbegins";
+    socket.write_all(text.as_bytes()).await.unwrap();
+    socket
+}
+
 /// A link that goes silent in the middle of a body: nobody will ever send the rest.
 #[tokio::test]
 async fn a_body_that_stops_coming_is_given_up() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let hub = TestHub::start("").await;
-    let mut socket = tokio::net::TcpStream::connect(hub.hub.address())
-        .await
-        .unwrap();
-    let head = "POST /api/v1/write HTTP/1.1\r\nHost: hub\r\nContent-Length: 100\r\n\r\nbegins";
-    socket.write_all(head.as_bytes()).await.unwrap();
-    let (mut reader, _writer) = socket.into_split();
+    let mut socket = half_a_body(&hub).await;
     let answer = async {
         let mut text = String::new();
-        let _ = reader.read_to_string(&mut text).await;
+        let _ = socket.read_to_string(&mut text).await;
         text
     };
     let time_goes_on = async {
@@ -413,4 +417,16 @@ async fn a_body_that_stops_coming_is_given_up() {
         text.contains("retry-after: 5") && text.contains("nothing more of the body"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_silent_sender_does_not_hold_up_the_end() {
+    let hub = TestHub::start("").await;
+    let mut socket = half_a_body(&hub).await;
+    // Its request has come as far as it will: a later one is answered.
+    assert_eq!(hub.get("/-/healthy").await.status, 200);
+    hub.hub.shutdown().await.expect("an orderly end, at once");
+    let mut text = String::new();
+    let _ = socket.read_to_string(&mut text).await;
+    assert!(text.contains("the hub is shutting down"), "{text:?}");
 }

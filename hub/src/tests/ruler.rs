@@ -257,3 +257,23 @@ async fn a_clock_that_is_set_back_does_not_stop_the_rules() {
     minute(&hub).await;
     assert_eq!(hub.count("one").await, 1);
 }
+
+/// What fires in the last evaluation before a stop is with the router, which keeps it for who cannot be reached.
+#[tokio::test]
+async fn a_stop_loses_no_alert() {
+    let hub = TestHub::start("").await;
+    hub.put_file(
+        "hub.yml",
+        "rule_files: [rules.yml]\n\
+         alerting: {alertmanagers: [{static_configs: [{targets: ['127.0.0.1:1']}]}]}\n",
+    );
+    hub.put_file(
+        "rules.yml",
+        "groups: [{name: g, rules: [{alert: Always, expr: vector(1)}]}]",
+    );
+    reload(&hub).await;
+    minute(&hub).await;
+    let hub = hub.restart(Duration::ZERO).await;
+    let outbox = hub.get("/api/v1/outbox").await;
+    assert!(outbox.text().contains("Always"), "{}", outbox.text());
+}
