@@ -236,6 +236,15 @@ pub(crate) async fn exemplars(params: Params) -> Answer {
     }))
 }
 
+/// The expression's tree.
+pub(crate) async fn tree(State(state): State<Arc<HubState>>, params: Params) -> Answer {
+    let expr = state.queries.parse(&params)?;
+    let tree = promql::ast_json(&expr).map_err(ApiError::bad_data)?;
+    Ok(success(&Annotations::default(), |json| {
+        json.raw(&tree);
+    }))
+}
+
 pub(crate) async fn format(State(state): State<Arc<HubState>>, params: Params) -> Answer {
     let expr = state.queries.parse(&params)?;
     Ok(success(&Annotations::default(), |json| {

@@ -216,6 +216,9 @@ async fn texts_of_queries() {
         r#"{"status":"success","data":"foo / bar"}"#,
     )
     .await;
+    let tree = hub.get("/api/v1/parse_query?query=1").await.json();
+    let expected = serde_json::json!({"type": "numberLiteral", "val": "1"});
+    assert_eq!(tree["data"], expected);
 }
 
 #[tokio::test]

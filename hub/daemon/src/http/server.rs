@@ -2,11 +2,14 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::serve::ListenerExt;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
 
 use crate::{Tasks, metrics};
@@ -47,8 +50,23 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
         })
 }
 
+/// An idle connection is asked whether its other end is still there after this long, then as often again; a
+/// link that was cut in silence would leave its connections open for ever.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Questions without an answer after which a connection is closed.
+const KEEPALIVE_RETRIES: u32 = 4;
+
 /// Answers requests until the tasks' node is cancelled, then finishes those that are under way.
 pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
+    let listener = listener.tap_io(|connection| {
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(KEEPALIVE)
+            .with_retries(KEEPALIVE_RETRIES);
+        if let Err(error) = SockRef::from(&*connection).set_tcp_keepalive(&keepalive) {
+            tracing::debug!("no keepalive on a connection: {error}");
+        }
+    });
     let token = tasks.token().clone();
     tasks.spawn("http server", async move {
         let until = token.cancelled_owned();
@@ -116,7 +134,6 @@ pub fn common_routes(name: &'static str, health: Health, metrics_text: MetricsTe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test]
     async fn a_busy_port_says_what_to_do() {
