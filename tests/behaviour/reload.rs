@@ -49,7 +49,7 @@ fn an_edge_reloads_without_a_missed_scrape() {
     let refused = http::post(&edge.url("/-/reload"), &[], &[]).expect("an answer");
     assert_eq!(refused.status, 500, "{}", refused.text());
     assert!(
-        refused.text().contains("config.yml:1:"),
+        refused.text().contains("config.yml:1:") && refused.text().contains("scrape_configs"),
         "it says why: {}",
         refused.text()
     );
