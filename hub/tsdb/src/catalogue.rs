@@ -11,8 +11,10 @@ use model::{LabelSet, Metadata};
 use roaring::RoaringBitmap;
 
 use crate::{
+    batch::ColumnSeries,
     frame::Frame,
     postings::Postings,
+    store::UNKNOWN,
     types::{MetadataByMetric, SeriesKey},
 };
 
@@ -47,7 +49,20 @@ impl Catalogue {
     }
 
     pub(crate) fn id_of_key(&self, key: SeriesKey) -> Option<u32> {
-        self.by_key.get(&key).copied()
+        let id = self.by_key.get(&key).copied();
+        // A series forgotten because its labels came back under another id may still have keys.
+        id.filter(|id| self.series.contains_key(id))
+    }
+
+    /// The ids of these series, [`UNKNOWN`] for those that have none; whether all have one.
+    pub(crate) fn resolve(&self, series: &[ColumnSeries], ids: &mut Vec<u32>) -> bool {
+        ids.clear();
+        ids.extend(
+            series
+                .iter()
+                .map(|series| self.id_of_key(series.key).unwrap_or(UNKNOWN)),
+        );
+        !ids.contains(&UNKNOWN)
     }
 
     pub(crate) fn id_of_labels(&self, labels: &LabelSet) -> Option<u32> {

@@ -45,6 +45,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch;
 mod catalogue;
 mod chunk;
 mod codec;
@@ -59,6 +60,8 @@ mod part;
 mod postings;
 mod read;
 mod rows;
+mod runs;
+mod seal;
 mod store;
 mod types;
 
@@ -71,9 +74,10 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
+pub use batch::{ColumnBatch, Columns};
 pub use error::{AppendError, RefusedReason, SelectError, StoreError};
 pub use journal::SyncPolicy;
-pub use store::Store;
+pub use store::{SeriesKeys, Store};
 pub use types::{
     Appended, Batch, BatchSeries, Column, Commit, CreateOptions, LabelsFn, Limits, Maintained,
     MetadataByMetric, NO_START, RefusedSeries, Retention, SealOptions, SelectLimits, Selection,

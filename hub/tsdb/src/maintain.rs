@@ -1,7 +1,7 @@
 //! What keeps memory and disk bounded: sealing heads into parts, merging parts, retention, forgetting dead series,
 //! setting damaged parts aside.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use journal::JournalError;
 use model::Timestamp;
@@ -13,9 +13,8 @@ use crate::{
     head::Head,
     open::PARTS_DIR,
     part::{self, Part, PartError, PartMeta, PartWriter},
-    rows::Rows,
     store::{Installing, State, Store},
-    types::Maintained,
+    types::{Maintained, TimeRange},
 };
 
 /// Merges in one call of `maintain`: the rest waits for the next one, so that retention has its turn.
@@ -71,94 +70,7 @@ impl Store {
         Ok(done)
     }
 
-    /// Writes what is in memory into parts, now; how many rows.
-    ///
-    /// # Errors
-    /// As [`Store::maintain`].
-    pub fn seal(&self) -> Result<u64, StoreError> {
-        let mut installing = self.lock_installing();
-        let mut rows = 0;
-        loop {
-            let head = {
-                let mut state = self.write_state();
-                check_poisoned(&state)?;
-                if state.frozen.is_empty() {
-                    if state.active.is_empty() {
-                        return Ok(rows);
-                    }
-                    let head = Arc::new(std::mem::take(&mut state.active));
-                    state.frozen.push(head);
-                    state.active_since = None;
-                    // Series must be in the catalogue before a part relies on them.
-                    installing
-                        .catalogue_pending
-                        .extend(state.catalogue.take_unsaved());
-                }
-                state.frozen[0].clone()
-            };
-            self.seal_head(&head, &mut installing)
-                .map_err(|error| self.poison_unless_full(error))?;
-            rows += head.rows as u64;
-        }
-    }
-
-    fn seal_head(&self, head: &Arc<Head>, installing: &mut Installing) -> Result<(), StoreError> {
-        self.save_catalogue(installing)?;
-        let mut partitions: BTreeMap<i64, Vec<(u32, Rows)>> = BTreeMap::new();
-        let mut ids: Vec<u32> = head.series.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            let rows = head
-                .series
-                .get(&id)
-                .cloned()
-                .unwrap_or_default()
-                .into_ordered();
-            let mut from = 0;
-            while from < rows.len() {
-                let partition = self.partition_of(rows.times[from]);
-                let length =
-                    rows.times[from..].partition_point(|at| self.partition_of(*at) == partition);
-                let some = if length == rows.len() {
-                    rows.clone()
-                } else {
-                    rows.slice(from, from + length)
-                };
-                partitions.entry(partition).or_default().push((id, some));
-                from += length;
-            }
-        }
-        let mut parts = Vec::new();
-        for (partition, series) in partitions {
-            let written = self.write_part(0, partition, head.seq_first, head.seq_last, |writer| {
-                series
-                    .iter()
-                    .try_for_each(|(id, rows)| writer.add(*id, rows))
-            });
-            match written {
-                Ok(part) => parts.push(Arc::new(part)),
-                Err(error) => {
-                    parts.iter().for_each(|part| part.mark_obsolete());
-                    return Err(error);
-                }
-            }
-        }
-        self.sync_parts_dir()?;
-        let sealed_through = head.seq_last;
-        self.install(Change {
-            new: parts,
-            sealed: Some(head.clone()),
-            ..Change::default()
-        })?;
-        match self.wal.roll() {
-            Ok(()) | Err(JournalError::DiskFull { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.wal.free_through(sealed_through)?;
-        Ok(())
-    }
-
-    fn save_catalogue(&self, installing: &mut Installing) -> Result<(), StoreError> {
+    pub(crate) fn save_catalogue(&self, installing: &mut Installing) -> Result<(), StoreError> {
         while let Some(record) = installing.catalogue_pending.first() {
             self.catalogue_log.append(record)?;
             installing.catalogue_pending.remove(0);
@@ -166,31 +78,29 @@ impl Store {
         Ok(self.catalogue_log.sync()?)
     }
 
-    fn partition_of(&self, at: i64) -> i64 {
+    pub(crate) fn partition_of(&self, at: i64) -> i64 {
         at.clamp(-1, PARTITIONED_UNTIL_MS)
             .div_euclid(self.partition_ms)
     }
 
-    fn parts_dir(&self) -> PathBuf {
+    pub(crate) fn parts_dir(&self) -> PathBuf {
         self.dir.join(PARTS_DIR)
     }
 
-    fn sync_parts_dir(&self) -> Result<(), StoreError> {
+    pub(crate) fn sync_parts_dir(&self) -> Result<(), StoreError> {
         let dir = self.parts_dir();
         self.disk
             .sync_dir(&dir)
             .map_err(|e| StoreError::io("fsync", &dir, e))
     }
 
-    /// Writes and syncs one part; its name is durable after `sync_parts_dir`. On an error its file is removed.
-    fn write_part(
+    /// Starts a part; its path too. Its name is durable after `sync_parts_dir`.
+    pub(crate) fn create_part(
         &self,
         level: u8,
         partition: i64,
-        seq_first: u64,
-        seq_last: u64,
-        fill: impl FnOnce(&mut PartWriter) -> std::io::Result<()>,
-    ) -> Result<Part, StoreError> {
+        (seq_first, seq_last): (u64, u64),
+    ) -> Result<(PartWriter, PathBuf), StoreError> {
         let number = {
             let mut state = self.write_state();
             let number = state.next_part;
@@ -209,12 +119,26 @@ impl Store {
             rows: 0,
             bytes: 0,
         };
-        let write = || {
-            let mut writer = PartWriter::create(self.disk.clone(), path.clone(), meta)?;
-            fill(&mut writer)?;
-            writer.finish()
-        };
-        write().map_err(|e| {
+        match PartWriter::create(self.disk.clone(), path.clone(), meta) {
+            Ok(writer) => Ok((writer, path)),
+            Err(e) => {
+                let _ = self.disk.remove(&path);
+                Err(StoreError::io("creating", &path, e))
+            }
+        }
+    }
+
+    /// Writes and syncs one part. On an error its file is removed.
+    fn write_part(
+        &self,
+        level: u8,
+        partition: i64,
+        seqs: (u64, u64),
+        fill: impl FnOnce(&mut PartWriter) -> std::io::Result<()>,
+    ) -> Result<Part, StoreError> {
+        let (mut writer, path) = self.create_part(level, partition, seqs)?;
+        let written = fill(&mut writer).and_then(|()| writer.finish());
+        written.map_err(|e| {
             // Left over otherwise; the next start removes it.
             let _ = self.disk.remove(&path);
             StoreError::io("writing", &path, e)
@@ -223,18 +147,15 @@ impl Store {
 
     /// Saves a manifest with the change made, then serves it. The caller holds `installing`. On an error nothing has
     /// changed, and new parts are removed unless the disk may name them.
-    fn install(&self, change: Change) -> Result<(), StoreError> {
+    pub(crate) fn install(&self, change: Change) -> Result<(), StoreError> {
         let Change {
             old,
             new,
             sealed,
             catalogue_from,
         } = change;
-        let mut manifest = {
-            let state = self.read_state();
-            check_poisoned(&state)?;
-            self.manifest(&state)
-        };
+        check_poisoned(&self.read_state())?;
+        let mut manifest = self.manifest();
         manifest.parts.retain(|part| !old.contains(&part.number));
         manifest
             .quarantined
@@ -320,8 +241,7 @@ impl Store {
             self.write_part(
                 level,
                 partition,
-                seq_first,
-                seq_last,
+                (seq_first, seq_last),
                 |writer| match compact::merge(&inputs, |id, rows| writer.add(id, rows)) {
                     Ok(()) => Ok(()),
                     Err(MergeError::Output(error)) => Err(error),
@@ -427,21 +347,24 @@ impl Store {
     fn forget_dead_series(&self) -> Result<u64, StoreError> {
         let mut installing = self.lock_installing();
         let (dropped, records) = {
-            let mut state = self.write_state();
-            // The series of a damaged part are not known for sure.
-            if !state.quarantined.is_empty() || !state.look_for_dead_series {
+            let mut catalogue = self.write_catalogue();
+            let live = {
+                let mut state = self.write_state();
+                // The series of a damaged part are not known for sure.
+                if !state.quarantined.is_empty() || !state.look_for_dead_series {
+                    return Ok(0);
+                }
+                state.look_for_dead_series = false;
+                state.live_series()
+            };
+            let dead = catalogue.count_dead(&live);
+            if dead == 0 || dead * DEAD_SERIES_FRACTION < catalogue.len() {
                 return Ok(0);
             }
-            state.look_for_dead_series = false;
-            let live = state.live_series();
-            let dead = state.catalogue.count_dead(&live);
-            if dead == 0 || dead * DEAD_SERIES_FRACTION < state.catalogue.len() {
-                return Ok(0);
-            }
-            let dropped = state.catalogue.retain(&live);
+            let dropped = catalogue.retain(&live);
             // The snapshot has these too.
-            drop(state.catalogue.take_unsaved());
-            (dropped, state.catalogue.snapshot())
+            drop(catalogue.take_unsaved());
+            (dropped, catalogue.snapshot())
         };
         // Should this fail, the forgotten series are back after a restart, without samples: harmless.
         let rewritten = self.rewrite_catalogue(records, &mut installing);
@@ -499,14 +422,14 @@ impl Store {
 
 /// What `install` does.
 #[derive(Default)]
-struct Change {
+pub(crate) struct Change {
     /// Parts (quarantined ones too) that go.
-    old: Vec<u64>,
+    pub(crate) old: Vec<u64>,
     /// Parts that come.
-    new: Vec<Arc<Part>>,
+    pub(crate) new: Vec<Arc<Part>>,
     /// A head that is in parts now.
-    sealed: Option<Arc<Head>>,
-    catalogue_from: Option<u64>,
+    pub(crate) sealed: Option<Arc<Head>>,
+    pub(crate) catalogue_from: Option<u64>,
 }
 
 impl State {
@@ -541,13 +464,13 @@ impl State {
             live |= &part.ids;
         }
         for head in self.frozen.iter().map(|head| &**head).chain([&self.active]) {
-            live.extend(head.series.keys());
+            live |= head.ids(TimeRange::ALL);
         }
         live
     }
 }
 
-fn check_poisoned(state: &State) -> Result<(), StoreError> {
+pub(crate) fn check_poisoned(state: &State) -> Result<(), StoreError> {
     match &state.poisoned {
         Some(reason) => Err(StoreError::Poisoned {
             reason: reason.clone(),

@@ -64,8 +64,8 @@ pub(crate) fn open(
         },
     )?;
 
+    let mut catalogue = Catalogue::default();
     let mut state = State {
-        catalogue: Catalogue::default(),
         active: Head::default(),
         frozen: Vec::new(),
         parts: Vec::new(),
@@ -84,6 +84,7 @@ pub(crate) fn open(
     };
     let last = replay(
         &mut state,
+        &mut catalogue,
         &catalogue_log,
         manifest.catalogue_from,
         CATALOGUE_DIR,
@@ -97,10 +98,11 @@ pub(crate) fn open(
         );
     }
     // What was just read is in the log already.
-    drop(state.catalogue.take_unsaved());
-    open_parts(&disk, dir, &manifest, &mut state)?;
+    drop(catalogue.take_unsaved());
+    open_parts(&disk, dir, &manifest, &mut state, &mut catalogue)?;
     replay(
         &mut state,
+        &mut catalogue,
         &wal,
         manifest.sealed_through + 1,
         "write-ahead log",
@@ -110,7 +112,7 @@ pub(crate) fn open(
             .active
             .cover(manifest.sealed_through + 1, wal.last_seq());
     }
-    state.catalogue.next_id = state.catalogue.next_id.max(manifest.next_series);
+    catalogue.next_id = catalogue.next_id.max(manifest.next_series);
     // Segments that were to be freed when the process ended.
     wal.free_through(manifest.sealed_through)?;
     catalogue_log.free_through(manifest.catalogue_from.saturating_sub(1))?;
@@ -125,6 +127,8 @@ pub(crate) fn open(
         catalogue_log,
         merging: Mutex::new(()),
         installing: Mutex::new(Installing::default()),
+        catalogue: RwLock::new(catalogue),
+        appending: Mutex::new(()),
         state: RwLock::new(state),
     };
     if store.read_state().quarantined.len() > manifest.quarantined.len() {
@@ -182,7 +186,13 @@ fn create(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Manifes
 }
 
 /// Applies the records of a log from a sequence on; the last sequence read.
-fn replay(state: &mut State, log: &Journal, from: u64, name: &str) -> Result<u64, StoreError> {
+fn replay(
+    state: &mut State,
+    catalogue: &mut Catalogue,
+    log: &Journal,
+    from: u64,
+    name: &str,
+) -> Result<u64, StoreError> {
     let mut last = 0;
     for record in log.read_from(from) {
         let (seq, bytes) = match record {
@@ -206,7 +216,9 @@ fn replay(state: &mut State, log: &Journal, from: u64, name: &str) -> Result<u64
         };
         last = seq;
         match frame::decode(&bytes) {
-            Ok(entries) => entries.into_iter().for_each(|entry| apply(state, entry)),
+            Ok(entries) => entries
+                .into_iter()
+                .for_each(|entry| apply(state, catalogue, entry)),
             Err(e) => state.report(
                 1,
                 format!(
@@ -219,23 +231,27 @@ fn replay(state: &mut State, log: &Journal, from: u64, name: &str) -> Result<u64
     Ok(last)
 }
 
-fn apply(state: &mut State, entry: Entry) {
+fn apply(state: &mut State, catalogue: &mut Catalogue, entry: Entry) {
     match entry {
         Entry::Series {
             key,
             id,
             scope,
             labels,
-        } => state.catalogue.insert(SeriesKey(key), id, &scope, &labels),
-        Entry::Alias { key, id } => state.catalogue.insert_alias(SeriesKey(key), id),
+        } => catalogue.insert(SeriesKey(key), id, &scope, &labels),
+        Entry::Alias { key, id } => catalogue.insert_alias(SeriesKey(key), id),
         Entry::Rows { id, rows } => {
-            state.catalogue.next_id = state.catalogue.next_id.max(id.saturating_add(1));
-            state.active.append_rows(id, rows);
+            catalogue.next_id = catalogue.next_id.max(id.saturating_add(1));
+            state.active.push_mixed(id, &rows);
+        }
+        Entry::Columns { runs, values } => {
+            let last = (0..runs.ids.len()).map(|run| runs.id_end(run)).max();
+            let next = u32::try_from(last.unwrap_or(0)).unwrap_or(u32::MAX);
+            catalogue.next_id = catalogue.next_id.max(next);
+            state.active.push(&runs, &values);
         }
         Entry::Metadata { metric, metadata } => {
-            state
-                .catalogue
-                .insert_metadata(&metric, &metadata, usize::MAX);
+            catalogue.insert_metadata(&metric, &metadata, usize::MAX);
         }
     }
 }
@@ -245,13 +261,14 @@ fn open_parts(
     dir: &Path,
     manifest: &Manifest,
     state: &mut State,
+    catalogue: &mut Catalogue,
 ) -> Result<(), StoreError> {
     for meta in &manifest.parts {
         let path = dir.join(PARTS_DIR).join(part::file_name(meta.number));
         match Part::open(disk.clone(), path.clone(), meta.clone()) {
             Ok(part) => {
                 if let Some(id) = part.ids.max() {
-                    state.catalogue.next_id = state.catalogue.next_id.max(id.saturating_add(1));
+                    catalogue.next_id = catalogue.next_id.max(id.saturating_add(1));
                 }
                 state.parts.push(Arc::new(part));
             }

@@ -185,6 +185,12 @@ impl PartWriter {
         Ok(())
     }
 
+    /// As [`PartWriter::add`], for numbers only.
+    pub(crate) fn add_columns(&mut self, id: u32, times: &[i64], values: &[f64]) -> io::Result<()> {
+        let values = crate::types::Column::Floats(values.to_vec());
+        self.add(id, &Rows::from_columns(times.to_vec(), values, Vec::new()))
+    }
+
     fn close_block(&mut self) -> io::Result<()> {
         let Some(mut block) = self.open.take() else {
             return Ok(());

@@ -6,8 +6,9 @@ use model::{LabelSet, Matcher, Metadata, Timestamp};
 use roaring::RoaringBitmap;
 
 use crate::{
+    catalogue::Catalogue,
     error::SelectError,
-    head::Head,
+    head::{Head, View},
     part::{Part, PartError, PartMeta},
     rows::Rows,
     store::{State, Store},
@@ -41,8 +42,8 @@ struct Snapshot {
     labels: Vec<LabelSet>,
     parts: Vec<Arc<Part>>,
     frozen: Vec<Arc<Head>>,
-    /// Of the active head, one for each of `ids`.
-    recent: Vec<Rows>,
+    /// Of the active head.
+    recent: View,
     warnings: Vec<String>,
 }
 
@@ -83,7 +84,7 @@ impl Store {
             left: limits.samples,
             max: limits.samples,
         };
-        let snapshot = self.snapshot(matchers, range, limits.series, &mut budget, cancel)?;
+        let snapshot = self.snapshot(matchers, range, limits.series, cancel)?;
         let mut columns: Vec<Rows> = vec![Rows::default(); snapshot.ids.len()];
         // Parts are in the order of (partition, write sequence): columns grow at their end, except for rewritten samples.
         for part in &snapshot.parts {
@@ -109,19 +110,22 @@ impl Store {
                 return Err(SelectError::Canceled.into());
             }
         }
-        let recent = snapshot.recent.into_iter();
+        let frozen = snapshot.frozen.iter();
+        let views = frozen.map(|head| head.view(&snapshot.ids, range));
+        for view in views.chain([snapshot.recent]) {
+            if view.is_empty() {
+                continue;
+            }
+            let newer = view.rows(&snapshot.ids, range, &mut |samples| match cancel() {
+                true => Err(SelectError::Canceled),
+                false => budget.take(samples),
+            })?;
+            for (column, newer) in columns.iter_mut().zip(newer) {
+                column.overwrite_with(newer);
+            }
+        }
         let mut series = Vec::new();
-        for ((index, labels), recent) in snapshot.labels.into_iter().enumerate().zip(recent) {
-            if index % CANCEL_EVERY == 0 && cancel() {
-                return Err(SelectError::Canceled.into());
-            }
-            let mut rows = std::mem::take(&mut columns[index]);
-            for head in &snapshot.frozen {
-                let newer = head.select(snapshot.ids[index], range);
-                budget.take(newer.len())?;
-                rows.overwrite_with(newer);
-            }
-            rows.overwrite_with(recent.into_ordered());
+        for (labels, rows) in snapshot.labels.into_iter().zip(columns) {
             if !rows.is_empty() {
                 let any_start = rows.starts.iter().any(|start| *start != NO_START);
                 series.push(Series {
@@ -144,39 +148,34 @@ impl Store {
         matchers: &[Matcher],
         range: TimeRange,
         series_max: usize,
-        budget: &mut Budget,
         cancel: &dyn Fn() -> bool,
     ) -> Result<Snapshot, SelectError> {
+        let catalogue = self.read_catalogue();
         let state = self.read_state();
-        let wanted = state.found(matchers, range);
+        let wanted = state.found(catalogue.postings.resolve(matchers), range);
         if wanted.len() > series_max as u64 {
             return Err(SelectError::TooManySeries { max: series_max });
         }
         let ids: Vec<u32> = wanted.iter().collect();
-        let mut labels = Vec::with_capacity(ids.len());
-        let mut recent = Vec::with_capacity(ids.len());
-        for (index, id) in ids.iter().enumerate() {
-            if index % CANCEL_EVERY == 0 && cancel() {
-                return Err(SelectError::Canceled);
-            }
-            labels.push(state.catalogue.labels(*id).cloned().unwrap_or_default());
-            let rows = state
-                .active
-                .series
-                .get(id)
-                .map(|rows| rows.within(range))
-                .unwrap_or_default();
-            budget.take(rows.len())?;
-            recent.push(rows);
-        }
+        let recent = state.active.view(&ids, range);
         let parts = state
             .parts
             .iter()
             .filter(|part| part.overlaps(range) && !part.ids.is_disjoint(&wanted));
+        let parts = parts.cloned().collect();
+        let (frozen, warnings) = (state.frozen.clone(), state.warnings(range));
+        drop(state);
+        let mut labels = Vec::with_capacity(ids.len());
+        for (index, id) in ids.iter().enumerate() {
+            if index % CANCEL_EVERY == 0 && cancel() {
+                return Err(SelectError::Canceled);
+            }
+            labels.push(catalogue.labels(*id).cloned().unwrap_or_default());
+        }
         Ok(Snapshot {
-            parts: parts.cloned().collect(),
-            frozen: state.frozen.clone(),
-            warnings: state.warnings(range),
+            parts,
+            frozen,
+            warnings,
             ids,
             wanted,
             labels,
@@ -195,42 +194,48 @@ impl Store {
         range: TimeRange,
         limits: &SelectLimits,
     ) -> Result<Vec<LabelSet>, SelectError> {
-        let state = self.read_state();
-        let found = state.found(matchers, range);
+        let catalogue = self.read_catalogue();
+        let found = self.found(&catalogue, matchers, range);
         if found.len() > limits.series as u64 {
             return Err(SelectError::TooManySeries { max: limits.series });
         }
         let mut labels: Vec<LabelSet> = found
             .iter()
-            .filter_map(|id| state.catalogue.labels(id).cloned())
+            .filter_map(|id| catalogue.labels(id).cloned())
             .collect();
-        drop(state);
+        drop(catalogue);
         labels.sort_unstable();
         Ok(labels)
     }
 
     /// Names of the labels of those series (see [`Store::series`]), sorted.
     pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
-        let state = self.read_state();
-        state
-            .catalogue
-            .postings
-            .label_names(&state.found(matchers, range))
+        let catalogue = self.read_catalogue();
+        let found = self.found(&catalogue, matchers, range);
+        catalogue.postings.label_names(&found)
     }
 
     /// Values that those series (see [`Store::series`]) have for a label, sorted.
     pub fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
-        let state = self.read_state();
-        state
-            .catalogue
-            .postings
-            .label_values(name, &state.found(matchers, range))
+        let catalogue = self.read_catalogue();
+        let found = self.found(&catalogue, matchers, range);
+        catalogue.postings.label_values(name, &found)
+    }
+
+    fn found(
+        &self,
+        catalogue: &Catalogue,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> RoaringBitmap {
+        let fitting = catalogue.postings.resolve(matchers);
+        self.read_state().found(fitting, range)
     }
 
     /// What was said of metrics: of one, or of all.
     pub fn metadata(&self, metric: Option<&str>) -> MetadataByMetric {
-        let state = self.read_state();
-        let all = state.catalogue.metadata();
+        let catalogue = self.read_catalogue();
+        let all = catalogue.metadata();
         match metric {
             None => all.clone(),
             Some(metric) => {
@@ -245,6 +250,7 @@ impl Store {
 
     /// What the store holds and has seen. Cheap enough for every scrape of the process's own metrics.
     pub fn stats(&self) -> Stats {
+        let catalogue = self.read_catalogue();
         let state = self.read_state();
         let heads = || {
             state
@@ -258,13 +264,12 @@ impl Store {
             .filter_map(|head| head.time)
             .chain(parts().map(|part| (part.first, part.last)));
         let time = times.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-        let by_scope: BTreeMap<String, u64> = state
-            .catalogue
+        let by_scope: BTreeMap<String, u64> = catalogue
             .scopes()
             .map(|(scope, count)| (scope.to_owned(), count as u64))
             .collect();
         Stats {
-            series: state.catalogue.len() as u64,
+            series: catalogue.len() as u64,
             series_by_scope: by_scope,
             memory_rows: heads().map(|head| head.rows as u64).sum(),
             parts: state.parts.len() as u64,
@@ -285,22 +290,16 @@ impl Store {
 }
 
 impl State {
-    /// Series that fit and that may have samples in the range.
-    fn found(&self, matchers: &[Matcher], range: TimeRange) -> RoaringBitmap {
-        let fitting = self.catalogue.postings.resolve(matchers);
+    /// Those of the fitting series that may have samples in the range.
+    fn found(&self, fitting: RoaringBitmap, range: TimeRange) -> RoaringBitmap {
         let mut found = RoaringBitmap::new();
         for part in self.parts.iter().filter(|part| part.overlaps(range)) {
             found |= &fitting & &part.ids;
         }
-        let mut in_memory = RoaringBitmap::new();
-        for id in &fitting - &found {
-            let recent = self.active.may_have(id, range)
-                || self.frozen.iter().any(|head| head.may_have(id, range));
-            if recent {
-                in_memory.insert(id);
-            }
+        for head in self.frozen.iter().map(|head| &**head).chain([&self.active]) {
+            found |= &fitting & head.ids(range);
         }
-        found | in_memory
+        found
     }
 
     /// What the reader of an answer must know.

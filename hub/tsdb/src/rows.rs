@@ -53,6 +53,20 @@ impl Rows {
         self.values.push(value);
     }
 
+    /// As `push`, for what nearly every sample is.
+    pub(crate) fn push_float(&mut self, at: i64, value: f64) {
+        match &mut self.values {
+            Column::Floats(values) if self.starts.is_empty() => {
+                self.ordered &= self.times.is_empty() || at > self.last;
+                self.first = self.first.min(at);
+                self.last = self.last.max(at);
+                self.times.push(at);
+                values.push(value);
+            }
+            _ => self.push(at, NO_START, Value::Float(value)),
+        }
+    }
+
     pub(crate) fn push_sample(&mut self, sample: &Sample) {
         let start = sample.start.map_or(NO_START, Timestamp::millis);
         self.push(sample.at.millis(), start, sample.value.clone());

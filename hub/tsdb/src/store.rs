@@ -1,8 +1,9 @@
 //! The store: its state, opening it, and writing to it.
 //!
 //! Locks, in the order in which they are taken: `merging` (one merge or retention at a time), `installing` (whoever changes
-//! the manifest), `state`. Readers take `state` shared and let go before they read parts; nobody holds `state` during an
-//! fsync except where an append closes a full log segment.
+//! the manifest), `catalogue`, `appending` (whoever writes to the log), `state`. Readers take `catalogue` and `state`
+//! shared and let go before they read parts. Nobody holds `state` during an fsync, `catalogue` only where an append that
+//! brings new series closes a full log segment.
 //!
 //! A sample's way: log record and memory (`Store::append`), then a frozen head, then a part, then merged parts. At every
 //! step the state of before stays readable until the next is installed, and on disk the log record is freed only after
@@ -14,24 +15,22 @@ use std::{
 };
 
 use journal::{Disk, Journal};
-use model::{LabelSet, Metadata, Sample};
+use model::{LabelSet, Metadata};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use std::hash::Hasher as _;
 
 use crate::{
+    batch::{ColumnBatch, Columns, Records},
     catalogue::Catalogue,
-    chunk,
     error::{AppendError, RefusedReason, StoreError},
-    frame::Frame,
     head::Head,
     manifest::Manifest,
     part::{Part, PartMeta},
-    rows::Rows,
     types::{Appended, Batch, Commit, RefusedSeries, SeriesKey, StoreOptions},
 };
 
-/// A record of the log is closed when it reaches this.
-const FRAME_BYTES: usize = 4 << 20;
+/// No series has this id.
+pub(crate) const UNKNOWN: u32 = u32::MAX;
 
 /// A time-series store in one folder; see the crate's header. Share it with `Arc`; every method takes `&self`.
 pub struct Store {
@@ -44,6 +43,10 @@ pub struct Store {
     pub(crate) catalogue_log: Journal,
     pub(crate) merging: Mutex<()>,
     pub(crate) installing: Mutex<Installing>,
+    /// Which series there are. Held shared while samples are appended, so that no series is forgotten meanwhile.
+    pub(crate) catalogue: RwLock<Catalogue>,
+    /// Whoever writes to the log: its order is the order of `State::active`.
+    pub(crate) appending: Mutex<()>,
     pub(crate) state: RwLock<State>,
 }
 
@@ -57,7 +60,6 @@ pub(crate) struct Installing {
 /// Invariant: every sample acknowledged is in `active`, in `frozen` or in `parts` (or `quarantined`), and their write
 /// sequences rise in the order parts of one partition, frozen, active.
 pub(crate) struct State {
-    pub(crate) catalogue: Catalogue,
     pub(crate) active: Head,
     /// Being sealed (or waiting for room to be), oldest first.
     pub(crate) frozen: Vec<Arc<Head>>,
@@ -92,15 +94,26 @@ impl State {
     }
 }
 
-/// A batch, resolved: what will be written.
+/// What the catalogue does not know yet.
 #[derive(Default)]
-struct Plan<'a> {
-    runs: Vec<(u32, Rows)>,
+struct News {
     created: Vec<(SeriesKey, u32, LabelSet)>,
     aliases: Vec<(SeriesKey, u32)>,
-    metadata: Vec<(&'a str, &'a Metadata)>,
-    refused: Vec<RefusedSeries>,
-    rows: u64,
+    /// Indices into the batch's metadata.
+    metadata: Vec<usize>,
+}
+
+/// Starts the keys of one scope's series.
+#[derive(Clone)]
+pub struct SeriesKeys(SipHasher13);
+
+impl SeriesKeys {
+    /// See [`Store::series_key`].
+    pub fn key(&self, raw_label_bytes: &[u8]) -> SeriesKey {
+        let mut hasher = self.0;
+        hasher.write(raw_label_bytes);
+        SeriesKey(hasher.finish128().as_u128())
+    }
 }
 
 impl Store {
@@ -122,11 +135,15 @@ impl Store {
     /// The key of a series: see [`SeriesKey`]. `scope` is whose bytes these are, so that equal bytes of two branches (whose
     /// labels the caller completes differently) never meet.
     pub fn series_key(&self, scope: &str, raw_label_bytes: &[u8]) -> SeriesKey {
+        self.series_keys(scope).key(raw_label_bytes)
+    }
+
+    /// What is the same in all keys of a scope, for those who need many.
+    pub fn series_keys(&self, scope: &str) -> SeriesKeys {
         let mut hasher = SipHasher13::new_with_key(&self.hash_key);
         hasher.write(&(scope.len() as u64).to_le_bytes());
         hasher.write(scope.as_bytes());
-        hasher.write(raw_label_bytes);
-        SeriesKey(hasher.finish128().as_u128())
+        SeriesKeys(hasher)
     }
 
     /// Stores a batch. Its samples are readable when this returns and durable when [`Appended::commit`] completes. What
@@ -138,45 +155,93 @@ impl Store {
     /// Nothing was stored, and nothing of it will be found after a restart, except after [`AppendError::Poisoned`], when
     /// that is unknown.
     pub fn append(&self, batch: &Batch<'_>) -> Result<Appended, AppendError> {
-        let mut state = self.writable_state()?;
-        let plan = self.plan(&state, batch);
-        let records = plan.records(batch.scope);
-        let commit = if records.is_empty() {
-            Commit(None)
-        } else {
-            let slices: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
-            let appended = self.wal.append_all(&slices)?;
-            state.active.cover(appended.seq, appended.last_seq);
-            Commit(Some(appended.commit))
+        let labels = |index: usize| (batch.series[index].labels)();
+        let columns = ColumnBatch {
+            scope: batch.scope,
+            labels: &labels,
+            metadata: &batch.metadata,
         };
-        for (key, id, labels) in &plan.created {
-            state.catalogue.insert(*key, *id, batch.scope, labels);
+        self.append_columns(&mut batch.columns(), columns)
+    }
+
+    /// [`Store::append`] for samples that are columns already. The columns are left with what was stored.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub fn append_columns(
+        &self,
+        columns: &mut Columns,
+        batch: ColumnBatch<'_>,
+    ) -> Result<Appended, AppendError> {
+        let (oldest, newest) = self.make_room()?;
+        let mut refused = columns.refuse_unfit(oldest, newest);
+        let catalogue = self.read_catalogue();
+        let known = catalogue.resolve(&columns.series, &mut columns.ids);
+        let max = self.options.limits.metadata_metrics_max;
+        let is_news = |catalogue: &Catalogue, metric: &str, metadata: &Metadata| {
+            self.is_short(metric, metadata) && catalogue.is_news(metric, metadata, max)
+        };
+        let mut news = batch.metadata.iter();
+        if known && !news.any(|(metric, about)| is_news(&catalogue, metric, about)) {
+            columns.lay_out();
+            let written = self.write(columns, |_| (), &refused)?;
+            return Ok(written.into_appended(0, refused));
         }
-        for (key, id) in plan.aliases {
-            state.catalogue.insert_alias(key, id);
+        drop(catalogue);
+        // New series are in the log before anyone else can know their ids: the lock is held until then.
+        let mut catalogue = self.write_catalogue();
+        let mut news = self.resolve_news(&catalogue, columns, batch, &mut refused);
+        let metadata = batch.metadata.iter().enumerate();
+        let metadata = metadata.filter(|(_, (metric, about))| is_news(&catalogue, metric, about));
+        news.metadata = metadata.map(|(index, _)| index).collect();
+        columns.lay_out();
+        let written = self.write(columns, |records| news.put(batch, records), &refused)?;
+        for (key, id, labels) in &news.created {
+            catalogue.insert(*key, *id, batch.scope, labels);
         }
-        for (metric, metadata) in plan.metadata {
-            state.catalogue.insert_metadata(
-                metric,
-                metadata,
-                self.options.limits.metadata_metrics_max,
-            );
+        for (key, id) in &news.aliases {
+            catalogue.insert_alias(*key, *id);
         }
-        for (id, rows) in plan.runs {
-            state.active.append_rows(id, rows);
+        for index in &news.metadata {
+            let (metric, about) = batch.metadata[*index];
+            catalogue.insert_metadata(metric, about, max);
         }
-        state.samples_appended += plan.rows;
-        state.samples_refused += plan
-            .refused
-            .iter()
-            .map(|refused| refused.samples)
-            .sum::<u64>();
-        drop(state);
-        Ok(Appended {
-            commit,
-            samples: plan.rows,
-            series_created: plan.created.len() as u64,
-            refused: plan.refused,
+        drop(catalogue);
+        refused.sort_by_key(|refused| refused.index);
+        Ok(written.into_appended(news.created.len() as u64, refused))
+    }
+
+    /// Writes the columns as they are laid out, after what is news.
+    fn write(
+        &self,
+        columns: &mut Columns,
+        put_news: impl FnOnce(&mut Records),
+        refused: &[RefusedSeries],
+    ) -> Result<Written, AppendError> {
+        columns.encode(put_news);
+        let slices: Vec<&[u8]> = columns.records().collect();
+        let samples = columns.rows();
+        if slices.is_empty() {
+            self.write_state().samples_refused += count(refused);
+            return Ok(Written {
+                commit: Commit(None),
+                samples,
+            });
+        }
+        let _appending = self.lock_appending();
+        check_writable(&self.read_state())?;
+        let appended = self.wal.append_all(&slices)?;
+        let mut state = self.write_state();
+        state.active.cover(appended.seq, appended.last_seq);
+        state.active.push(&columns.runs, &columns.values);
+        for (id, rows) in &columns.mixed_rows {
+            state.active.push_mixed(*id, rows);
+        }
+        state.samples_appended += samples;
+        state.samples_refused += count(refused);
+        Ok(Written {
+            commit: Commit(Some(appended.commit)),
+            samples,
         })
     }
 
@@ -198,104 +263,78 @@ impl Store {
         self.seal().map(|_| ())
     }
 
-    /// Locks the state once there is room in memory.
-    fn writable_state(&self) -> Result<RwLockWriteGuard<'_, State>, AppendError> {
+    /// Waits until there is room in memory; the times accepted now.
+    fn make_room(&self) -> Result<(i64, i64), AppendError> {
         loop {
-            let state = self.write_state();
-            if let Some(reason) = &state.poisoned {
-                return Err(AppendError::Poisoned {
-                    reason: reason.clone(),
-                });
+            {
+                let state = self.read_state();
+                check_writable(&state)?;
+                if state.active.rows < self.options.seal.rows_max.saturating_mul(2).max(1) {
+                    return Ok(state.accepted);
+                }
             }
-            if state.active.rows < self.options.seal.rows_max.saturating_mul(2).max(1) {
-                return Ok(state);
-            }
-            drop(state);
             self.seal()?;
         }
     }
 
-    fn plan<'a>(&self, state: &State, batch: &Batch<'a>) -> Plan<'a> {
-        let mut plan = Plan::default();
+    /// Gives ids to the series that have none yet; those that cannot have one are refused, and lose their samples.
+    fn resolve_news(
+        &self,
+        catalogue: &Catalogue,
+        columns: &mut Columns,
+        batch: ColumnBatch<'_>,
+        refused: &mut Vec<RefusedSeries>,
+    ) -> News {
+        let mut news = News::default();
+        // Series of this batch that the catalogue does not know yet.
         let mut keys = hashbrown::HashMap::new();
         let mut label_sets = hashbrown::HashMap::new();
-        for (index, series) in batch.series.iter().enumerate() {
-            let (rows, refused) = accept(series.samples, state.accepted);
-            if let Some((samples, reason)) = refused {
-                plan.refused.push(RefusedSeries {
-                    index,
-                    samples,
-                    reason,
-                });
-            }
-            if rows.is_empty() {
+        catalogue.resolve(&columns.series, &mut columns.ids);
+        for index in 0..columns.ids.len() {
+            let key = columns.series[index].key;
+            if columns.ids[index] != UNKNOWN || columns.is_empty_series(index) {
                 continue;
             }
-            let known = state
-                .catalogue
-                .id_of_key(series.key)
-                .or_else(|| keys.get(&series.key).copied());
-            let id = match known {
-                Some(id) => id,
-                None => match self.resolve(
-                    state,
-                    batch.scope,
-                    series.labels,
-                    &mut plan,
-                    &mut label_sets,
-                    series.key,
-                ) {
-                    Ok(id) => id,
-                    Err(reason) => {
-                        plan.refused.push(RefusedSeries {
-                            index,
-                            samples: rows.len() as u64,
-                            reason,
-                        });
-                        continue;
-                    }
-                },
-            };
-            keys.insert(series.key, id);
-            plan.rows += rows.len() as u64;
-            plan.runs.push((id, rows));
-        }
-        let limits = &self.options.limits;
-        for (metric, metadata) in &batch.metadata {
-            let short = metric.len() <= limits.label_bytes_max
-                && metadata.help.len() <= limits.label_bytes_max
-                && metadata.unit.len() <= limits.label_bytes_max;
-            if short
-                && state
-                    .catalogue
-                    .is_news(metric, metadata, limits.metadata_metrics_max)
-            {
-                plan.metadata.push((metric, metadata));
+            if let Some(id) = keys.get(&key) {
+                columns.ids[index] = *id;
+                continue;
+            }
+            let resolved = self.resolve(catalogue, batch, index, key, &mut news, &mut label_sets);
+            match resolved {
+                Ok(id) => {
+                    keys.insert(key, id);
+                    columns.ids[index] = id;
+                }
+                Err(reason) => refused.push(RefusedSeries {
+                    index,
+                    samples: columns.samples_of(index),
+                    reason,
+                }),
             }
         }
-        plan
+        news
     }
 
     /// The id of a series whose key is new.
     fn resolve(
         &self,
-        state: &State,
-        scope: &str,
-        labels: &crate::types::LabelsFn<'_>,
-        plan: &mut Plan<'_>,
-        label_sets: &mut hashbrown::HashMap<LabelSet, u32>,
+        catalogue: &Catalogue,
+        batch: ColumnBatch<'_>,
+        index: usize,
         key: SeriesKey,
+        news: &mut News,
+        label_sets: &mut hashbrown::HashMap<LabelSet, u32>,
     ) -> Result<u32, RefusedReason> {
         let limits = &self.options.limits;
-        let labels = labels().map_err(RefusedReason::Labels)?;
+        let labels = (batch.labels)(index).map_err(RefusedReason::Labels)?;
         check_labels(
             &labels,
             limits.labels_per_series_max,
             limits.label_bytes_max,
         )?;
-        if let Some(id) = state.catalogue.id_of_labels(&labels) {
-            if state.catalogue.takes_alias(id) {
-                plan.aliases.push((key, id));
+        if let Some(id) = catalogue.id_of_labels(&labels) {
+            if catalogue.takes_alias(id) {
+                news.aliases.push((key, id));
             }
             return Ok(id);
         }
@@ -304,20 +343,43 @@ impl Store {
         }
         let max = limits.series_per_scope_max;
         let full = || RefusedReason::SeriesLimit {
-            scope: scope.to_owned(),
+            scope: batch.scope.to_owned(),
             max,
         };
-        if state.catalogue.series_in_scope(scope) + plan.created.len() >= max {
+        if catalogue.series_in_scope(batch.scope) + news.created.len() >= max {
             return Err(full());
         }
-        let id = state
-            .catalogue
+        let id = catalogue
             .next_id
-            .checked_add(plan.created.len() as u32)
+            .checked_add(news.created.len() as u32)
+            .filter(|id| *id != UNKNOWN)
             .ok_or_else(full)?;
         label_sets.insert(labels.clone(), id);
-        plan.created.push((key, id, labels));
+        news.created.push((key, id, labels));
         Ok(id)
+    }
+
+    fn is_short(&self, metric: &str, metadata: &Metadata) -> bool {
+        let max = self.options.limits.label_bytes_max;
+        metric.len() <= max && metadata.help.len() <= max && metadata.unit.len() <= max
+    }
+
+    pub(crate) fn read_catalogue(&self) -> RwLockReadGuard<'_, Catalogue> {
+        self.catalogue
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write_catalogue(&self) -> RwLockWriteGuard<'_, Catalogue> {
+        self.catalogue
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_appending(&self) -> MutexGuard<'_, ()> {
+        self.appending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn read_state(&self) -> RwLockReadGuard<'_, State> {
@@ -334,7 +396,9 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn manifest(&self, state: &State) -> Manifest {
+    pub(crate) fn manifest(&self) -> Manifest {
+        let next_series = self.read_catalogue().next_id;
+        let state = self.read_state();
         Manifest {
             hash_key: self.hash_key,
             partition_ms: self.partition_ms,
@@ -342,7 +406,7 @@ impl Store {
             catalogue_from: state.catalogue_from,
             catalogue_through: self.catalogue_log.synced_seq(),
             next_part: state.next_part,
-            next_series: state.catalogue.next_id,
+            next_series,
             parts: state.parts.iter().map(|part| part.meta.clone()).collect(),
             quarantined: state.quarantined.clone(),
         }
@@ -364,72 +428,50 @@ impl Store {
     }
 }
 
-impl Plan<'_> {
-    /// The log records: what names a series comes before its samples.
-    fn records(&self, scope: &str) -> Vec<Vec<u8>> {
-        let mut records = Vec::new();
-        let mut frame = Frame::new();
-        let mut flush = |frame: &mut Frame, at_least: usize| {
-            if !frame.is_empty() && frame.len() >= at_least {
-                records.push(std::mem::replace(frame, Frame::new()).into_bytes());
-            }
-        };
-        for (key, id, labels) in &self.created {
-            frame.series(key.0, *id, scope, labels);
-            flush(&mut frame, FRAME_BYTES);
+/// What one write put into the log.
+struct Written {
+    commit: Commit,
+    samples: u64,
+}
+
+impl Written {
+    fn into_appended(self, series_created: u64, refused: Vec<RefusedSeries>) -> Appended {
+        Appended {
+            commit: self.commit,
+            samples: self.samples,
+            series_created,
+            refused,
         }
-        for (key, id) in &self.aliases {
-            frame.alias(key.0, *id);
-            flush(&mut frame, FRAME_BYTES);
-        }
-        for (metric, metadata) in &self.metadata {
-            frame.metadata(metric, metadata);
-            flush(&mut frame, FRAME_BYTES);
-        }
-        for (id, rows) in &self.runs {
-            let mut to = 0;
-            while to < rows.len() {
-                let from = to;
-                to = chunk::end(rows, from);
-                frame.rows(*id, rows, from, to);
-                flush(&mut frame, FRAME_BYTES);
-            }
-        }
-        flush(&mut frame, 0);
-        records
     }
 }
 
-/// The samples that can be taken; how many cannot, and why the first of them cannot.
-fn accept(
-    samples: &[Sample],
-    (oldest, newest): (i64, i64),
-) -> (Rows, Option<(u64, RefusedReason)>) {
-    let mut rows = Rows::default();
-    let mut refused: Option<(u64, RefusedReason)> = None;
-    for sample in samples {
-        let reason = if sample.at.millis() < oldest || sample.at.millis() > newest {
-            let [oldest, newest] = [oldest, newest].map(model::Timestamp::from_millis);
-            Some(RefusedReason::OutOfRange {
-                at: sample.at,
-                oldest,
-                newest,
-            })
-        } else {
-            match &sample.value {
-                model::Value::Histogram(histogram) if !sample.value.is_stale() => {
-                    histogram.validate().err().map(RefusedReason::Histogram)
-                }
-                _ => None,
-            }
-        };
-        match (reason, &mut refused) {
-            (None, _) => rows.push_sample(sample),
-            (Some(_), Some((count, _))) => *count += 1,
-            (Some(reason), None) => refused = Some((1, reason)),
+impl News {
+    /// What names a series comes in the log before its samples.
+    fn put(&self, batch: ColumnBatch<'_>, records: &mut Records) {
+        for (key, id, labels) in &self.created {
+            records.frame().series(key.0, *id, batch.scope, labels);
+        }
+        for (key, id) in &self.aliases {
+            records.frame().alias(key.0, *id);
+        }
+        for index in &self.metadata {
+            let (metric, about) = batch.metadata[*index];
+            records.frame().metadata(metric, about);
         }
     }
-    (rows, refused)
+}
+
+fn count(refused: &[RefusedSeries]) -> u64 {
+    refused.iter().map(|refused| refused.samples).sum()
+}
+
+fn check_writable(state: &State) -> Result<(), AppendError> {
+    match &state.poisoned {
+        Some(reason) => Err(AppendError::Poisoned {
+            reason: reason.clone(),
+        }),
+        None => Ok(()),
+    }
 }
 
 fn check_labels(

@@ -1,0 +1,142 @@
+//! From memory to parts.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use journal::JournalError;
+
+use crate::{
+    error::StoreError,
+    head::{Head, SeriesRows},
+    maintain::{Change, check_poisoned},
+    part::Part,
+    store::{Installing, Store},
+};
+
+/// Parts that are written side by side: bounds the memory when samples of very many days come at once.
+const PARTS_AT_A_TIME: usize = 32;
+
+impl Store {
+    /// Writes what is in memory into parts, now; how many rows.
+    ///
+    /// # Errors
+    /// As [`Store::maintain`].
+    pub fn seal(&self) -> Result<u64, StoreError> {
+        let mut installing = self.lock_installing();
+        let mut rows = 0;
+        loop {
+            let Some(head) = self.freeze()? else {
+                return Ok(rows);
+            };
+            // Series must be in the catalogue before a part relies on them. Those of the head are: who brings new ones holds
+            // the catalogue until they are in there.
+            let unsaved = self.write_catalogue().take_unsaved();
+            installing.catalogue_pending.extend(unsaved);
+            self.seal_head(&head, &mut installing)
+                .map_err(|error| self.poison_unless_full(error))?;
+            rows += head.rows as u64;
+        }
+    }
+
+    /// The oldest head that waits to be sealed; what is being written to, when there is no other.
+    fn freeze(&self) -> Result<Option<Arc<Head>>, StoreError> {
+        // Nothing may be in the log but not yet in the head.
+        let _appending = self.lock_appending();
+        let mut state = self.write_state();
+        check_poisoned(&state)?;
+        if state.frozen.is_empty() && !state.active.is_empty() {
+            let head = Arc::new(std::mem::take(&mut state.active));
+            state.frozen.push(head);
+            state.active_since = None;
+        }
+        Ok(state.frozen.first().cloned())
+    }
+
+    fn seal_head(&self, head: &Arc<Head>, installing: &mut Installing) -> Result<(), StoreError> {
+        self.save_catalogue(installing)?;
+        let mut parts: Vec<Arc<Part>> = Vec::new();
+        for partitions in self.partitions_of(head).chunks(PARTS_AT_A_TIME) {
+            match self.seal_partitions(head, partitions) {
+                Ok(written) => parts.extend(written.into_iter().map(Arc::new)),
+                Err(error) => {
+                    parts.iter().for_each(|part| part.mark_obsolete());
+                    return Err(error);
+                }
+            }
+        }
+        self.sync_parts_dir()?;
+        let sealed_through = head.seq_last;
+        self.install(Change {
+            new: parts,
+            sealed: Some(head.clone()),
+            ..Change::default()
+        })?;
+        match self.wal.roll() {
+            Ok(()) | Err(JournalError::DiskFull { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.wal.free_through(sealed_through)?;
+        Ok(())
+    }
+
+    /// Partitions that a head has samples of, rising.
+    fn partitions_of(&self, head: &Head) -> Vec<i64> {
+        let mut partitions = BTreeSet::new();
+        head.for_each_time(|at| {
+            partitions.insert(self.partition_of(at));
+        });
+        partitions.into_iter().collect()
+    }
+
+    /// Writes one part for each of these neighbouring partitions of a head.
+    fn seal_partitions(&self, head: &Head, partitions: &[i64]) -> Result<Vec<Part>, StoreError> {
+        let mut writers = Vec::new();
+        for partition in partitions {
+            writers.push(self.create_part(0, *partition, (head.seq_first, head.seq_last))?);
+        }
+        let index_of = |at: i64| partitions.binary_search(&self.partition_of(at)).ok();
+        let written = head.for_each_series(|id, rows| {
+            let times = match &rows {
+                SeriesRows::Floats(times, _) => times,
+                SeriesRows::Any(rows) => &rows.times[..],
+            };
+            let mut from = 0;
+            while from < times.len() {
+                let partition = self.partition_of(times[from]);
+                let same = |at: &i64| self.partition_of(*at) == partition;
+                let to = match times.last() {
+                    Some(last) if same(last) => times.len(),
+                    _ => from + times[from..].partition_point(same),
+                };
+                if let Some(index) = index_of(times[from]) {
+                    let (writer, path) = &mut writers[index];
+                    let added = match &rows {
+                        SeriesRows::Floats(times, values) => {
+                            writer.add_columns(id, &times[from..to], &values[from..to])
+                        }
+                        SeriesRows::Any(rows) => writer.add(id, &rows.slice(from, to)),
+                    };
+                    added.map_err(|e| StoreError::io("writing", path, e))?;
+                }
+                from = to;
+            }
+            Ok(())
+        });
+        let mut parts: Vec<Part> = Vec::new();
+        let mut result = written;
+        for (writer, path) in writers {
+            let finished = result.and_then(|()| {
+                let part = writer.finish();
+                part.map_err(|e| StoreError::io("writing", &path, e))
+            });
+            result = finished.map(|part| parts.push(part));
+            if result.is_err() {
+                // Left over otherwise; the next start removes it.
+                let _ = self.disk.remove(&path);
+            }
+        }
+        if result.is_err() {
+            parts.iter().for_each(Part::mark_obsolete);
+        }
+        result.map(|()| parts)
+    }
+}
