@@ -16,7 +16,7 @@ use daemon::http::{Health, common_routes, listen, serve};
 use daemon::{Clock, DataDir, Signal, Signals, Tasks};
 use journal::Disk;
 use promql::{Engine, EngineOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tsdb::{Store, StoreOptions};
 
 use crate::alerts::Alerts;
@@ -144,6 +144,7 @@ impl Hub {
             hub_id,
             tasks.http.token().clone(),
         ));
+        let seal_due = ingest.seal_due();
         expect_branches(&config, &store, &branches);
 
         let mut registry = daemon::metrics::registry("hub");
@@ -202,6 +203,7 @@ impl Hub {
         );
         serve(listener, router, &tasks.http);
         maintain(&state, &tasks.store);
+        seal(&state, &tasks.store, seal_due);
         state
             .ruler
             .load(ruler_options(config, address), &tasks.rules)
@@ -402,6 +404,24 @@ async fn home(State(state): State<Arc<HubState>>, params: api::Params) -> Respon
     })
     .await;
     pages::home(&home, fragment)
+}
+
+/// Seals whenever memory is full enough; not behind `maintain`, whose merges may take seconds.
+fn seal(state: &Arc<HubState>, tasks: &Tasks, due: Arc<Notify>) {
+    let (state, token) = (state.clone(), tasks.token().clone());
+    tasks.spawn("store sealing", async move {
+        while token.run_until_cancelled(due.notified()).await.is_some() {
+            let (store, now) = (state.store.clone(), state.clock.now());
+            if let Err(error) = daemon::blocking(move || store.seal_when_due(now)).await {
+                tracing::error!("store sealing: {error}");
+                // A full disk is tried again by maintenance; not by every write that comes.
+                let pause = state.clock.sleep(MAINTENANCE_INTERVAL);
+                if token.run_until_cancelled(pause).await.is_none() {
+                    return;
+                }
+            }
+        }
+    });
 }
 
 /// Seals, merges and ages out, now and then.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use model::Timestamp;
-use wire::edge_headers::{HUB, parse_hub};
+use wire::edge_headers::{HUB, REASON, REASON_SERIES_LIMIT, parse_hub};
 
 use super::link::LinkResponse;
 use super::shipper::Peer;
@@ -19,6 +19,8 @@ pub struct Answer {
     pub text: String,
     /// It is a page for people: no remote-write endpoint answers with one, but portals and proxies do.
     pub is_page: bool,
+    /// The hub has as many series of this branch as it may have; it stored all others of the request.
+    pub series_limit: bool,
 }
 
 impl Answer {
@@ -42,6 +44,7 @@ impl Answer {
                 .trim()
                 .to_ascii_lowercase()
                 .starts_with("text/html"),
+            series_limit: response.header(REASON) == Some(REASON_SERIES_LIMIT),
         }
     }
 
@@ -88,6 +91,11 @@ pub(super) fn classify(peer: &Peer, answer: &Answer) -> Meaning {
             parts: true,
             too_large: true,
         },
+        // Waiting would hold up what comes after, which is mostly of series that the hub takes.
+        429 if own && answer.series_limit => Meaning::Never {
+            parts: true,
+            too_large: false,
+        },
         400 | 422 => Meaning::Never {
             parts: true,
             too_large: false,
@@ -114,6 +122,7 @@ mod tests {
             retry_after: None,
             text: String::new(),
             is_page: false,
+            series_limit: false,
         }
     }
 
@@ -153,6 +162,12 @@ mod tests {
             ..answer(200, false)
         };
         assert_eq!(classify(&Peer::Foreign, &portal), later(true));
+        let full = Answer {
+            series_limit: true,
+            ..answer(429, true)
+        };
+        assert_eq!(classify(&own, &full), never(true, false));
+        assert_eq!(classify(&Peer::Foreign, &full), later(false));
     }
 
     #[test]

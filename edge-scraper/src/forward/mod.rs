@@ -22,6 +22,7 @@
 //! | 2xx | acknowledged, if it carries `Branchline-Hub`; else a portal or proxy answered: kept, retried | acknowledged |
 //! | no answer in time, network error, 3xx, 408, 425, 429, 5xx | kept, retried | kept, retried |
 //! | 401, 403, 404 | kept, retried | quarantined |
+//! | 429 with `Branchline-Reason: series-limit` | as 400: the hub stored all other series | kept, retried |
 //! | 400, 413, 422 | split until the records are found that it is about; those are quarantined | the same |
 //! | other 4xx | quarantined | quarantined |
 //!

@@ -42,6 +42,7 @@ pub(super) fn answer(status: u16, hub: bool) -> Outcome {
         retry_after: None,
         text: "why".into(),
         is_page: false,
+        series_limit: false,
     })
 }
 
@@ -243,6 +244,7 @@ fn retry_after_is_honoured() {
         retry_after: Some(Duration::from_secs(20)),
         text: String::new(),
         is_page: false,
+        series_limit: false,
     };
     assert_eq!(play.settle(backlog, Outcome::Answered(busy)), Verdict::Kept);
     assert_eq!(*play.shipper.link(), LinkState::Up);
@@ -397,6 +399,7 @@ fn somebody_in_between_acknowledges_nothing() {
         retry_after: None,
         text: String::new(),
         is_page: true,
+        series_limit: false,
     };
     play.settle(id, Outcome::Answered(page));
     assert_eq!(

@@ -3,6 +3,7 @@
 
 mod credentials;
 mod receive;
+mod unpack;
 mod write;
 
 pub(crate) use credentials::{BranchToken, Credentials, Identity, Secret};

@@ -1,4 +1,3 @@
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,23 +6,19 @@ use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use daemon::Clock;
 use futures_util::StreamExt;
-use model::{BRANCH, LabelSet, Metadata, Sample, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
-use tsdb::{AppendError, Batch, BatchSeries, RefusedReason, Store};
-use wire::edge_headers::EdgeHeaders;
-use wire::remote_write::{self, DecodeError, Limits, Part, SeriesRefusal, SeriesView, Walk};
+use tsdb::{AppendError, Store};
+use wire::edge_headers::{self, EdgeHeaders};
+use wire::remote_write::Limits;
 
+use super::unpack::{Scratches, Stored, append_error};
 use super::{Credentials, Identity};
 use crate::federation::{Branches, Report};
 
 /// Samples further ahead of our clock are refused, as Prometheus does: a sender whose clock is that wrong would
 /// hide its own later samples.
 const FUTURE_MAX: Duration = Duration::from_secs(10 * 60);
-/// Refusals that an answer lists; then it says how many more there are.
-const REFUSALS_SHOWN: usize = 5;
-/// When to try again after the disk was full.
-const DISK_RETRY_SECONDS: u32 = 30;
 /// Bodies that are being received or wait to be stored, all senders together; beyond it they are told to come
 /// again. With [`STORING_MAX`] it bounds what ingest takes of the memory.
 const BODIES_BYTES_MAX: usize = 256 << 20;
@@ -34,10 +29,6 @@ const BODY_SILENCE: Duration = Duration::from_secs(30);
 const BUSY_RETRY_SECONDS: u32 = 5;
 /// Bodies that are decompressed and stored at a time; more wait.
 const STORING_MAX: usize = 8;
-/// Who speaks in series that say no branch.
-const NO_BRANCH: &str = "(no branch label)";
-/// Characters of a series's labels in a refusal.
-const SERIES_SHOWN: usize = 300;
 
 /// Takes remote-write bodies to the store and answers when they are on disk.
 pub(crate) struct Ingest {
@@ -51,6 +42,9 @@ pub(crate) struct Ingest {
     /// A permit is a byte of a body.
     room: Arc<Semaphore>,
     storing: Semaphore,
+    scratches: Scratches,
+    /// Told when the store's memory is full enough to be sealed.
+    seal_due: Arc<Notify>,
     /// Cancelled when the hub stops answering: bodies that are still coming are given up.
     stopping: CancellationToken,
 }
@@ -81,6 +75,8 @@ pub(crate) struct Refused {
     pub(crate) text: String,
     /// Seconds after which to try again.
     pub(crate) retry_after: Option<u32>,
+    /// Which of the refusals that an edge knows, if it is one.
+    pub(crate) reason: Option<&'static str>,
 }
 
 impl Answer {
@@ -95,53 +91,25 @@ impl Refused {
             status,
             text: why.to_string(),
             retry_after: None,
+            reason: None,
+        }
+    }
+
+    /// 429: the branch has as many series as it may have. An edge keeps what was not stored and sends the rest.
+    pub(super) fn series_limit(seconds: u32, why: impl ToString) -> Self {
+        Refused {
+            retry_after: Some(seconds),
+            reason: Some(edge_headers::REASON_SERIES_LIMIT),
+            ..Refused::new(StatusCode::TOO_MANY_REQUESTS, why)
         }
     }
 
     /// 503: keep it, and try again after so many seconds.
-    fn later(seconds: u32, why: impl ToString) -> Self {
+    pub(super) fn later(seconds: u32, why: impl ToString) -> Self {
         Refused {
             retry_after: Some(seconds),
             ..Refused::new(StatusCode::SERVICE_UNAVAILABLE, why)
         }
-    }
-}
-
-/// What the store took of one request.
-struct Stored {
-    commit: tsdb::Commit,
-    /// What the payload's first series says; None without any series.
-    branch: Option<String>,
-    samples: u64,
-    newest: Option<Timestamp>,
-    refusals: Refusals,
-}
-
-#[derive(Default)]
-struct Refusals {
-    samples: u64,
-    count: usize,
-    shown: Vec<String>,
-}
-
-impl Refusals {
-    fn add(&mut self, samples: u64, why: impl ToString) {
-        (self.samples, self.count) = (self.samples + samples, self.count + 1);
-        if self.shown.len() < REFUSALS_SHOWN {
-            self.shown.push(why.to_string());
-        }
-    }
-
-    fn text(&self, stored: u64) -> String {
-        let mut text = format!(
-            "{} samples refused, {stored} stored: {}",
-            self.samples,
-            self.shown.join("; ")
-        );
-        if self.count > self.shown.len() {
-            let _ = write!(text, "; and {} more", self.count - self.shown.len());
-        }
-        text
     }
 }
 
@@ -165,6 +133,8 @@ impl Ingest {
             counts,
             room: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
             storing: Semaphore::new(STORING_MAX),
+            scratches: Scratches::default(),
+            seal_due: Arc::default(),
             stopping,
         }
     }
@@ -175,6 +145,11 @@ impl Ingest {
 
     pub(crate) fn hub_id(&self) -> &str {
         &self.hub_id
+    }
+
+    /// Notified when [`Store::seal_when_due`] has something to do.
+    pub(crate) fn seal_due(&self) -> Arc<Notify> {
+        self.seal_due.clone()
     }
 
     pub(crate) fn counts(&self) -> &Counts {
@@ -249,6 +224,9 @@ impl Ingest {
             Ok(stored) => stored,
             Err(refused) => return self.refuse(&identity, edge.as_ref(), refused),
         };
+        if stored.seal_due {
+            self.seal_due.notify_one();
+        }
         if let Err(error) = durable(&stored.commit).await {
             return self.refuse(&identity, edge.as_ref(), append_error(&error));
         }
@@ -258,7 +236,7 @@ impl Ingest {
             .fetch_add(stored.samples, Ordering::Relaxed);
         self.counts
             .samples_refused
-            .fetch_add(stored.refusals.samples, Ordering::Relaxed);
+            .fetch_add(stored.refusals.samples(), Ordering::Relaxed);
         let report = Report {
             edge,
             stored_samples: stored.samples,
@@ -268,8 +246,7 @@ impl Ingest {
             self.branches.heard(branch, &report);
         }
         if stored.refusals.count > 0 {
-            let text = stored.refusals.text(stored.samples);
-            return self.refused(branch, Refused::new(StatusCode::BAD_REQUEST, text));
+            return self.refused(branch, stored.refusals.answer(stored.samples));
         }
         self.counts.requests_stored.fetch_add(1, Ordering::Relaxed);
         Answer::Stored
@@ -304,125 +281,12 @@ impl Ingest {
     }
 
     fn store_body(&self, identity: &Identity, body: &[u8]) -> Result<Stored, Refused> {
-        let message = remote_write::decompress(body, &self.limits).map_err(|e| decode_error(&e))?;
-        let (views, metadata) = walk(&message).map_err(|e| decode_error(&e))?;
-        let mut refusals = Refusals::default();
+        let mut scratch = self.scratches.take();
         let latest = self.clock.now().saturating_add(FUTURE_MAX);
-        let mut newest = None;
-        let samples: Vec<Vec<Sample>> = views
-            .iter()
-            .map(|view| {
-                let samples = samples_of(view, latest, &mut refusals);
-                newest = newest.max(samples.iter().map(|sample| sample.at).max());
-                samples
-            })
-            .collect();
-        let scope = match identity {
-            Identity::Branch(branch) => branch.as_str(),
-            Identity::Unchecked => "",
-        };
-        let labels: Vec<_> = views
-            .iter()
-            .map(|view| move || labels_of(view, identity).map_err(|error| error.to_string()))
-            .collect();
-        let series = views
-            .iter()
-            .zip(&samples)
-            .zip(&labels)
-            .map(|((view, samples), labels)| BatchSeries {
-                key: self.store.series_key(scope, view.label_bytes()),
-                labels,
-                samples,
-            })
-            .collect();
-        let metadata = metadata
-            .iter()
-            .map(|(name, metadata)| (name.as_str(), metadata))
-            .collect();
-        let appended = self
-            .store
-            .append(&Batch {
-                scope,
-                series,
-                metadata,
-            })
-            .map_err(|error| append_error(&error))?;
-        for refused in &appended.refused {
-            let why = match &refused.reason {
-                RefusedReason::Labels(why) => why.clone(),
-                reason => format!("series {}: {reason}", series_name(&views[refused.index])),
-            };
-            refusals.add(refused.samples, why);
-        }
-        let branch = views.first().map(|view| {
-            let labels = view.raw_labels().unwrap_or_default();
-            let branch = labels.iter().find(|(name, _)| *name == BRANCH);
-            branch.map_or_else(|| NO_BRANCH.to_owned(), |(_, value)| (*value).to_owned())
-        });
-        Ok(Stored {
-            commit: appended.commit,
-            branch,
-            samples: appended.samples,
-            newest,
-            refusals,
-        })
+        let stored = scratch.store(&self.store, &self.limits, identity, body, latest);
+        self.scratches.give_back(scratch);
+        stored
     }
-}
-
-type Walked<'a> = (Vec<SeriesView<'a>>, Vec<(String, Metadata)>);
-
-fn walk(message: &[u8]) -> Result<Walked<'_>, DecodeError> {
-    let (mut walk, mut views, mut metadata) = (Walk::new(message), Vec::new(), Vec::new());
-    loop {
-        let mut view = SeriesView::new();
-        match walk.next_part(&mut view)? {
-            None => return Ok((views, metadata)),
-            Some(Part::Series) => views.push(view),
-            Some(Part::Metadata(sent)) => {
-                metadata.push(remote_write::convert::metadata_from_proto(&sent))
-            }
-        }
-    }
-}
-
-fn samples_of(view: &SeriesView<'_>, latest: Timestamp, refusals: &mut Refusals) -> Vec<Sample> {
-    let (mut samples, mut refused) = (Vec::with_capacity(view.samples.len()), Vec::new());
-    view.samples_into(&mut samples, &mut refused, || series_name(view));
-    for refusal in refused {
-        refusals.add(1, refusal);
-    }
-    samples.retain(|sample| {
-        let fine = sample.at <= latest;
-        if !fine {
-            let why = "more than 10 minutes in the future: set the sender's clock";
-            refusals.add(
-                1,
-                format!("sample of {} at {} is {why}", series_name(view), sample.at),
-            );
-        }
-        fine
-    });
-    samples
-}
-
-/// A series in a refusal, shortened.
-fn series_name(view: &SeriesView<'_>) -> String {
-    let labels = view.labels().map(|labels| labels.to_string());
-    let labels = labels.unwrap_or_else(|_| "(labels that are none)".to_owned());
-    labels.chars().take(SERIES_SHOWN).collect()
-}
-
-/// The canonical labels: a proven branch replaces what the payload says, which is kept aside when it differs.
-fn labels_of(view: &SeriesView<'_>, identity: &Identity) -> Result<LabelSet, SeriesRefusal> {
-    let labels = view.labels()?;
-    let Identity::Branch(branch) = identity else {
-        return Ok(labels);
-    };
-    let mut builder = labels.builder();
-    if let Some(other) = labels.get(BRANCH).filter(|other| other != branch) {
-        builder.set("exported_branch", other);
-    }
-    Ok(builder.set(BRANCH, branch).build())
 }
 
 /// Which branch a request speaks for, as far as that is known: a request of metadata only, or one that cannot be
@@ -452,21 +316,10 @@ async fn durable(commit: &tsdb::Commit) -> Result<(), AppendError> {
     })
 }
 
-fn decode_error(error: &DecodeError) -> Refused {
-    let status = match error.is_body_too_long() {
-        true => StatusCode::PAYLOAD_TOO_LARGE,
-        false => StatusCode::BAD_REQUEST,
-    };
-    Refused::new(status, error)
-}
-
-/// All of them mean "keep it and try again".
-fn append_error(error: &AppendError) -> Refused {
-    Refused::later(DISK_RETRY_SECONDS, error)
-}
-
 #[cfg(test)]
 mod tests {
+    use model::Timestamp;
+
     use super::*;
     use daemon::SimClock;
     use journal::sim::SimDisk;

@@ -74,6 +74,9 @@ impl IntoResponse for Refused {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(reason) = self.reason {
+            headers.insert(edge_headers::REASON, HeaderValue::from_static(reason));
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"branchline\"");
             headers.insert(header::WWW_AUTHENTICATE, challenge);

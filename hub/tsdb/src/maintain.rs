@@ -36,7 +36,7 @@ impl Store {
     /// [`StoreError::DiskFull`]: tried again next time. Anything else poisons the store: reads go on.
     pub fn maintain(&self, now: Timestamp) -> Result<Maintained, StoreError> {
         let mut done = Maintained::default();
-        let due = {
+        {
             let mut state = self.write_state();
             check_poisoned(&state)?;
             let age = self.options.retention.age;
@@ -45,19 +45,8 @@ impl Store {
                 oldest,
                 now.saturating_add(self.options.limits.future_max).millis(),
             );
-            let since = match state.active_since {
-                _ if state.active.is_empty() => None,
-                None => Some(now.millis()),
-                since => since,
-            };
-            state.active_since = since;
-            let age_max = i64::try_from(self.options.seal.age_max.as_millis()).unwrap_or(i64::MAX);
-            let old = since.is_some_and(|since| now.millis().saturating_sub(since) >= age_max);
-            old || state.active.rows >= self.options.seal.rows_max || !state.frozen.is_empty()
-        };
-        if due {
-            done.rows_sealed = self.seal()?;
         }
+        done.rows_sealed = self.seal_when_due(now)?;
         let _merging = self
             .merging
             .lock()

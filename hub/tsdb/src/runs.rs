@@ -4,6 +4,10 @@
 //! a backlog brings many samples of one series at even distances. So ids and times are kept as runs, in the write-ahead log
 //! and in memory alike, and what is left of a row is its value. A sender without any order costs a run a row.
 
+use roaring::RoaringBitmap;
+
+use crate::types::TimeRange;
+
 /// Rows `row..` (up to the next run) belong to the series `id`, `id + step`, `id + 2 * step` and so on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IdRun {
@@ -145,6 +149,42 @@ impl Runs {
         ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
+    /// Adds the ids that have a row in the range.
+    pub(crate) fn ids_within(&self, range: TimeRange, ids: &mut RoaringBitmap) {
+        for (index, run) in self.times.iter().enumerate() {
+            let end = self.times_end(index);
+            let (first, last) = (run.at, run.time(end - 1));
+            if !range.overlaps(first.min(last), first.max(last)) {
+                continue;
+            }
+            if range.contains(first) && range.contains(last) {
+                self.ids_of_rows(run.row, end, ids);
+                continue;
+            }
+            for row in (run.row..end).filter(|row| range.contains(run.time(*row))) {
+                self.ids_of_rows(row, row + 1, ids);
+            }
+        }
+    }
+
+    /// Adds the ids of the rows `from..to`.
+    fn ids_of_rows(&self, from: u32, to: u32, ids: &mut RoaringBitmap) {
+        let first = self.ids.partition_point(|run| run.row <= from);
+        for index in first.saturating_sub(1)..self.ids.len() {
+            let run = self.ids[index];
+            let (from, to) = (from.max(run.row), to.min(self.ids_end(index)));
+            if from >= to {
+                break;
+            }
+            let id = |row: u32| run.id + (row - run.row) * run.step;
+            if id(from) == id(to - 1) {
+                ids.insert(id(from));
+            } else {
+                ids.insert_range(id(from)..=id(to - 1));
+            }
+        }
+    }
+
     /// Walks the times from a row on.
     pub(crate) fn times_from(&self, row: u32) -> Times<'_> {
         let run = self.times.partition_point(|run| run.row <= row);
@@ -195,6 +235,7 @@ impl Iterator for Times<'_> {
 
 #[cfg(test)]
 mod tests {
+    use model::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
@@ -253,6 +294,11 @@ mod tests {
             prop_assert_eq!(both.times_from(from).collect::<Vec<_>>(), later);
             let range = all.iter().map(|row| row.1).min().zip(all.iter().map(|row| row.1).max());
             prop_assert_eq!(both.time_range(), range);
+            let range = TimeRange::new(Timestamp::from_millis(2), Timestamp::from_millis(3));
+            let mut ids = RoaringBitmap::new();
+            both.ids_within(range, &mut ids);
+            let expected = all.iter().filter(|row| (2..=3).contains(&row.1)).map(|row| row.0);
+            prop_assert_eq!(ids, expected.collect::<RoaringBitmap>());
         }
     }
 }

@@ -3,19 +3,53 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use journal::JournalError;
+use model::Timestamp;
 
 use crate::{
     error::StoreError,
     head::{Head, SeriesRows},
     maintain::{Change, check_poisoned},
     part::Part,
-    store::{Installing, Store},
+    store::{Active, Installing, Store},
 };
 
 /// Parts that are written side by side: bounds the memory when samples of very many days come at once.
 const PARTS_AT_A_TIME: usize = 32;
 
 impl Store {
+    /// Seals memory that is full, old, or no longer written to; how many rows. [`Store::maintain`] does it too, but may be
+    /// busy with a merge: call this from another thread when [`crate::Appended::seal_due`] says so.
+    ///
+    /// # Errors
+    /// As [`Store::maintain`].
+    pub fn seal_when_due(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let due = {
+            let mut state = self.write_state();
+            check_poisoned(&state)?;
+            let options = &self.options.seal;
+            if state.active.is_empty() {
+                state.active_since = None;
+            }
+            let fresh = Active {
+                since: now,
+                rows: 0,
+                quiet_since: now,
+            };
+            let rows = state.active.rows;
+            let active = state.active_since.get_or_insert(fresh);
+            if active.rows != rows {
+                (active.rows, active.quiet_since) = (rows, now);
+            }
+            let old = now.saturating_since(active.since) >= options.age_max;
+            let quiet = now.saturating_since(active.quiet_since) >= options.quiet_max;
+            !state.frozen.is_empty()
+                || rows >= options.rows_max
+                || rows > 0 && old
+                || rows >= options.quiet_rows_min && quiet
+        };
+        if due { self.seal() } else { Ok(0) }
+    }
+
     /// Writes what is in memory into parts, now; how many rows.
     ///
     /// # Errors

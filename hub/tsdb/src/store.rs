@@ -15,7 +15,7 @@ use std::{
 };
 
 use journal::{Disk, Journal};
-use model::{LabelSet, Metadata};
+use model::{LabelSet, Metadata, Timestamp};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use std::hash::Hasher as _;
 
@@ -71,8 +71,8 @@ pub(crate) struct State {
     pub(crate) next_part: u64,
     /// Oldest and newest timestamp accepted, ms; set by maintenance.
     pub(crate) accepted: (i64, i64),
-    /// When maintenance first saw samples in `active`, ms.
-    pub(crate) active_since: Option<i64>,
+    /// What maintenance last saw of `active`.
+    pub(crate) active_since: Option<Active>,
     /// Whether series may have lost their last sample since maintenance last looked for such.
     pub(crate) look_for_dead_series: bool,
     pub(crate) poisoned: Option<String>,
@@ -81,6 +81,14 @@ pub(crate) struct State {
     pub(crate) records_lost: u64,
     /// Damage found since opening, in words.
     pub(crate) damage: Vec<String>,
+}
+
+/// How long memory has been written to.
+pub(crate) struct Active {
+    pub(crate) since: Timestamp,
+    /// Rows when last looked at, and since when they are as many.
+    pub(crate) rows: usize,
+    pub(crate) quiet_since: Timestamp,
 }
 
 impl State {
@@ -226,6 +234,7 @@ impl Store {
             return Ok(Written {
                 commit: Commit(None),
                 samples,
+                seal_due: false,
             });
         }
         let _appending = self.lock_appending();
@@ -242,6 +251,7 @@ impl Store {
         Ok(Written {
             commit: Commit(Some(appended.commit)),
             samples,
+            seal_due: state.active.rows >= self.options.seal.rows_max,
         })
     }
 
@@ -432,6 +442,7 @@ impl Store {
 struct Written {
     commit: Commit,
     samples: u64,
+    seal_due: bool,
 }
 
 impl Written {
@@ -441,6 +452,7 @@ impl Written {
             samples: self.samples,
             series_created,
             refused,
+            seal_due: self.seal_due,
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Appended {
     pub series_created: u64,
     /// What was not stored, in the order of the batch.
     pub refused: Vec<RefusedSeries>,
+    /// Memory is full enough: see [`crate::Store::seal_when_due`].
+    pub seal_due: bool,
 }
 
 /// Samples that were not stored.
@@ -302,10 +304,15 @@ impl Default for Limits {
 /// When samples go from memory to parts.
 #[derive(Debug, Clone, Copy)]
 pub struct SealOptions {
-    /// Maintenance seals at this many rows; at twice as many an append does it itself. Default 1,000,000 (about 40 MB).
+    /// Sealing is due at this many rows; at twice as many an append does it itself. Default 2,000,000 (about 20 MB).
     pub rows_max: usize,
     /// Maintenance seals what is older than this, so that a restart replays little. Default 30 min.
     pub age_max: Duration,
+    /// Maintenance seals what was not added to for so long, if it has `quiet_rows_min` rows: parts take less room than
+    /// the log. Default 20 s.
+    pub quiet_max: Duration,
+    /// Default 50,000.
+    pub quiet_rows_min: usize,
     /// Parts of one level and partition that are merged into one. Default 4, at least 2.
     pub merge_width: usize,
     /// Larger merges are not made: bounds the work, and the part. Default 64,000,000 rows.
@@ -315,8 +322,10 @@ pub struct SealOptions {
 impl Default for SealOptions {
     fn default() -> Self {
         Self {
-            rows_max: 1_000_000,
+            rows_max: 2_000_000,
             age_max: Duration::from_secs(30 * 60),
+            quiet_max: Duration::from_secs(20),
+            quiet_rows_min: 50_000,
             merge_width: 4,
             merge_rows_max: 64_000_000,
         }

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! A hub answers every such request with `Branchline-Hub: <hub id>`; that is how an edge knows its own hub from a
-//! foreign endpoint. A request without sequences and without series is a sign of life.
+//! foreign endpoint. `Branchline-Reason: series-limit` beside 429 says that the branch has as many series as it may have:
+//! all others are stored, so the edge keeps what is about them aside and goes on. A request without sequences and without series is a sign of life.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,6 +41,11 @@ pub const OLDEST_PENDING: &str = "branchline-oldest-pending";
 pub const EVICTED_SAMPLES: &str = "branchline-evicted-samples";
 /// Name of the header in a hub's answer.
 pub const HUB: &str = "branchline-hub";
+
+/// Name of the header in a hub's refusal that says why, in a word that an edge knows.
+pub const REASON: &str = "branchline-reason";
+/// With 429: some series were not stored because the branch has as many as it may have; all others were.
+pub const REASON_SERIES_LIMIT: &str = "series-limit";
 
 /// Most ranges in one [`SEQUENCE`] header: keeps the header within what HTTP servers take (8 KiB).
 pub const RANGES_MAX: usize = 128;

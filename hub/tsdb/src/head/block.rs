@@ -46,9 +46,7 @@ impl OpenBlock {
             })
             .collect();
         let mut ids = RoaringBitmap::new();
-        for run in &by_id {
-            insert_ids(&runs, *run as usize, &mut ids);
-        }
+        runs.ids_within(TimeRange::ALL, &mut ids);
         let (first, last) = runs.time_range().unwrap_or((i64::MAX, i64::MIN));
         Block {
             base,
@@ -165,17 +163,5 @@ pub(crate) fn collect_run(
             give(index, row, at);
         }
         index += 1;
-    }
-}
-
-/// Adds the ids of a run.
-pub(crate) fn insert_ids(runs: &Runs, run: usize, ids: &mut RoaringBitmap) {
-    let first = runs.ids[run].id;
-    // The last id that there can be fits.
-    let last = (runs.id_end(run) - 1) as u32;
-    if first == last {
-        ids.insert(first);
-    } else {
-        ids.insert_range(first..=last);
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     runs::Runs,
     types::{NO_START, TimeRange},
 };
-use block::{BLOCK_ROWS, Block, OpenBlock, collect_run, insert_ids};
+use block::{BLOCK_ROWS, Block, OpenBlock, collect_run};
 pub(crate) use sort::SeriesRows;
 
 /// Samples of the write sequences `seq_first..=seq_last`.
@@ -99,7 +99,7 @@ impl Head {
         self.seq_last = self.seq_last.max(seq_last);
     }
 
-    /// Series that have (or may have, as exact as a block's time allows) samples in a range.
+    /// Series that have samples in a range (or may, as far as mixed rows go).
     pub(crate) fn ids(&self, range: TimeRange) -> RoaringBitmap {
         let mut ids = RoaringBitmap::new();
         if !self
@@ -109,11 +109,12 @@ impl Head {
             return ids;
         }
         for block in self.full.iter().filter(|block| block.overlaps(range)) {
-            ids |= &block.ids;
+            match range.contains(block.first) && range.contains(block.last) {
+                true => ids |= &block.ids,
+                false => block.runs.ids_within(range, &mut ids),
+            }
         }
-        for run in 0..self.open.runs.ids.len() {
-            insert_ids(&self.open.runs, run, &mut ids);
-        }
+        self.open.runs.ids_within(range, &mut ids);
         let overlaps = |mixed: &Mixed| range.overlaps(mixed.rows.first, mixed.rows.last);
         let mixed = self.mixed.iter().filter(|(_, mixed)| overlaps(mixed));
         ids.extend(mixed.map(|(id, _)| *id));

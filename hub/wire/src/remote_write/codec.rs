@@ -88,6 +88,22 @@ impl DecodeError {
 /// # Errors
 /// All of [`DecodeError`] that concern Snappy.
 pub fn decompress(body: &[u8], limits: &Limits) -> Result<Vec<u8>, DecodeError> {
+    let mut message = Vec::new();
+    let length = decompress_into(body, limits, &mut message)?;
+    message.truncate(length);
+    Ok(message)
+}
+
+/// [`decompress`] into memory that is used again: the message is the first so many bytes of `message`, which grows as
+/// needed and never shrinks here. Fresh memory for each request costs more than the decompression.
+///
+/// # Errors
+/// As [`decompress`].
+pub fn decompress_into(
+    body: &[u8],
+    limits: &Limits,
+    message: &mut Vec<u8>,
+) -> Result<usize, DecodeError> {
     if body.len() > limits.compressed_bytes_max {
         return Err(DecodeError::BodyTooLong {
             found: body.len(),
@@ -123,8 +139,11 @@ pub fn decompress(body: &[u8], limits: &Limits) -> Result<Vec<u8>, DecodeError> 
     if claimed > body.len().saturating_mul(EXPANSION_MAX) {
         return Err(DecodeError::Truncated { found: body.len() });
     }
-    match snap::raw::Decoder::new().decompress_vec(body) {
-        Ok(bytes) => Ok(bytes),
+    if message.len() < claimed {
+        message.resize(claimed, 0);
+    }
+    match snap::raw::Decoder::new().decompress(body, message) {
+        Ok(length) => Ok(length),
         Err(
             snap::Error::Literal { .. }
             | snap::Error::CopyRead { .. }

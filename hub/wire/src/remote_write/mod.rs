@@ -20,7 +20,8 @@ pub mod proto;
 mod walk;
 
 pub use codec::{
-    DecodeError, Limits, compress, decode, decode_message, decompress, encode, encode_message,
+    DecodeError, Limits, compress, decode, decode_message, decompress, decompress_into, encode,
+    encode_message,
 };
 pub use convert::SeriesRefusal;
 pub use histogram::{histogram_from_proto, histogram_to_proto};

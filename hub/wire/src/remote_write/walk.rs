@@ -32,6 +32,7 @@ pub struct SeriesView<'a> {
     histograms: Vec<&'a [u8]>,
     exemplars: Vec<&'a [u8]>,
     offset: usize,
+    length: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -147,6 +148,29 @@ impl<'a> SeriesView<'a> {
         self.exemplars.len()
     }
 
+    /// Whether all that there is are labels and samples, the usual case.
+    pub fn has_only_samples(&self) -> bool {
+        self.histograms.is_empty() && self.exemplars.is_empty()
+    }
+
+    /// Reads the series again that began at [`SeriesView::offset`] of this message and was so many bytes long.
+    ///
+    /// # Errors
+    /// As [`Walk::next_part`]: none, where that had none.
+    pub fn again(message: &'a [u8], offset: usize, length: usize) -> Result<Self, DecodeError> {
+        let mut view = SeriesView::new();
+        let bytes = message
+            .get(offset..offset.saturating_add(length))
+            .ok_or_else(|| bad(offset, "as many bytes as the length says"))?;
+        view.read(bytes, offset)?;
+        Ok(view)
+    }
+
+    /// How many bytes of the request the series takes.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
     /// Where the series begins in the decompressed request.
     pub fn offset(&self) -> usize {
         self.offset
@@ -159,6 +183,7 @@ impl<'a> SeriesView<'a> {
         self.histograms.clear();
         self.exemplars.clear();
         self.offset = base;
+        self.length = bytes.len();
         let (mut start, mut end) = (0, 0);
         let mut fields = Fields::new(bytes, base);
         loop {
