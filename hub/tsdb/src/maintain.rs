@@ -8,13 +8,14 @@ use model::Timestamp;
 use roaring::RoaringBitmap;
 
 use crate::{
+    catalogue::{Unsaved, remove_files},
     compact::{self, Candidate, MergeError},
     error::StoreError,
     head::Head,
-    open::PARTS_DIR,
+    open::{CATALOGUE_DIR, PARTS_DIR},
     part::{self, Part, PartError, PartMeta, PartWriter},
     rows::Rows,
-    store::{Installing, State, Store},
+    store::{State, Store},
     types::Maintained,
 };
 
@@ -76,7 +77,7 @@ impl Store {
     /// # Errors
     /// As [`Store::maintain`].
     pub fn seal(&self) -> Result<u64, StoreError> {
-        let mut installing = self.lock_installing();
+        let _installing = self.lock_installing();
         let mut rows = 0;
         loop {
             let head = {
@@ -89,21 +90,18 @@ impl Store {
                     let head = Arc::new(std::mem::take(&mut state.active));
                     state.frozen.push(head);
                     state.active_since = None;
-                    // Series must be in the catalogue before a part relies on them.
-                    installing
-                        .catalogue_pending
-                        .extend(state.catalogue.take_unsaved());
                 }
                 state.frozen[0].clone()
             };
-            self.seal_head(&head, &mut installing)
+            self.seal_head(&head)
                 .map_err(|error| self.poison_unless_full(error))?;
             rows += head.rows as u64;
         }
     }
 
-    fn seal_head(&self, head: &Arc<Head>, installing: &mut Installing) -> Result<(), StoreError> {
-        self.save_catalogue(installing)?;
+    fn seal_head(&self, head: &Arc<Head>) -> Result<(), StoreError> {
+        // Series must be in the catalogue before a part relies on them.
+        self.save_catalogue()?;
         let mut partitions: BTreeMap<i64, Vec<(u32, Rows)>> = BTreeMap::new();
         let mut ids: Vec<u32> = head.series.keys().copied().collect();
         ids.sort_unstable();
@@ -158,12 +156,15 @@ impl Store {
         Ok(())
     }
 
-    fn save_catalogue(&self, installing: &mut Installing) -> Result<(), StoreError> {
-        while let Some(record) = installing.catalogue_pending.first() {
-            self.catalogue_log.append(record)?;
-            installing.catalogue_pending.remove(0);
+    /// The caller holds `installing`.
+    fn save_catalogue(&self) -> Result<(), StoreError> {
+        let images = self.read_state().catalogue.unsaved(Unsaved::All);
+        let dir = self.dir.join(CATALOGUE_DIR);
+        for image in images {
+            let saved = image.write(&*self.disk, &dir)?;
+            self.write_state().catalogue.mark_saved(saved);
         }
-        Ok(self.catalogue_log.sync()?)
+        Ok(())
     }
 
     fn partition_of(&self, at: i64) -> i64 {
@@ -224,16 +225,12 @@ impl Store {
     /// Saves a manifest with the change made, then serves it. The caller holds `installing`. On an error nothing has
     /// changed, and new parts are removed unless the disk may name them.
     fn install(&self, change: Change) -> Result<(), StoreError> {
-        let Change {
-            old,
-            new,
-            sealed,
-            catalogue_from,
-        } = change;
-        let mut manifest = {
-            let state = self.read_state();
+        let Change { old, new, sealed } = change;
+        let (mut manifest, removed) = {
+            let mut state = self.write_state();
             check_poisoned(&state)?;
-            self.manifest(&state)
+            // Together: what goes is not listed. Should this fail, the next start removes it.
+            (self.manifest(&state), state.catalogue.take_removed())
         };
         manifest.parts.retain(|part| !old.contains(&part.number));
         manifest
@@ -248,7 +245,6 @@ impl Store {
         manifest.sealed_through = sealed
             .as_ref()
             .map_or(manifest.sealed_through, |head| head.seq_last);
-        manifest.catalogue_from = catalogue_from.unwrap_or(manifest.catalogue_from);
         if let Err(failed) = manifest.save(&*self.disk, &self.dir) {
             if failed.ambiguous {
                 let reason = failed.error.to_string();
@@ -277,11 +273,11 @@ impl Store {
         state.quarantined.retain(|(part, _)| !is_old(part.number));
         state.look_for_dead_series |= !old.is_empty();
         state.sealed_through = manifest.sealed_through;
-        state.catalogue_from = manifest.catalogue_from;
         if let Some(head) = sealed {
             state.frozen.retain(|frozen| !Arc::ptr_eq(frozen, &head));
         }
         drop(state);
+        remove_files(&*self.disk, &self.dir.join(CATALOGUE_DIR), &removed);
         for number in dropped {
             // Left over otherwise; the next start removes it.
             let _ = self
@@ -397,7 +393,7 @@ impl Store {
                 ));
             }
             if let Some(bytes_max) = retention.bytes_max {
-                let other = self.wal.bytes() + self.catalogue_log.bytes();
+                let other = self.wal.bytes() + state.catalogue.file_bytes();
                 old.extend(compact::choose_oldest(
                     metas().filter(|part| !old.contains(&part.number)),
                     other,
@@ -425,8 +421,8 @@ impl Store {
 
     /// Forgets series of which no sample is kept, once there are enough of them. The caller holds `merging`.
     fn forget_dead_series(&self) -> Result<u64, StoreError> {
-        let mut installing = self.lock_installing();
-        let (dropped, records) = {
+        let installing = self.lock_installing();
+        let dropped = {
             let mut state = self.write_state();
             // The series of a damaged part are not known for sure.
             if !state.quarantined.is_empty() || !state.look_for_dead_series {
@@ -438,37 +434,15 @@ impl Store {
             if dead == 0 || dead * DEAD_SERIES_FRACTION < state.catalogue.len() {
                 return Ok(0);
             }
-            let dropped = state.catalogue.retain(&live);
-            // The snapshot has these too.
-            drop(state.catalogue.take_unsaved());
-            (dropped, state.catalogue.snapshot())
+            state.catalogue.retain(&live)
         };
         // Should this fail, the forgotten series are back after a restart, without samples: harmless.
-        let rewritten = self.rewrite_catalogue(records, &mut installing);
+        let rewritten = self
+            .save_catalogue()
+            .and_then(|()| self.install(Change::default()));
         drop(installing);
         rewritten.map_err(|error| self.poison_unless_full(error))?;
         Ok(dropped)
-    }
-
-    fn rewrite_catalogue(
-        &self,
-        records: Vec<Vec<u8>>,
-        installing: &mut Installing,
-    ) -> Result<(), StoreError> {
-        let from = self.catalogue_log.last_seq() + 1;
-        // Kept until written: a full disk must not lose what no log has.
-        installing.catalogue_pending = records;
-        self.save_catalogue(installing)?;
-        self.install(Change {
-            catalogue_from: Some(from),
-            ..Change::default()
-        })?;
-        match self.catalogue_log.roll() {
-            Ok(()) | Err(JournalError::DiskFull { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.catalogue_log.free_through(from - 1)?;
-        Ok(())
     }
 
     /// Sets a damaged part aside: it is no longer read, its file stays where it is, and everyone is told.
@@ -506,7 +480,6 @@ struct Change {
     new: Vec<Arc<Part>>,
     /// A head that is in parts now.
     sealed: Option<Arc<Head>>,
-    catalogue_from: Option<u64>,
 }
 
 impl State {

@@ -159,7 +159,7 @@ impl Store {
             if index % CANCEL_EVERY == 0 && cancel() {
                 return Err(SelectError::Canceled);
             }
-            labels.push(state.catalogue.labels(*id).cloned().unwrap_or_default());
+            labels.push(state.catalogue.labels(*id).unwrap_or_default());
             let rows = state
                 .active
                 .series
@@ -202,7 +202,7 @@ impl Store {
         }
         let mut labels: Vec<LabelSet> = found
             .iter()
-            .filter_map(|id| state.catalogue.labels(id).cloned())
+            .filter_map(|id| state.catalogue.labels(id))
             .collect();
         drop(state);
         labels.sort_unstable();
@@ -212,10 +212,7 @@ impl Store {
     /// Names of the labels of those series (see [`Store::series`]), sorted.
     pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
         let state = self.read_state();
-        state
-            .catalogue
-            .postings
-            .label_names(&state.found(matchers, range))
+        state.catalogue.label_names(&state.found(matchers, range))
     }
 
     /// Values that those series (see [`Store::series`]) have for a label, sorted.
@@ -223,7 +220,6 @@ impl Store {
         let state = self.read_state();
         state
             .catalogue
-            .postings
             .label_values(name, &state.found(matchers, range))
     }
 
@@ -271,7 +267,7 @@ impl Store {
             part_rows: parts().map(|part| part.rows).sum(),
             part_bytes: parts().map(|part| part.bytes).sum(),
             wal_bytes: self.wal.bytes(),
-            catalogue_bytes: self.catalogue_log.bytes(),
+            catalogue_bytes: state.catalogue.file_bytes(),
             samples_appended: state.samples_appended,
             samples_refused: state.samples_refused,
             time: time
@@ -287,7 +283,7 @@ impl Store {
 impl State {
     /// Series that fit and that may have samples in the range.
     fn found(&self, matchers: &[Matcher], range: TimeRange) -> RoaringBitmap {
-        let fitting = self.catalogue.postings.resolve(matchers);
+        let fitting = self.catalogue.select(matchers);
         let mut found = RoaringBitmap::new();
         for part in self.parts.iter().filter(|part| part.overlaps(range)) {
             found |= &fitting & &part.ids;

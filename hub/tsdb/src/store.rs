@@ -41,7 +41,6 @@ pub struct Store {
     pub(crate) hash_key: [u8; 16],
     pub(crate) partition_ms: i64,
     pub(crate) wal: Journal,
-    pub(crate) catalogue_log: Journal,
     pub(crate) merging: Mutex<()>,
     pub(crate) installing: Mutex<Installing>,
     pub(crate) state: RwLock<State>,
@@ -49,10 +48,7 @@ pub struct Store {
 
 /// What only the holder of the lock changes.
 #[derive(Default)]
-pub(crate) struct Installing {
-    /// Records for the catalogue's log that could not be written yet.
-    pub(crate) catalogue_pending: Vec<Vec<u8>>,
-}
+pub(crate) struct Installing;
 
 /// Invariant: every sample acknowledged is in `active`, in `frozen` or in `parts` (or `quarantined`), and their write
 /// sequences rise in the order parts of one partition, frozen, active.
@@ -65,7 +61,6 @@ pub(crate) struct State {
     pub(crate) parts: Vec<Arc<Part>>,
     pub(crate) quarantined: Vec<(PartMeta, String)>,
     pub(crate) sealed_through: u64,
-    pub(crate) catalogue_from: u64,
     pub(crate) next_part: u64,
     /// Oldest and newest timestamp accepted, ms; set by maintenance.
     pub(crate) accepted: (i64, i64),
@@ -312,7 +307,7 @@ impl Store {
         }
         let id = state
             .catalogue
-            .next_id
+            .next_id()
             .checked_add(plan.created.len() as u32)
             .ok_or_else(full)?;
         label_sets.insert(labels.clone(), id);
@@ -339,10 +334,9 @@ impl Store {
             hash_key: self.hash_key,
             partition_ms: self.partition_ms,
             sealed_through: state.sealed_through,
-            catalogue_from: state.catalogue_from,
-            catalogue_through: self.catalogue_log.synced_seq(),
             next_part: state.next_part,
-            next_series: state.catalogue.next_id,
+            next_series: state.catalogue.next_id(),
+            catalogue: state.catalogue.listed(),
             parts: state.parts.iter().map(|part| part.meta.clone()).collect(),
             quarantined: state.quarantined.clone(),
         }
