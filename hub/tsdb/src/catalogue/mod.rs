@@ -145,16 +145,15 @@ impl Catalogue {
         const AGAIN: usize = 16;
         out.clear();
         out.reserve(keys.len());
-        let mut put_off = false;
-        let mut misses = 0;
-        let mut next = 0;
-        for key in keys {
+        let mut put_off = Vec::new();
+        let (mut misses, mut next) = (0, 0);
+        for (index, key) in keys.iter().enumerate() {
             if self.has_key_at(next, *key) {
                 misses = 0;
             } else {
                 misses += 1;
                 if misses > AT_ONCE && misses % AGAIN != 0 {
-                    put_off = true;
+                    put_off.push(index as u32);
                     out.push(UNKNOWN);
                     continue;
                 }
@@ -169,11 +168,27 @@ impl Catalogue {
             out.push(next);
             next = next.wrapping_add(1);
         }
-        if put_off {
-            for (key, id) in keys.iter().zip(out.iter_mut()) {
-                if *id == UNKNOWN {
-                    *id = self.id_of_key(*key).unwrap_or(UNKNOWN);
-                }
+        self.resolve_put_off(keys, &put_off, out);
+    }
+
+    fn resolve_put_off(&self, keys: &[SeriesKey], put_off: &[u32], out: &mut [u32]) {
+        /// As many as are looked up at one time: their cache lines stay until they are looked at.
+        const TOGETHER: usize = 64;
+        if put_off.is_empty() {
+            return;
+        }
+        let tables = self.tables();
+        let mut guesses = [UNKNOWN; TOGETHER];
+        for some in put_off.chunks(TOGETHER) {
+            for (index, guess) in some.iter().zip(&mut guesses) {
+                *guess = tables.guess(keys[*index as usize].0).unwrap_or(UNKNOWN);
+            }
+            for (index, guess) in some.iter().zip(guesses) {
+                let key = keys[*index as usize];
+                out[*index as usize] = match self.has_key_at(guess, key) {
+                    true => guess,
+                    false => self.id_of_key(key).unwrap_or(UNKNOWN),
+                };
             }
         }
     }
@@ -223,14 +238,11 @@ impl Catalogue {
         }
         self.len += 1;
         count_scope(&mut self.scopes, scope, 1);
-        if let Some(tables) = self.tables.get_mut() {
-            if let Some(old) = tables.id_of_labels(&self.slots, hash, labels) {
-                tables.remove(self.slots.key(old), hash, old);
-                self.forget(old);
-            }
-            if let Some(tables) = self.tables.get_mut() {
-                tables.insert(&self.slots, key.0, hash, id);
-            }
+        if let Some(tables) = self.tables.get_mut()
+            && let Some(old) = tables.insert(&self.slots, (key.0, id), hash, labels)
+        {
+            tables.remove_key(self.slots.key(old), old);
+            self.forget(old);
         }
     }
 

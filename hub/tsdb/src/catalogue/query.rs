@@ -1,6 +1,8 @@
 //! Which series fit, and which names and values do they have? Answered segment by segment, each of which says a set of
 //! at most 65,536 bits; segments that lack a pair asked for are passed over.
 
+use std::collections::BTreeSet;
+
 use hashbrown::HashMap;
 use model::{MatchOp, Matcher};
 use roaring::RoaringBitmap;
@@ -151,20 +153,26 @@ impl Slot {
 
 /// Names of the labels that the ids have, sorted.
 pub(super) fn label_names(slots: &Slots, ids: &RoaringBitmap) -> Vec<String> {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (number, slot) in slots.iter() {
-        if let Some(wanted) = slot.wanted(number, ids) {
-            let from = names.len();
-            slot.form.for_used(&wanted, |name, _| {
-                // Pairs of one name come together when frozen.
-                if name != SCOPE && names[from..].last() != Some(&name) {
-                    names.push(name);
-                }
+        let Some(wanted) = slot.wanted(number, ids) else {
+            continue;
+        };
+        if slot.says_nothing_of_others(&wanted) {
+            slot.form.for_names(|name| {
+                names.insert(name);
             });
-            names.sort_unstable();
-            names.dedup();
+            continue;
         }
+        let mut last = SCOPE;
+        slot.form.for_used(&wanted, |name, _| {
+            if name != last {
+                names.insert(name);
+                last = name;
+            }
+        });
     }
+    names.remove(SCOPE);
     names.into_iter().map(str::to_owned).collect()
 }
 

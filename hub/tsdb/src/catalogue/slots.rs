@@ -203,6 +203,17 @@ impl Form {
         }
     }
 
+    /// Names of all its labels, those of dead series too.
+    pub(super) fn for_names<'a>(&'a self, mut each: impl FnMut(&'a str)) {
+        match self {
+            Self::Open(tail) => tail.names().for_each(each),
+            Self::Frozen(segment) => {
+                let symbols = &segment.draft.symbols;
+                (0..symbols.names()).for_each(|name| each(symbols.name(name)));
+            }
+        }
+    }
+
     /// Calls with value and number of each pair of the name whose value has the prefix.
     pub(super) fn for_values<'a>(
         &'a self,

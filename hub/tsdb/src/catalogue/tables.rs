@@ -166,6 +166,14 @@ impl Tables {
         shard.find(key as u64, |id| slots.key(*id) == key).copied()
     }
 
+    /// An id that may well have this key, found without looking at its key.
+    #[inline]
+    pub(super) fn guess(&self, key: u128) -> Option<u32> {
+        self.by_key[shard_of_key(key)]
+            .find(key as u64, |_| true)
+            .copied()
+    }
+
     pub(super) fn id_of_labels(&self, slots: &Slots, hash: u64, labels: &LabelSet) -> Option<u32> {
         let hash = short(hash);
         let found = self.by_labels[shard_of_hash(hash)].find(spread(hash), |labelled| {
@@ -174,14 +182,27 @@ impl Tables {
         found.map(|labelled| labelled.id)
     }
 
-    /// Adds a series whose labels no other one has.
-    pub(super) fn insert(&mut self, slots: &Slots, key: u128, hash: u64, id: u32) {
+    /// Adds a series. Another one with these labels is given back: it is no longer found by them.
+    pub(super) fn insert(
+        &mut self,
+        slots: &Slots,
+        (key, id): (u128, u32),
+        hash: u64,
+        labels: &LabelSet,
+    ) -> Option<u32> {
         insert_key(&mut self.by_key, slots, key, id);
         let hash = short(hash);
+        let same = |other: &Labelled| other.hash == hash && slots.has_labels(other.id, labels);
         let shard = &mut self.by_labels[shard_of_hash(hash)];
-        shard.insert_unique(spread(hash), Labelled { hash, id }, |other| {
-            spread(other.hash)
-        });
+        match shard.entry(spread(hash), same, |other| spread(other.hash)) {
+            Entry::Occupied(mut old) => {
+                Some(std::mem::replace(old.get_mut(), Labelled { hash, id }).id)
+            }
+            Entry::Vacant(place) => {
+                place.insert(Labelled { hash, id });
+                None
+            }
+        }
     }
 
     /// Drops the ids that no longer live.
@@ -194,15 +215,10 @@ impl Tables {
         }
     }
 
-    /// Drops one id, while its key is still known.
-    pub(super) fn remove(&mut self, key: u128, hash: u64, id: u32) {
+    /// Drops the key of one id.
+    pub(super) fn remove_key(&mut self, key: u128, id: u32) {
         let shard = &mut self.by_key[shard_of_key(key)];
         if let Ok(entry) = shard.find_entry(key as u64, |other| *other == id) {
-            entry.remove();
-        }
-        let hash = short(hash);
-        let shard = &mut self.by_labels[shard_of_hash(hash)];
-        if let Ok(entry) = shard.find_entry(spread(hash), |other| other.id == id) {
             entry.remove();
         }
     }

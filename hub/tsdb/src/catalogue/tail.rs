@@ -96,11 +96,12 @@ impl Tail {
         labels: &LabelSet,
         hasher: &PairHasher,
     ) -> Option<u64> {
-        let count = u16::try_from(labels.len() + 1).ok()?;
+        // A label has at least four of these bytes.
         let bytes = labels.as_bytes().len() + scope.len();
+        u16::try_from(bytes / 4 + 1).ok()?;
         u32::try_from(self.text.len() + bytes).ok()?;
         let from = u32::try_from(self.refs.len()).ok()?;
-        u32::try_from(self.refs.len() + usize::from(count)).ok()?;
+        u32::try_from(self.refs.len() + bytes).ok()?;
         let before = self.last.range();
         let (mut guess, end) = (before.start, before.end);
         let mut hash = 0_u64;
@@ -130,7 +131,10 @@ impl Tail {
             }
             self.refs.push(number);
         }
-        self.last = Place { from, pairs: count };
+        self.last = Place {
+            from,
+            pairs: (self.refs.len() - from as usize) as u16,
+        };
         self.place(low, self.last);
         Some(hash)
     }
@@ -217,6 +221,10 @@ impl Tail {
         pairs
             .iter()
             .map(|number| (self.text_of(&self.pairs[*number as usize]), *number))
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| &*name.text)
     }
 
     pub(super) fn value(&self, pair: u32) -> &str {

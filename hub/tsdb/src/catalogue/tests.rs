@@ -354,7 +354,10 @@ fn version_1_is_read_and_written() {
     assert_eq!(file.keys[9], key(2).0);
 }
 
-const VERSION_1: &str = "";
+const VERSION_1: &str = "\
+    42524c5345474d0a0100000079c8a147000000000300000037efc6b3824fe92f157c4a7fb979379e6ede8d47059fd25f\
+    2af894fe72f36e3ca5cd54fb87eebb8f3f74df7d2c6da6da430203020401030001020003623037085f5f6e616d655f5f\
+    010204646f776e027570036a6f620101046e6f64650100030301010003010001020002010000000001000200";
 
 #[test]
 fn no_bit_of_a_file_can_be_flipped_in_silence() {
