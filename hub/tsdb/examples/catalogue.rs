@@ -92,7 +92,7 @@ fn measure(series: usize, dir: &Path) -> Result<(), Box<dyn Error>> {
 
     let base = resident();
     let start = Instant::now();
-    let (catalogue, damage) = Catalogue::load(&disk, dir, &listed)?;
+    let (mut catalogue, damage) = Catalogue::load(&disk, dir, &listed)?;
     println!(
         "load                  {:.0} ms, {:.1} B resident each",
         start.elapsed().as_secs_f64() * 1e3,
@@ -112,6 +112,23 @@ fn measure(series: usize, dir: &Path) -> Result<(), Box<dyn Error>> {
         (resident() - base) / count
     );
     lookups(&catalogue, series / METRICS * METRICS);
+    let live =
+        RoaringBitmap::from_iter(catalogue.select(&[]).iter().filter(|id| id / 250 % 2 == 0));
+    let start = Instant::now();
+    catalogue.retain(&live);
+    println!(
+        "half of it dies       {:.0} ms",
+        start.elapsed().as_secs_f64() * 1e3
+    );
+    let start = Instant::now();
+    for image in catalogue.unsaved(Unsaved::All) {
+        let saved = image.write(&disk, dir)?;
+        catalogue.mark_saved(saved);
+    }
+    println!(
+        "compact and save      {:.0} ms",
+        start.elapsed().as_secs_f64() * 1e3
+    );
     Ok(())
 }
 

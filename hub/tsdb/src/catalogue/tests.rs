@@ -372,6 +372,92 @@ fn no_bit_of_a_file_can_be_flipped_in_silence() {
     }
 }
 
+/// Wherever the power goes while changed segments are written, the manifest of before finds each of them whole: as it was
+/// or as it should be.
+#[test]
+fn a_crash_while_saving_leaves_each_segment_old_or_new() {
+    let labels = |id: u32| set(&[("__name__", "up"), ("instance", &id.to_string())]);
+    let old: Vec<u32> = vec![1, 2, 3, 65_536, 65_537, 131_072];
+    let new: Vec<u32> = vec![2, 65_536, 65_538, 131_072];
+    let mut crashes = 0;
+    for changes in 1.. {
+        let disk = SimDisk::new(changes);
+        let mut catalogue = Catalogue::default();
+        for id in &old {
+            catalogue.insert(key(u128::from(*id)), *id, "x", &labels(*id));
+        }
+        let listed = save(&mut catalogue, &disk, Unsaved::All);
+        catalogue.retain(&new.iter().copied().collect());
+        catalogue.insert(key(7), 65_538, "x", &labels(65_538));
+        disk.crash_after(Some(changes));
+        for image in catalogue.unsaved(Unsaved::All) {
+            let _ = image.write(&disk, Path::new(DIR));
+        }
+        let done = !disk.is_down();
+        crashes += u32::from(!done);
+        disk.crash();
+        let (loaded, damage) = load(&disk, &listed);
+        assert_eq!(damage, [""; 0]);
+        let found = loaded.select(&[]);
+        for number in 0..3 {
+            let of = |ids: &[u32]| -> Vec<u32> {
+                ids.iter()
+                    .copied()
+                    .filter(|id| id >> 16 == number)
+                    .collect()
+            };
+            let here: Vec<u32> = found.range(number << 16..=number << 16 | 0xffff).collect();
+            assert!(
+                here == of(&new) || (here == of(&old) && !done),
+                "{changes}: {here:?}"
+            );
+        }
+        assert!(found.iter().all(|id| loaded.labels(id) == Some(labels(id))));
+        let names = disk.list(Path::new(DIR)).unwrap();
+        assert!(names.iter().all(|name| name.ends_with(".seg")), "{names:?}");
+        if done {
+            break;
+        }
+    }
+    assert!(crashes >= 8, "{crashes}");
+}
+
+/// A reader bounds what it unpacks by the file's size: text that shrinks more is written as it is.
+#[test]
+fn text_that_shrinks_too_much_is_read_back() {
+    let long = "a".repeat(4000);
+    let sets: Vec<LabelSet> = (0..500)
+        .map(|i| set(&[("a", &format!("{long}{i}"))]))
+        .collect();
+    let loaded = reloaded(catalogue(&sets));
+    assert!(loaded.file_bytes() > 2_000_000, "{}", loaded.file_bytes());
+    assert_eq!(loaded.labels(77).as_ref(), Some(&sets[77]));
+}
+
+#[test]
+fn series_without_order_take_the_flat_form() {
+    let sets: Vec<LabelSet> = (0..3000_u32)
+        .map(|i| {
+            let i = i.wrapping_mul(2_654_435_761) >> 8;
+            set(&[
+                ("__name__", &format!("m{}", i % 50)),
+                ("instance", &format!("t{}", i / 50 % 200)),
+                ("pod", &i.to_string()),
+            ])
+        })
+        .collect();
+    let mut catalogue = catalogue(&sets);
+    catalogue.reserve(0xffff);
+    let loaded = reloaded(catalogue);
+    for (id, labels) in sets.iter().enumerate() {
+        assert_eq!(loaded.labels(id as u32).as_ref(), Some(labels));
+        assert_eq!(loaded.id_of_labels(labels), Some(id as u32));
+    }
+    let found = loaded.select(&[Matcher::equal("instance", "t7")]);
+    let expected = (0..3000).filter(|id| sets[*id as usize].get("instance") == Some("t7"));
+    assert!(found.iter().eq(expected));
+}
+
 #[test]
 fn metadata_is_bounded_and_read_back() {
     let disk = SimDisk::new(1);
@@ -445,17 +531,19 @@ fn labels_of(target: u8, metric: u8) -> LabelSet {
     }
 }
 
+/// (scope, labels, key) by id.
+type Series = BTreeMap<u32, (String, LabelSet, u128)>;
+
 #[derive(Default, Clone)]
 struct Model {
-    /// (scope, labels, key) by id.
-    series: BTreeMap<u32, (String, LabelSet, u128)>,
+    series: Series,
 }
 
 struct Pair {
     catalogue: Catalogue,
     model: Model,
     /// As of the last manifest.
-    saved: (Vec<SegmentMeta>, BTreeMap<u32, (String, LabelSet, u128)>),
+    saved: (Vec<SegmentMeta>, Series),
     disk: SimDisk,
     next_key: u128,
 }
