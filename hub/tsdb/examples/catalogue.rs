@@ -90,13 +90,11 @@ fn measure(series: usize, dir: &Path) -> Result<(), Box<dyn Error>> {
     let listed = catalogue.listed();
     drop(catalogue);
 
-    let base = resident();
     let start = Instant::now();
     let (mut catalogue, damage) = Catalogue::load(&disk, dir, &listed)?;
     println!(
-        "load                  {:.0} ms, {:.1} B resident each",
-        start.elapsed().as_secs_f64() * 1e3,
-        (resident() - base) / count
+        "load                  {:.0} ms",
+        start.elapsed().as_secs_f64() * 1e3
     );
     assert_eq!((catalogue.len() as f64, damage.len()), (count, 0));
     queries(&catalogue)?;
@@ -106,10 +104,10 @@ fn measure(series: usize, dir: &Path) -> Result<(), Box<dyn Error>> {
         "tables                {:.0} ms",
         start.elapsed().as_secs_f64() * 1e3
     );
+    // What was freed before is used again: resident memory says nothing here.
     println!(
-        "memory after load     {:.1} B each by its own count, {:.1} B resident",
-        catalogue.bytes() as f64 / count,
-        (resident() - base) / count
+        "memory after load     {:.1} B each by its own count",
+        catalogue.bytes() as f64 / count
     );
     lookups(&catalogue, series / METRICS * METRICS);
     let live =

@@ -2,12 +2,12 @@
 //!
 //! Keys are random and stand as they are; the sets, the symbols and the column of own sets are compressed. Reading is
 //! total: whatever the bytes, an answer or [`Malformed`]. Memory is bounded: what is compressed may be at most
-//! [`PACKED_FACTOR`] times the file's size (and 64 KiB), and becomes at most 16 times as much in memory, beside 2 MiB
-//! for any segment. A writer whose text shrinks more than that writes it uncompressed.
+//! [`PACKED_FACTOR`] times the file's size (and 64 KiB), and takes at most 24 times as much memory while it
+//! is read, beside 2 MiB for any segment. A writer whose text shrinks more than that writes it uncompressed.
 
 use super::{
     bits::{Bits, SPAN},
-    lists::{Lists, ListsBuilder, Rising},
+    lists::{Lists, ListsBuilder},
     segment::{Draft, Run, Segment},
     symbols::{SCOPE, SymbolsBuilder},
 };
@@ -292,10 +292,6 @@ fn take_sets(input: &mut Input<'_>, pairs: &[(u32, bool)], own: bool) -> Decoded
             }
             last_name = Some(*name);
         }
-        debug_assert_eq!(
-            Rising::new(set).last().map(|last| u64::from(last) + 1),
-            (least > 0).then_some(least)
-        );
         sets.push(set);
     }
     Ok(sets.finish())

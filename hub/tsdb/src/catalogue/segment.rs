@@ -58,23 +58,17 @@ impl Segment {
         let by_context = draft.runs.iter().enumerate();
         let by_context =
             by_context.map(|(run, Run { context, .. })| (usize::from(*context), run as u16));
-        // Each pair stands in sets of one side only.
-        let refs = |sets: usize| (0..sets).map(|set| set as u16);
-        let of = |lists: &'_ Lists<u8>, set: u16| {
-            Rising::new(lists.get(usize::from(set)))
-                .map(move |pair| (pair as usize, set))
-                .collect::<Vec<_>>()
-        };
-        let mut pairs = Vec::new();
-        for set in refs(draft.contexts.len()) {
-            pairs.extend(of(&draft.contexts, set));
+        // A pair stands in sets of one side only, so numbers of sets of both may be in one column.
+        let mut pairs: Vec<(u32, u16)> = Vec::new();
+        for side in [&draft.contexts, &draft.owns] {
+            for (set, refs) in side.iter().enumerate() {
+                pairs.extend(Rising::new(refs).map(|pair| (pair, set as u16)));
+            }
         }
-        for set in refs(draft.owns.len()) {
-            pairs.extend(of(&draft.owns, set));
-        }
+        let by_pair = pairs.iter().map(|(pair, set)| (*pair as usize, *set));
         let series_by_own = Lists::group(draft.owns.len(), by_own);
         let runs_by_context = Lists::group(draft.contexts.len(), by_context);
-        let sets_by_pair = Lists::group(draft.symbols.len(), pairs.iter().copied());
+        let sets_by_pair = Lists::group(draft.symbols.len(), by_pair);
         Self {
             draft,
             series_by_own,
