@@ -4,8 +4,8 @@
 //! arrival and never used twice. Its *key* is a hash of the raw label bytes it first came with; hashes of other
 //! spellings are *aliases*. Both only spare parsing, so aliases are few and not kept on disk.
 //!
-//! Everything is in *segments* of 65,536 ids: [`slots`] holds them, the last one growing ([`tail`]), the others frozen
-//! ([`segment`]), each with one file ([`file`], [`save`]). Queries ([`query`]) need nothing else. The two [`tables`]
+//! Everything is in *segments* of 65,536 ids: `slots` holds them, the last one growing (`tail`), the others frozen
+//! (`segment`), each with one file (`file`, `save`). Queries (`query`) need nothing else. The two `tables`
 //! from keys and labels to ids serve writing only; they are built when first asked for, so after a start queries do not
 //! wait for them.
 //!
