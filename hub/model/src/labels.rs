@@ -259,6 +259,8 @@ pub struct Iter<'a> {
 
 impl<'a> Iterator for Iter<'a> {
     type Item = (&'a str, &'a str);
+
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -370,7 +372,16 @@ fn push(text: &mut String, item: &str) {
     text.push_str(item);
 }
 
+#[inline]
 fn split(text: &str) -> (&str, &str) {
+    // Nearly always one digit.
+    match text.as_bytes().first() {
+        Some(length) if length & MORE == 0 => text[1..].split_at(usize::from(*length)),
+        _ => split_long(text),
+    }
+}
+
+fn split_long(text: &str) -> (&str, &str) {
     let (mut length, mut shift) = (0, 0);
     for (at, byte) in text.bytes().enumerate() {
         length |= usize::from(byte & !MORE) << shift;

@@ -4,19 +4,21 @@ use hashbrown::HashSet;
 use model::{LabelSet, Metadata, Sample, Timestamp, Value};
 
 use crate::{
+    catalogue::UNKNOWN,
     chunk,
     error::RefusedReason,
     frame::Frame,
     rows::Rows,
     runs::Runs,
-    store::UNKNOWN,
     types::{Batch, RefusedSeries, SeriesKey},
 };
 
 /// Samples of many series, to be filled anew for each append: clearing keeps the memory.
 #[derive(Debug, Default)]
 pub struct Columns {
-    pub(crate) series: Vec<ColumnSeries>,
+    pub(crate) keys: Vec<SeriesKey>,
+    /// For each series one behind its last row. It has its samples either there or in `mixed`.
+    ends: Vec<u32>,
     pub(crate) times: Vec<i64>,
     pub(crate) values: Vec<f64>,
     /// (series, sample) that need more than a time and a number, rising by series.
@@ -63,17 +65,11 @@ impl Records {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ColumnSeries {
-    pub(crate) key: SeriesKey,
-    /// One behind its last row in the columns. A series has its samples either there or in `mixed`.
-    pub(crate) end: u32,
-}
-
 impl Columns {
     /// Forgets everything but the memory.
     pub fn clear(&mut self) {
-        self.series.clear();
+        self.keys.clear();
+        self.ends.clear();
         self.times.clear();
         self.values.clear();
         self.mixed.clear();
@@ -86,7 +82,7 @@ impl Columns {
 
     /// How many series were given, those without samples and repeated ones included.
     pub fn series(&self) -> usize {
-        self.series.len()
+        self.keys.len()
     }
 
     /// How many samples were given.
@@ -116,7 +112,7 @@ impl Columns {
             self.push_floats(key, samples.iter().filter_map(plain));
             return;
         }
-        let series = self.series.len() as u32;
+        let series = self.keys.len() as u32;
         for sample in samples {
             let at = sample.at.millis();
             let (first, last) = self.time.unwrap_or((at, at));
@@ -127,13 +123,13 @@ impl Columns {
     }
 
     fn end_series(&mut self, key: SeriesKey) {
-        let end = self.times.len() as u32;
-        self.series.push(ColumnSeries { key, end });
+        self.keys.push(key);
+        self.ends.push(self.times.len() as u32);
     }
 
     /// Bytes of memory that it keeps.
     pub fn capacity_bytes(&self) -> usize {
-        self.series.capacity() * size_of::<ColumnSeries>()
+        self.keys.capacity() * (size_of::<SeriesKey>() + 8)
             + (self.times.capacity() + self.values.capacity()) * 8
             + self.mixed.capacity() * size_of::<(u32, Sample)>()
             + self.records.last.capacity()
@@ -169,8 +165,8 @@ impl Columns {
     /// Keeps the rows for which `keep(series, time)`.
     fn retain_rows(&mut self, mut keep: impl FnMut(usize, i64) -> bool) {
         let (mut from, mut kept) = (0, 0);
-        for (index, series) in self.series.iter_mut().enumerate() {
-            let end = series.end as usize;
+        for (index, series_end) in self.ends.iter_mut().enumerate() {
+            let end = *series_end as usize;
             for row in from..end {
                 let at = self.times[row];
                 if keep(index, at) {
@@ -178,7 +174,7 @@ impl Columns {
                     kept += 1;
                 }
             }
-            (from, series.end) = (end, kept as u32);
+            (from, *series_end) = (end, kept as u32);
         }
         self.times.truncate(kept);
         self.values.truncate(kept);
@@ -190,15 +186,13 @@ impl Columns {
     }
 
     pub(crate) fn samples_of(&self, index: usize) -> u64 {
-        let from = index
-            .checked_sub(1)
-            .map_or(0, |before| self.series[before].end);
+        let from = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         let series = index as u32;
         let first = self.mixed.partition_point(|(of, _)| *of < series);
         let mixed = self.mixed[first..]
             .iter()
             .take_while(|(of, _)| *of == series);
-        u64::from(self.series[index].end - from) + mixed.count() as u64
+        u64::from(self.ends[index] - from) + mixed.count() as u64
     }
 
     /// From series to rows, once the ids are known; series without one lose their rows.
@@ -215,9 +209,9 @@ impl Columns {
         }
         self.runs.clear();
         let mut from = 0;
-        for (series, id) in self.series.iter().zip(&self.ids) {
-            self.runs.push_id(*id, series.end - from);
-            from = series.end;
+        for (end, id) in self.ends.iter().zip(&self.ids) {
+            self.runs.push_id(*id, end - from);
+            from = *end;
         }
         for at in &self.times {
             self.runs.push_time(*at);
@@ -232,9 +226,9 @@ impl Columns {
         let mut waiting = std::mem::take(&mut self.mixed).into_iter().peekable();
         let mut moved: HashSet<usize> = HashSet::new();
         let mut from = 0;
-        for (index, series) in self.series.iter().enumerate() {
-            let (id, rows) = (self.ids[index], from..series.end as usize);
-            from = series.end as usize;
+        for (index, end) in self.ends.iter().enumerate() {
+            let (id, rows) = (self.ids[index], from..*end as usize);
+            from = *end as usize;
             while let Some((_, sample)) = waiting.next_if(|(of, _)| *of as usize == index) {
                 mixed.insert(id);
                 extra.push((id, sample));

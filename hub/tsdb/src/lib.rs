@@ -6,7 +6,7 @@
 //!
 //! Below: a write-ahead log on `journal`; recent samples in memory by series; immutable columnar *parts* on disk, sealed
 //! from memory by row count, merged with their neighbours and dropped by partition of time; a catalogue of series
-//! with an inverted index. [`Store::maintain`] does the background work when it is called: the store has no thread and no
+//! with an inverted index, in segments of 65,536 series. [`Store::maintain`] does the background work when it is called: the store has no thread and no
 //! clock of its own (but for the log's syncing thread). Every byte on disk is drawn in `FORMAT.md`.
 //!
 //! Not in here: the query language, any wire format (series arrive as a key and a way to get their labels), which branch is
@@ -15,8 +15,8 @@
 //! # What may be lost, and what each kind of damage means
 //!
 //! - Nothing whose commit completed, on a disk that keeps what it synced. Torn ends of logs are normal.
-//! - A damaged record in the middle of the log or the catalogue: its samples or series are lost, counted in
-//!   [`Stats::records_lost`] and said in [`Selection::warnings`]; the rest is served.
+//! - A damaged record in the middle of the log: its samples are lost, counted in [`Stats::records_lost`] and said in
+//!   [`Selection::warnings`]; the rest is served. So is a damaged file of the catalogue, which costs its own series.
 //! - A part that does not pass a checksum is *quarantined*: no longer read, kept on disk, named in the warnings of every
 //!   selection that overlaps its time.
 //! - A failed fsync, or any failed write but a full disk: no more writes ([`AppendError::Poisoned`]), reads go on.
@@ -46,7 +46,8 @@
 //! ```
 
 mod batch;
-mod catalogue;
+#[doc(hidden)]
+pub mod catalogue;
 mod chunk;
 mod codec;
 mod compact;
@@ -57,7 +58,6 @@ mod maintain;
 mod manifest;
 mod open;
 mod part;
-mod postings;
 mod read;
 mod rows;
 mod runs;

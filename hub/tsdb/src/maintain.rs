@@ -3,17 +3,17 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use journal::JournalError;
 use model::Timestamp;
 use roaring::RoaringBitmap;
 
 use crate::{
+    catalogue::{Unsaved, remove_files},
     compact::{self, Candidate, MergeError},
     error::StoreError,
     head::Head,
-    open::PARTS_DIR,
+    open::{CATALOGUE_DIR, PARTS_DIR},
     part::{self, Part, PartError, PartMeta, PartWriter},
-    store::{Installing, State, Store},
+    store::{State, Store},
     types::{Maintained, TimeRange},
 };
 
@@ -59,12 +59,15 @@ impl Store {
         Ok(done)
     }
 
-    pub(crate) fn save_catalogue(&self, installing: &mut Installing) -> Result<(), StoreError> {
-        while let Some(record) = installing.catalogue_pending.first() {
-            self.catalogue_log.append(record)?;
-            installing.catalogue_pending.remove(0);
+    /// The caller holds `installing`, and installs a manifest afterwards: what it does not list is left over.
+    pub(crate) fn save_catalogue(&self, what: Unsaved) -> Result<(), StoreError> {
+        let images = self.read_catalogue().unsaved(what);
+        let dir = self.dir.join(CATALOGUE_DIR);
+        for image in images {
+            let saved = image.write(&*self.disk, &dir)?;
+            self.write_catalogue().mark_saved(saved);
         }
-        Ok(self.catalogue_log.sync()?)
+        Ok(())
     }
 
     pub(crate) fn partition_of(&self, at: i64) -> i64 {
@@ -137,14 +140,10 @@ impl Store {
     /// Saves a manifest with the change made, then serves it. The caller holds `installing`. On an error nothing has
     /// changed, and new parts are removed unless the disk may name them.
     pub(crate) fn install(&self, change: Change) -> Result<(), StoreError> {
-        let Change {
-            old,
-            new,
-            sealed,
-            catalogue_from,
-        } = change;
+        let Change { old, new, sealed } = change;
         check_poisoned(&self.read_state())?;
-        let mut manifest = self.manifest();
+        // What goes is not listed. Should this fail, the next start removes it.
+        let (mut manifest, removed) = self.manifest();
         manifest.parts.retain(|part| !old.contains(&part.number));
         manifest
             .quarantined
@@ -158,7 +157,6 @@ impl Store {
         manifest.sealed_through = sealed
             .as_ref()
             .map_or(manifest.sealed_through, |head| head.seq_last);
-        manifest.catalogue_from = catalogue_from.unwrap_or(manifest.catalogue_from);
         if let Err(failed) = manifest.save(&*self.disk, &self.dir) {
             if failed.ambiguous {
                 let reason = failed.error.to_string();
@@ -187,11 +185,11 @@ impl Store {
         state.quarantined.retain(|(part, _)| !is_old(part.number));
         state.look_for_dead_series |= !old.is_empty();
         state.sealed_through = manifest.sealed_through;
-        state.catalogue_from = manifest.catalogue_from;
         if let Some(head) = sealed {
             state.frozen.retain(|frozen| !Arc::ptr_eq(frozen, &head));
         }
         drop(state);
+        remove_files(&*self.disk, &self.dir.join(CATALOGUE_DIR), &removed);
         for number in dropped {
             // Left over otherwise; the next start removes it.
             let _ = self
@@ -289,6 +287,7 @@ impl Store {
     fn drop_expired(&self, now: Timestamp, done: &mut Maintained) -> Result<(), StoreError> {
         let retention = self.options.retention;
         let installing = self.lock_installing();
+        let catalogue_bytes = self.read_catalogue().file_bytes();
         let (old, rows) = {
             let state = self.read_state();
             let metas = || {
@@ -306,7 +305,7 @@ impl Store {
                 ));
             }
             if let Some(bytes_max) = retention.bytes_max {
-                let other = self.wal.bytes() + self.catalogue_log.bytes();
+                let other = self.wal.bytes() + catalogue_bytes;
                 old.extend(compact::choose_oldest(
                     metas().filter(|part| !old.contains(&part.number)),
                     other,
@@ -334,8 +333,8 @@ impl Store {
 
     /// Forgets series of which no sample is kept, once there are enough of them. The caller holds `merging`.
     fn forget_dead_series(&self) -> Result<u64, StoreError> {
-        let mut installing = self.lock_installing();
-        let (dropped, records) = {
+        let installing = self.lock_installing();
+        let dropped = {
             let mut catalogue = self.write_catalogue();
             let live = {
                 let mut state = self.write_state();
@@ -350,37 +349,15 @@ impl Store {
             if dead == 0 || dead * DEAD_SERIES_FRACTION < catalogue.len() {
                 return Ok(0);
             }
-            let dropped = catalogue.retain(&live);
-            // The snapshot has these too.
-            drop(catalogue.take_unsaved());
-            (dropped, catalogue.snapshot())
+            catalogue.retain(&live)
         };
         // Should this fail, the forgotten series are back after a restart, without samples: harmless.
-        let rewritten = self.rewrite_catalogue(records, &mut installing);
+        let rewritten = self
+            .save_catalogue(Unsaved::All)
+            .and_then(|()| self.install(Change::default()));
         drop(installing);
         rewritten.map_err(|error| self.poison_unless_full(error))?;
         Ok(dropped)
-    }
-
-    fn rewrite_catalogue(
-        &self,
-        records: Vec<Vec<u8>>,
-        installing: &mut Installing,
-    ) -> Result<(), StoreError> {
-        let from = self.catalogue_log.last_seq() + 1;
-        // Kept until written: a full disk must not lose what no log has.
-        installing.catalogue_pending = records;
-        self.save_catalogue(installing)?;
-        self.install(Change {
-            catalogue_from: Some(from),
-            ..Change::default()
-        })?;
-        match self.catalogue_log.roll() {
-            Ok(()) | Err(JournalError::DiskFull { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.catalogue_log.free_through(from - 1)?;
-        Ok(())
     }
 
     /// Sets a damaged part aside: it is no longer read, its file stays where it is, and everyone is told.
@@ -418,7 +395,6 @@ pub(crate) struct Change {
     pub(crate) new: Vec<Arc<Part>>,
     /// A head that is in parts now.
     pub(crate) sealed: Option<Arc<Head>>,
-    pub(crate) catalogue_from: Option<u64>,
 }
 
 impl State {

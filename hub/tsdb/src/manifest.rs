@@ -6,6 +6,7 @@ use std::path::Path;
 use journal::{Disk, read_file, write_atomic};
 
 use crate::{
+    catalogue::SegmentMeta,
     codec::{Decoded, Input, Malformed, put_bytes, put_varint, put_zigzag},
     error::StoreError,
     part::PartMeta,
@@ -28,14 +29,12 @@ pub(crate) struct Manifest {
     pub(crate) partition_ms: i64,
     /// Log records up to here are in parts.
     pub(crate) sealed_through: u64,
-    /// Records of the catalogue's log from here on are valid.
-    pub(crate) catalogue_from: u64,
-    /// Records of the catalogue's log up to here were durable: fewer are damage, not a torn tail.
-    pub(crate) catalogue_through: u64,
     /// The next part gets this number.
     pub(crate) next_part: u64,
     /// The next series gets at least this id.
     pub(crate) next_series: u32,
+    /// Files of the catalogue, by number.
+    pub(crate) catalogue: Vec<SegmentMeta>,
     /// In order of (partition, write sequence).
     pub(crate) parts: Vec<PartMeta>,
     /// Parts set aside, and why.
@@ -49,13 +48,15 @@ impl Manifest {
         for number in [
             self.partition_ms as u64,
             self.sealed_through,
-            self.catalogue_from,
-            self.catalogue_through,
             self.next_part,
             u64::from(self.next_series),
         ] {
             put_varint(&mut body, number);
         }
+        put_varint(&mut body, self.catalogue.len() as u64);
+        self.catalogue
+            .iter()
+            .for_each(|segment| segment.put(&mut body));
         put_varint(&mut body, self.parts.len() as u64);
         for part in &self.parts {
             put_part(&mut body, part);
@@ -88,13 +89,15 @@ impl Manifest {
             hash_key: input.u128()?.to_le_bytes(),
             partition_ms: input.varint()? as i64,
             sealed_through: input.varint()?,
-            catalogue_from: input.varint()?,
-            catalogue_through: input.varint()?,
             next_part: input.varint()?,
             next_series: input.varint_u32()?,
+            catalogue: Vec::new(),
             parts: Vec::new(),
             quarantined: Vec::new(),
         };
+        for _ in 0..input.count()? {
+            manifest.catalogue.push(SegmentMeta::take(&mut input)?);
+        }
         for _ in 0..input.count()? {
             manifest.parts.push(take_part(&mut input)?);
         }
@@ -231,10 +234,13 @@ mod tests {
             hash_key: *b"0123456789abcdef",
             partition_ms: 86_400_000,
             sealed_through: 5,
-            catalogue_from: 6,
-            catalogue_through: 8,
             next_part: 7,
             next_series: u32::MAX,
+            catalogue: vec![SegmentMeta {
+                number: 3,
+                series: 65_536,
+                lost: 1,
+            }],
             parts: vec![part(1), part(2)],
             quarantined: vec![(part(3), "because".to_owned())],
         };

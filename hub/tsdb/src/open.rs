@@ -1,8 +1,8 @@
 //! Opening a store: the manifest says what is there, the catalogue and the parts' indexes are read, the log is replayed
 //! from where the parts end.
 //!
-//! Damage, case by case. Torn ends of log and catalogue: normal, cut by the journal. A damaged record in their middle:
-//! counted, said in words, the rest is used. A part that does not pass its checks: quarantined, the rest is served. A damaged
+//! Damage, case by case. The torn end of the log: normal, cut by the journal. A damaged record in its middle, or a damaged
+//! file of the catalogue: counted, said in words, the rest is used. A part that does not pass its checks: quarantined, the rest is served. A damaged
 //! or missing manifest, or an unknown version of anything: refused, because nothing else says what belongs together.
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, RwLock},
 };
 
-use journal::{Disk, Journal, JournalError, Options, SyncPolicy};
+use journal::{Disk, Journal, JournalError, Options};
 
 use crate::{
     catalogue::Catalogue,
@@ -25,7 +25,7 @@ use crate::{
 
 pub(crate) const PARTS_DIR: &str = "parts";
 const WAL_DIR: &str = "wal";
-const CATALOGUE_DIR: &str = "catalogue";
+pub(crate) const CATALOGUE_DIR: &str = "catalogue";
 /// The longest time one part may cover is bounded below, so that hostile timestamps cannot make millions of parts.
 const PARTITION_MS_MIN: i64 = 60_000;
 
@@ -53,25 +53,15 @@ pub(crate) fn open(
             ..Options::default()
         },
     )?;
-    let (catalogue_log, _) = Journal::open(
-        disk.clone(),
-        &dir.join(CATALOGUE_DIR),
-        Options {
-            sync: SyncPolicy::Manual,
-            segment_bytes_max: 16 << 20,
-            next_seq_min: manifest.catalogue_from.max(manifest.catalogue_through + 1),
-            ..Options::default()
-        },
-    )?;
+    let (mut catalogue, damage) =
+        Catalogue::load(&*disk, &dir.join(CATALOGUE_DIR), &manifest.catalogue)?;
 
-    let mut catalogue = Catalogue::default();
     let mut state = State {
         active: Head::default(),
         frozen: Vec::new(),
         parts: Vec::new(),
         quarantined: manifest.quarantined.clone(),
         sealed_through: manifest.sealed_through,
-        catalogue_from: manifest.catalogue_from,
         next_part: manifest.next_part,
         accepted: (i64::MIN, i64::MAX),
         active_since: None,
@@ -82,23 +72,9 @@ pub(crate) fn open(
         records_lost: 0,
         damage: Vec::new(),
     };
-    let last = replay(
-        &mut state,
-        &mut catalogue,
-        &catalogue_log,
-        manifest.catalogue_from,
-        CATALOGUE_DIR,
-    )?;
-    let expected = manifest.catalogue_through;
-    if last.max(manifest.catalogue_from - 1) < expected {
-        let lost = expected - last.max(manifest.catalogue_from - 1);
-        state.report(
-            lost,
-            format!("the catalogue ends too early: {lost} records are lost"),
-        );
+    for what in damage {
+        state.report(1, what);
     }
-    // What was just read is in the log already.
-    drop(catalogue.take_unsaved());
     open_parts(&disk, dir, &manifest, &mut state, &mut catalogue)?;
     replay(
         &mut state,
@@ -112,10 +88,9 @@ pub(crate) fn open(
             .active
             .cover(manifest.sealed_through + 1, wal.last_seq());
     }
-    catalogue.next_id = catalogue.next_id.max(manifest.next_series);
+    catalogue.reserve(manifest.next_series.saturating_sub(1));
     // Segments that were to be freed when the process ended.
     wal.free_through(manifest.sealed_through)?;
-    catalogue_log.free_through(manifest.catalogue_from.saturating_sub(1))?;
     remove_leftovers(&*disk, dir, &state);
     let store = Store {
         disk,
@@ -124,9 +99,8 @@ pub(crate) fn open(
         hash_key: manifest.hash_key,
         partition_ms: manifest.partition_ms,
         wal,
-        catalogue_log,
         merging: Mutex::new(()),
-        installing: Mutex::new(Installing::default()),
+        installing: Mutex::new(Installing),
         catalogue: RwLock::new(catalogue),
         appending: Mutex::new(()),
         state: RwLock::new(state),
@@ -141,10 +115,12 @@ fn create(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Manifes
     // Without a manifest everything else would look left over, and be removed.
     let parts = disk.list(&dir.join(PARTS_DIR)).unwrap_or_default();
     let wal = disk.list(&dir.join(WAL_DIR)).unwrap_or_default();
+    let catalogue = disk.list(&dir.join(CATALOGUE_DIR)).unwrap_or_default();
     if parts
         .iter()
         .any(|name| part::parse_file_name(name).is_some())
         || !wal.is_empty()
+        || !catalogue.is_empty()
     {
         let path = dir.join(manifest::FILE);
         return Err(StoreError::Damaged {
@@ -174,10 +150,9 @@ fn create(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Manifes
         hash_key,
         partition_ms,
         sealed_through: 0,
-        catalogue_from: 1,
-        catalogue_through: 0,
         next_part: 1,
         next_series: 1,
+        catalogue: Vec::new(),
         parts: Vec::new(),
         quarantined: Vec::new(),
     };
@@ -241,13 +216,14 @@ fn apply(state: &mut State, catalogue: &mut Catalogue, entry: Entry) {
         } => catalogue.insert(SeriesKey(key), id, &scope, &labels),
         Entry::Alias { key, id } => catalogue.insert_alias(SeriesKey(key), id),
         Entry::Rows { id, rows } => {
-            catalogue.next_id = catalogue.next_id.max(id.saturating_add(1));
+            catalogue.reserve(id);
             state.active.push_mixed(id, &rows);
         }
         Entry::Columns { runs, values } => {
             let last = (0..runs.ids.len()).map(|run| runs.id_end(run)).max();
-            let next = u32::try_from(last.unwrap_or(0)).unwrap_or(u32::MAX);
-            catalogue.next_id = catalogue.next_id.max(next);
+            if let Some(last) = last.and_then(|end| u32::try_from(end - 1).ok()) {
+                catalogue.reserve(last);
+            }
             state.active.push(&runs, &values);
         }
         Entry::Metadata { metric, metadata } => {
@@ -268,7 +244,7 @@ fn open_parts(
         match Part::open(disk.clone(), path.clone(), meta.clone()) {
             Ok(part) => {
                 if let Some(id) = part.ids.max() {
-                    catalogue.next_id = catalogue.next_id.max(id.saturating_add(1));
+                    catalogue.reserve(id);
                 }
                 state.parts.push(Arc::new(part));
             }

@@ -152,7 +152,7 @@ impl Store {
     ) -> Result<Snapshot, SelectError> {
         let catalogue = self.read_catalogue();
         let state = self.read_state();
-        let wanted = state.found(catalogue.postings.resolve(matchers), range);
+        let wanted = state.found(catalogue.select(matchers), range);
         if wanted.len() > series_max as u64 {
             return Err(SelectError::TooManySeries { max: series_max });
         }
@@ -170,7 +170,7 @@ impl Store {
             if index % CANCEL_EVERY == 0 && cancel() {
                 return Err(SelectError::Canceled);
             }
-            labels.push(catalogue.labels(*id).cloned().unwrap_or_default());
+            labels.push(catalogue.labels(*id).unwrap_or_default());
         }
         Ok(Snapshot {
             parts,
@@ -199,10 +199,8 @@ impl Store {
         if found.len() > limits.series as u64 {
             return Err(SelectError::TooManySeries { max: limits.series });
         }
-        let mut labels: Vec<LabelSet> = found
-            .iter()
-            .filter_map(|id| catalogue.labels(id).cloned())
-            .collect();
+        let mut labels: Vec<LabelSet> =
+            found.iter().filter_map(|id| catalogue.labels(id)).collect();
         drop(catalogue);
         labels.sort_unstable();
         Ok(labels)
@@ -212,14 +210,14 @@ impl Store {
     pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
         let catalogue = self.read_catalogue();
         let found = self.found(&catalogue, matchers, range);
-        catalogue.postings.label_names(&found)
+        catalogue.label_names(&found)
     }
 
     /// Values that those series (see [`Store::series`]) have for a label, sorted.
     pub fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
         let catalogue = self.read_catalogue();
         let found = self.found(&catalogue, matchers, range);
-        catalogue.postings.label_values(name, &found)
+        catalogue.label_values(name, &found)
     }
 
     fn found(
@@ -228,7 +226,7 @@ impl Store {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> RoaringBitmap {
-        let fitting = catalogue.postings.resolve(matchers);
+        let fitting = catalogue.select(matchers);
         self.read_state().found(fitting, range)
     }
 
@@ -276,7 +274,7 @@ impl Store {
             part_rows: parts().map(|part| part.rows).sum(),
             part_bytes: parts().map(|part| part.bytes).sum(),
             wal_bytes: self.wal.bytes(),
-            catalogue_bytes: self.catalogue_log.bytes(),
+            catalogue_bytes: catalogue.file_bytes(),
             samples_appended: state.samples_appended,
             samples_refused: state.samples_refused,
             time: time

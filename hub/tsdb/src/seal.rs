@@ -6,11 +6,12 @@ use journal::JournalError;
 use model::Timestamp;
 
 use crate::{
+    catalogue::Unsaved,
     error::StoreError,
     head::{Head, SeriesRows},
     maintain::{Change, check_poisoned},
     part::Part,
-    store::{Active, Installing, Store},
+    store::{Active, Store},
 };
 
 /// Parts that are written side by side: bounds the memory when samples of very many days come at once.
@@ -23,6 +24,7 @@ impl Store {
     /// # Errors
     /// As [`Store::maintain`].
     pub fn seal_when_due(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.save_full_segments()?;
         let due = {
             let mut state = self.write_state();
             check_poisoned(&state)?;
@@ -50,22 +52,30 @@ impl Store {
         if due { self.seal() } else { Ok(0) }
     }
 
+    /// Saves the catalogue as it grows, so that a restart finds most series there and not one by one in the log.
+    fn save_full_segments(&self) -> Result<(), StoreError> {
+        if !self.read_catalogue().has_full_unsaved() {
+            return Ok(());
+        }
+        let _installing = self.lock_installing();
+        let saved = self.save_catalogue(Unsaved::Full);
+        saved
+            .and_then(|()| self.install(Change::default()))
+            .map_err(|error| self.poison_unless_full(error))
+    }
+
     /// Writes what is in memory into parts, now; how many rows.
     ///
     /// # Errors
     /// As [`Store::maintain`].
     pub fn seal(&self) -> Result<u64, StoreError> {
-        let mut installing = self.lock_installing();
+        let _installing = self.lock_installing();
         let mut rows = 0;
         loop {
             let Some(head) = self.freeze()? else {
                 return Ok(rows);
             };
-            // Series must be in the catalogue before a part relies on them. Those of the head are: who brings new ones holds
-            // the catalogue until they are in there.
-            let unsaved = self.write_catalogue().take_unsaved();
-            installing.catalogue_pending.extend(unsaved);
-            self.seal_head(&head, &mut installing)
+            self.seal_head(&head)
                 .map_err(|error| self.poison_unless_full(error))?;
             rows += head.rows as u64;
         }
@@ -85,8 +95,10 @@ impl Store {
         Ok(state.frozen.first().cloned())
     }
 
-    fn seal_head(&self, head: &Arc<Head>, installing: &mut Installing) -> Result<(), StoreError> {
-        self.save_catalogue(installing)?;
+    fn seal_head(&self, head: &Arc<Head>) -> Result<(), StoreError> {
+        // Series must be in the catalogue before a part relies on them. Those of the head are: who brings new ones holds the
+        // catalogue until they are in there.
+        self.save_catalogue(Unsaved::All)?;
         let mut parts: Vec<Arc<Part>> = Vec::new();
         for partitions in self.partitions_of(head).chunks(PARTS_AT_A_TIME) {
             match self.seal_partitions(head, partitions) {

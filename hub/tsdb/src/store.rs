@@ -21,16 +21,13 @@ use std::hash::Hasher as _;
 
 use crate::{
     batch::{ColumnBatch, Columns, Records},
-    catalogue::Catalogue,
+    catalogue::{Catalogue, UNKNOWN},
     error::{AppendError, RefusedReason, StoreError},
     head::Head,
     manifest::Manifest,
     part::{Part, PartMeta},
     types::{Appended, Batch, Commit, RefusedSeries, SeriesKey, StoreOptions},
 };
-
-/// No series has this id.
-pub(crate) const UNKNOWN: u32 = u32::MAX;
 
 /// A time-series store in one folder; see the crate's header. Share it with `Arc`; every method takes `&self`.
 pub struct Store {
@@ -40,7 +37,6 @@ pub struct Store {
     pub(crate) hash_key: [u8; 16],
     pub(crate) partition_ms: i64,
     pub(crate) wal: Journal,
-    pub(crate) catalogue_log: Journal,
     pub(crate) merging: Mutex<()>,
     pub(crate) installing: Mutex<Installing>,
     /// Which series there are. Held shared while samples are appended, so that no series is forgotten meanwhile.
@@ -52,10 +48,7 @@ pub struct Store {
 
 /// What only the holder of the lock changes.
 #[derive(Default)]
-pub(crate) struct Installing {
-    /// Records for the catalogue's log that could not be written yet.
-    pub(crate) catalogue_pending: Vec<Vec<u8>>,
-}
+pub(crate) struct Installing;
 
 /// Invariant: every sample acknowledged is in `active`, in `frozen` or in `parts` (or `quarantined`), and their write
 /// sequences rise in the order parts of one partition, frozen, active.
@@ -67,7 +60,6 @@ pub(crate) struct State {
     pub(crate) parts: Vec<Arc<Part>>,
     pub(crate) quarantined: Vec<(PartMeta, String)>,
     pub(crate) sealed_through: u64,
-    pub(crate) catalogue_from: u64,
     pub(crate) next_part: u64,
     /// Oldest and newest timestamp accepted, ms; set by maintenance.
     pub(crate) accepted: (i64, i64),
@@ -184,7 +176,8 @@ impl Store {
         let (oldest, newest) = self.make_room()?;
         let mut refused = columns.refuse_unfit(oldest, newest);
         let catalogue = self.read_catalogue();
-        let known = catalogue.resolve(&columns.series, &mut columns.ids);
+        catalogue.resolve(&columns.keys, &mut columns.ids);
+        let known = !columns.ids.contains(&UNKNOWN);
         let max = self.options.limits.metadata_metrics_max;
         let is_news = |catalogue: &Catalogue, metric: &str, metadata: &Metadata| {
             self.is_short(metric, metadata) && catalogue.is_news(metric, metadata, max)
@@ -203,7 +196,7 @@ impl Store {
         let metadata = metadata.filter(|(_, (metric, about))| is_news(&catalogue, metric, about));
         news.metadata = metadata.map(|(index, _)| index).collect();
         columns.lay_out();
-        let written = self.write(columns, |records| news.put(batch, records), &refused)?;
+        let mut written = self.write(columns, |records| news.put(batch, records), &refused)?;
         for (key, id, labels) in &news.created {
             catalogue.insert(*key, *id, batch.scope, labels);
         }
@@ -214,6 +207,7 @@ impl Store {
             let (metric, about) = batch.metadata[*index];
             catalogue.insert_metadata(metric, about, max);
         }
+        written.seal_due |= catalogue.has_full_unsaved();
         drop(catalogue);
         refused.sort_by_key(|refused| refused.index);
         Ok(written.into_appended(news.created.len() as u64, refused))
@@ -299,9 +293,9 @@ impl Store {
         // Series of this batch that the catalogue does not know yet.
         let mut keys = hashbrown::HashMap::new();
         let mut label_sets = hashbrown::HashMap::new();
-        catalogue.resolve(&columns.series, &mut columns.ids);
+        catalogue.resolve(&columns.keys, &mut columns.ids);
         for index in 0..columns.ids.len() {
-            let key = columns.series[index].key;
+            let key = columns.keys[index];
             if columns.ids[index] != UNKNOWN || columns.is_empty_series(index) {
                 continue;
             }
@@ -360,7 +354,7 @@ impl Store {
             return Err(full());
         }
         let id = catalogue
-            .next_id
+            .next_id()
             .checked_add(news.created.len() as u32)
             .filter(|id| *id != UNKNOWN)
             .ok_or_else(full)?;
@@ -406,20 +400,24 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn manifest(&self) -> Manifest {
-        let next_series = self.read_catalogue().next_id;
+    /// What is there now, and files that it no longer lists.
+    pub(crate) fn manifest(&self) -> (Manifest, Vec<PathBuf>) {
+        let mut catalogue = self.write_catalogue();
+        let (next_series, listed) = (catalogue.next_id(), catalogue.listed());
+        let removed = catalogue.take_removed();
+        drop(catalogue);
         let state = self.read_state();
-        Manifest {
+        let manifest = Manifest {
             hash_key: self.hash_key,
             partition_ms: self.partition_ms,
             sealed_through: state.sealed_through,
-            catalogue_from: state.catalogue_from,
-            catalogue_through: self.catalogue_log.synced_seq(),
             next_part: state.next_part,
             next_series,
             parts: state.parts.iter().map(|part| part.meta.clone()).collect(),
             quarantined: state.quarantined.clone(),
-        }
+            catalogue: listed,
+        };
+        (manifest, removed)
     }
 
     /// After any failed write but a full disk nothing more is written: what the disk holds is no longer known.

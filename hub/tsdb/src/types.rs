@@ -12,6 +12,13 @@ use crate::error::{AppendError, RefusedReason};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesKey(pub(crate) u128);
 
+impl SeriesKey {
+    #[doc(hidden)]
+    pub fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+}
+
 /// Parses the canonical label set of a series; called only when its key is new. The error is given back as
 /// [`RefusedReason::Labels`].
 pub type LabelsFn<'a> = dyn Fn() -> Result<LabelSet, String> + 'a;
@@ -410,7 +417,7 @@ pub struct Stats {
     pub time: Option<(Timestamp, Timestamp)>,
     /// Damaged parts set aside.
     pub parts_quarantined: u64,
-    /// Records of log and catalogue lost to damage.
+    /// Records of the log and files of the catalogue lost to damage.
     pub records_lost: u64,
     /// Why nothing more is accepted, if so.
     pub poisoned: Option<String>,
