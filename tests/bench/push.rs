@@ -72,6 +72,14 @@ struct Shared {
     stop_at: Option<Instant>,
 }
 
+impl Shared {
+    /// Scrapes that the slowest connection has finished. One that has ended counts as having finished more than there are.
+    fn slowest(&self) -> usize {
+        let steps = self.steps.iter().map(|step| step.load(Ordering::Relaxed));
+        steps.min().unwrap_or(usize::MAX)
+    }
+}
+
 /// The token of a branch, as the hub's configuration has it.
 pub(crate) fn token(branch: &str) -> String {
     format!("token-of-{branch}")
@@ -209,11 +217,7 @@ impl Sender {
                 shared.acknowledged.fetch_add(samples, Ordering::Relaxed);
             }
             shared.steps[self.index].store(step + 1, Ordering::Relaxed);
-            while shared
-                .steps
-                .iter()
-                .any(|other| other.load(Ordering::Relaxed) + STEPS_AHEAD_MAX < step)
-            {
+            while shared.slowest() < step.saturating_sub(STEPS_AHEAD_MAX) {
                 thread::sleep(LOOK);
             }
         }

@@ -52,7 +52,8 @@ pub(crate) fn show(number: f64, unit: Unit) -> String {
 fn scaled(number: f64, base: f64, suffixes: [&str; 4]) -> String {
     let mut number = number;
     let mut suffixes = suffixes.into_iter().peekable();
-    while number.abs() >= base && suffixes.len() > 1 {
+    // 999.9 k would be shown as 1000 k.
+    while number.abs() >= base * 0.9995 && suffixes.len() > 1 {
         number /= base;
         suffixes.next();
     }
@@ -82,6 +83,7 @@ mod tests {
         check(3_456_000.0, Unit::Rate, "3.46 M");
         check(0.0, Unit::Count, "0");
         check(512.0, Unit::Count, "512");
+        check(999_900.0, Unit::Rate, "1.00 M");
         check(104_857_600.0, Unit::Bytes, "100 MiB");
         check(2.345, Unit::Millis, "2.35 ms");
         check(0.5678, Unit::BytesASample, "0.568 B");

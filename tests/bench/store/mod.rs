@@ -104,10 +104,27 @@ impl Options {
         };
         std::fs::create_dir_all(&parent).with_context(|| parent.display().to_string())?;
         let parent = std::path::absolute(parent)?;
+        remove_left_behind(&parent);
         let folder = tempfile::Builder::new()
-            .prefix("bench-")
+            .prefix(&format!("bench-{}-", std::process::id()))
             .tempdir_in(&parent);
         folder.with_context(|| parent.display().to_string())
+    }
+}
+
+/// Takes away the data of benchmarks that were ended from outside: they can be large.
+fn remove_left_behind(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("bench-"))
+            .and_then(|rest| rest.split_once('-'))
+            .and_then(|(process, _)| process.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            // What cannot be taken away is in nobody's way.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
