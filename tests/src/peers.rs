@@ -1,4 +1,5 @@
-//! The real programs of the field that ours must work with: Prometheus, Alertmanager, node_exporter, as `tests/run` brings them.
+//! The real programs of the field that ours must work with: Prometheus, Alertmanager, node_exporter, as `tests/run` brings them;
+//! and VictoriaMetrics, which `tests/run --peers` brings for the benchmarks to compare with.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ pub enum Peer {
     Amtool,
     /// The exporter of a machine's own metrics.
     NodeExporter,
+    /// The single-node server, for benchmarks only.
+    VictoriaMetrics,
 }
 
 impl Peer {
@@ -29,6 +32,7 @@ impl Peer {
             Peer::Alertmanager => &["prometheus-alertmanager", "alertmanager"],
             Peer::Amtool => &["amtool"],
             Peer::NodeExporter => &["prometheus-node-exporter", "node_exporter"],
+            Peer::VictoriaMetrics => &["victoria-metrics", "victoria-metrics-prod"],
         }
     }
 

@@ -49,6 +49,11 @@ impl Process {
         &self.name
     }
 
+    /// Its process id, by which the system tells what it uses.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything it has printed so far.
     pub fn log(&self) -> String {
         std::fs::read(&self.log)

@@ -1,0 +1,232 @@
+//! Questions to a server's Prometheus API, answered from the data and not from a cache.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::client::Connection;
+use crate::data::{Pages, Shape, branch_name};
+
+/// Samples that one counting query reads at most: far below every server's limits, so that counting shows what is stored and not
+/// what a query may take.
+const COUNTED_SAMPLES_MAX: u64 = 10_000_000;
+/// Answers that differ by less are the same: sums may be added up in another order.
+const TOLERANCE: f64 = 1e-9;
+
+/// See [`Pages::name_groups`].
+static NAME_GROUPS: LazyLock<Vec<String>> = LazyLock::new(|| Pages::new().name_groups());
+
+/// Asks one server over one connection.
+pub(crate) struct Asker {
+    connection: Connection,
+}
+
+impl Asker {
+    /// # Errors
+    /// When nobody listens there.
+    pub(crate) fn at(address: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            connection: Connection::open(address)?,
+        })
+    }
+
+    /// The `data` of an answer to a form.
+    ///
+    /// # Errors
+    /// The server's message, or why there was no answer.
+    pub(crate) fn post(&mut self, path: &str, form: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let mut form = form.to_vec();
+        // VictoriaMetrics neither caches then nor moves the ends of a range; the others do not know it.
+        form.push(("nocache", "1"));
+        let answer = self.connection.post_form(path, &form)?;
+        data(&answer.body).with_context(|| format!("{path}: status {}", answer.status))
+    }
+
+    /// The `data` of an answer to a `GET`.
+    ///
+    /// # Errors
+    /// The server's message, or why there was no answer.
+    pub(crate) fn get(&mut self, path: &str) -> anyhow::Result<Value> {
+        let answer = self.connection.get(path)?;
+        data(&answer.body).with_context(|| format!("{path}: status {}", answer.status))
+    }
+
+    /// An instant query that answers one number; none is 0.
+    ///
+    /// # Errors
+    /// The server's message, or why there was no answer.
+    pub(crate) fn number(&mut self, query: &str, at_ms: Option<i64>) -> anyhow::Result<f64> {
+        let at = at_ms.map(seconds);
+        let mut form = vec![("query", query)];
+        form.extend(at.as_deref().map(|at| ("time", at)));
+        let data = self.post("/api/v1/query", &form)?;
+        let Some(first) = data["result"].get(0) else {
+            return Ok(0.0);
+        };
+        let text = first["value"][1]
+            .as_str()
+            .context("no value in the answer")?;
+        text.parse().with_context(|| format!("no number: {text}"))
+    }
+
+    /// How many samples of the whole data set are stored.
+    ///
+    /// # Errors
+    /// The server's message, or why there was no answer.
+    pub(crate) fn count_all(&mut self, shape: &Shape) -> anyhow::Result<u64> {
+        let mut sum = 0.0;
+        for branches in branch_groups(shape) {
+            // One term a group of names; one without samples is 0 and does not take the others with it.
+            let term = |names: &String| {
+                format!(
+                    "(sum(count_over_time({{__name__=~\"{names}\"{branches}}}[{}s])) or vector(0))",
+                    shape.span_s()
+                )
+            };
+            let terms: Vec<String> = NAME_GROUPS.iter().map(term).collect();
+            sum += self.number(&terms.join(" + "), Some(shape.end_ms))?;
+        }
+        Ok(whole(sum))
+    }
+
+    /// How many scrapes of the first target are stored.
+    ///
+    /// # Errors
+    /// The server's message, or why there was no answer.
+    pub(crate) fn count_probe(&mut self, shape: &Shape) -> anyhow::Result<u64> {
+        let query = format!(
+            "sum(count_over_time(node_time_seconds{{instance=\"{}\"}}[{}s]))",
+            shape.probe(),
+            shape.span_s()
+        );
+        self.number(&query, Some(shape.end_ms)).map(whole)
+    }
+}
+
+/// Matchers for the branches, each with a comma before it, so that no question is too large. One that would match all is left out.
+fn branch_groups(shape: &Shape) -> Vec<String> {
+    let per_branch = (shape.samples() / shape.branches() as u64).max(1);
+    let group = usize::try_from(COUNTED_SAMPLES_MAX / per_branch).map_or(1, |count| count.max(1));
+    let numbers: Vec<usize> = (shape.first_branch..shape.first_branch + shape.branches()).collect();
+    if group >= numbers.len() {
+        return vec![String::new()];
+    }
+    numbers
+        .chunks(group)
+        .map(|chunk| {
+            let names: Vec<String> = chunk.iter().map(|number| branch_name(*number)).collect();
+            format!(",branch=~\"{}\"", names.join("|"))
+        })
+        .collect()
+}
+
+/// Milliseconds as the API's seconds.
+pub(crate) fn seconds(at_ms: i64) -> String {
+    format!("{}.{:03}", at_ms.div_euclid(1000), at_ms.rem_euclid(1000))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of samples are whole, not negative and below 2⁵³"
+)]
+fn whole(count: f64) -> u64 {
+    count as u64
+}
+
+fn data(body: &[u8]) -> anyhow::Result<Value> {
+    let mut envelope: Value = serde_json::from_slice(body).with_context(|| {
+        let text = String::from_utf8_lossy(body);
+        format!("no JSON: {}", text.chars().take(300).collect::<String>())
+    })?;
+    if envelope["status"] != "success" {
+        bail!("{}", envelope["error"].as_str().unwrap_or("no success"));
+    }
+    Ok(envelope["data"].take())
+}
+
+/// Whether two answers say the same: the same series (in any order) with the same points, or the same list.
+pub(crate) fn same(one: &Value, other: &Value) -> bool {
+    match (points(one), points(other)) {
+        (Some(one), Some(other)) => {
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .zip(&other)
+                    .all(|((labels, points), (others, theirs))| {
+                        labels == others
+                            && points.len() == theirs.len()
+                            && points
+                                .iter()
+                                .zip(theirs)
+                                .all(|(a, b)| a.0 == b.0 && near(a.1, b.1))
+                    })
+        }
+        _ => one == other,
+    }
+}
+
+fn near(a: f64, b: f64) -> bool {
+    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
+}
+
+type Points = BTreeMap<String, Vec<(f64, f64)>>;
+
+fn points(data: &Value) -> Option<Points> {
+    let number = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
+    let point = |value: &Value| Some((value[0].as_f64()?, number(&value[1])?));
+    data["result"]
+        .as_array()?
+        .iter()
+        .map(|series| {
+            let points = match &series["values"] {
+                Value::Array(all) => all.iter().map(point).collect::<Option<_>>()?,
+                _ => vec![point(&series["value"])?],
+            };
+            // serde_json keeps the keys of an object sorted.
+            Some((series["metric"].to_string(), points))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(one: &str, other: &str, expected: bool) {
+        let answer = |value: &str| {
+            json!({"result": [
+                {"metric": {"b": "1", "a": "2"}, "value": [1.0, value]},
+                {"metric": {"b": "2"}, "values": [[1.0, "7"], [2.0, value]]},
+            ]})
+        };
+        assert_eq!(
+            same(&answer(one), &answer(other)),
+            expected,
+            "{one} {other}"
+        );
+    }
+
+    #[test]
+    fn answers_are_compared_by_value() {
+        check("1", "1.0", true);
+        check("0.1", "0.10000000000000001", true);
+        check("NaN", "NaN", true);
+        check("1", "1.000001", false);
+        assert!(same(&json!(["a", "b"]), &json!(["a", "b"])));
+        assert!(!same(&json!(["a", "b"]), &json!(["a"])));
+    }
+
+    #[test]
+    fn large_data_sets_are_counted_in_parts() {
+        assert_eq!(branch_groups(&Shape::new(8_000, 10, 0)), [""]);
+        assert_eq!(
+            branch_groups(&Shape::new(8_000, 1_440, 0)),
+            [",branch=~\"b0001\"", ",branch=~\"b0002\""]
+        );
+        assert_eq!(seconds(1_700_000_000_007), "1700000000.007");
+    }
+}
