@@ -48,6 +48,7 @@
 mod catalogue;
 mod chunk;
 mod codec;
+mod columns;
 mod compact;
 mod error;
 mod frame;
@@ -57,6 +58,8 @@ mod manifest;
 mod open;
 mod part;
 mod postings;
+#[doc(hidden)]
+pub mod probe;
 mod read;
 mod rows;
 mod store;
