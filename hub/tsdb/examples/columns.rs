@@ -1,7 +1,7 @@
 //! What parts cost: CPU time and bytes of a sample, on made-up columns that carry fresh noise in each step (real ones are
 //! calmer). Prints; asserts nothing.
 //!
-//! `cargo run --release -p tsdb --example columns [columns|parts] [folder]`
+//! `cargo run --release -p tsdb --example columns [all|columns|parts] [folder] [only so many series]`
 
 use std::{hint::black_box, io, path::Path, sync::Arc};
 
@@ -20,12 +20,19 @@ fn cpu_ns() -> f64 {
         .unwrap_or(f64::NAN)
 }
 
-/// The least of some runs, because others use the machine as well.
+/// The least of some runs, because others use the machine as well. A run is long enough for the kernel's clock, which ticks
+/// every few milliseconds.
 fn measure(runs: usize, mut run: impl FnMut()) -> f64 {
     let times = (0..runs).map(|_| {
-        let start = cpu_ns();
-        run();
-        cpu_ns() - start
+        let (start, mut count) = (cpu_ns(), 0.0);
+        loop {
+            run();
+            count += 1.0;
+            let elapsed = cpu_ns() - start;
+            if elapsed > 1e8 {
+                return elapsed / count;
+            }
+        }
     });
     times.fold(f64::INFINITY, f64::min)
 }
@@ -200,10 +207,19 @@ fn main() -> io::Result<()> {
     }
     if part != "columns" {
         let folder = arguments.get(1).map_or("target/columns", String::as_str);
-        parts(Path::new(folder), 100_000, 10, 8)?;
-        parts(Path::new(folder), 100_000, 30, 8)?;
-        parts(Path::new(folder), 1_000_000, 3, 4)?;
-        parts(Path::new(folder), 10_000, 240, 6)?;
+        let only = arguments
+            .get(2)
+            .and_then(|series| series.parse::<usize>().ok());
+        for (series, rows, count) in [
+            (100_000, 10, 8),
+            (100_000, 30, 8),
+            (1_000_000, 3, 4),
+            (10_000, 240, 6),
+        ] {
+            if only.is_none_or(|only| only == series) {
+                parts(Path::new(folder), series, rows, count)?;
+            }
+        }
         std::fs::remove_dir_all(folder)?;
     }
     Ok(())

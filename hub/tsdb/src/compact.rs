@@ -99,6 +99,7 @@ pub(crate) fn merge<E>(
             scan,
             column: Rows::default(),
             taken: 0,
+            next: None,
         });
     }
     let mut merged = Rows::default();
@@ -112,6 +113,9 @@ pub(crate) fn merge<E>(
             };
         }
         let Some(id) = lowest else { return Ok(()) };
+        for (index, source) in sources.iter_mut().enumerate() {
+            source.look(id).map_err(|e| MergeError::Input(index, e))?;
+        }
         merged.clear();
         let mut rows_checked = 0;
         while merge_some(&mut sources, id, &mut merged)? {
@@ -145,18 +149,19 @@ struct Source {
     /// A column that overlaps another input in time, and how many of its rows are merged already. Empty when there is none.
     column: Rows,
     taken: usize,
+    /// The next time that it has of the series being merged.
+    next: Option<i64>,
 }
 
 impl Source {
-    /// The next time that it has of a series.
-    fn head(&mut self, id: u32) -> Result<Option<i64>, PartError> {
-        if let Some(at) = self.column.times.get(self.taken) {
-            return Ok(Some(*at));
-        }
-        if self.scan.peek()? != Some(id) {
-            return Ok(None);
-        }
-        Ok(Some(self.scan.times()?.0))
+    /// Finds `next` for series `id`.
+    fn look(&mut self, id: u32) -> Result<(), PartError> {
+        self.next = match self.column.times.get(self.taken) {
+            Some(at) => Some(*at),
+            None if self.scan.peek()? == Some(id) => Some(self.scan.times()?.0),
+            None => None,
+        };
+        Ok(())
     }
 
     fn load(&mut self) -> Result<(), PartError> {
@@ -186,9 +191,16 @@ impl Source {
         merged.extend_later(&self.column, from, self.taken);
         Ok(())
     }
+
+    /// Passes over its next row, which was written again later.
+    fn drop_next(&mut self) -> Result<(), PartError> {
+        self.load()?;
+        self.taken += 1;
+        Ok(())
+    }
 }
 
-/// Merges the next rows of a series; false at its end.
+/// Merges the next rows of series `id`; false at its end.
 fn merge_some<E>(
     sources: &mut [Source],
     id: u32,
@@ -197,13 +209,12 @@ fn merge_some<E>(
     // The source with the earliest row (the latest write of several), that row's time, and when another has its next row.
     let mut earliest: Option<(usize, i64)> = None;
     let mut until: Option<i64> = None;
-    for (index, source) in sources.iter_mut().enumerate() {
-        let head = source.head(id).map_err(|e| MergeError::Input(index, e))?;
-        let Some(head) = head else { continue };
+    for (index, source) in sources.iter().enumerate() {
+        let Some(next) = source.next else { continue };
         let other = match earliest {
-            Some((_, at)) if at < head => Some(head),
+            Some((_, at)) if at < next => Some(next),
             before => {
-                earliest = Some((index, head));
+                earliest = Some((index, next));
                 before.map(|(_, at)| at)
             }
         };
@@ -215,20 +226,22 @@ fn merge_some<E>(
     let Some((winner, at)) = earliest else {
         return Ok(false);
     };
-    if until == Some(at) {
-        // Written several times: the others' rows are superseded.
-        for (index, source) in sources.iter_mut().enumerate().take(winner) {
-            let input = |e| MergeError::Input(index, e);
-            if source.head(id).map_err(input)? == Some(at) {
-                source.load().map_err(input)?;
-                source.taken += 1;
-            }
-        }
+    if until != Some(at) {
+        let source = &mut sources[winner];
+        source
+            .take(until, merged)
+            .and_then(|()| source.look(id))
+            .map_err(|e| MergeError::Input(winner, e))?;
         return Ok(true);
     }
-    sources[winner]
-        .take(until, merged)
-        .map_err(|e| MergeError::Input(winner, e))?;
+    // Written several times: the others' rows are superseded.
+    let others = sources.iter_mut().enumerate().take(winner);
+    for (index, source) in others.filter(|(_, source)| source.next == Some(at)) {
+        source
+            .drop_next()
+            .and_then(|()| source.look(id))
+            .map_err(|e| MergeError::Input(index, e))?;
+    }
     Ok(true)
 }
 

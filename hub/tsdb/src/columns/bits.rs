@@ -5,6 +5,9 @@ use crate::codec::{Decoded, Input};
 /// Numbers that share a width.
 pub(crate) const GROUP: usize = 64;
 
+/// Numbers that are fewer than it pays to prepare for.
+pub(crate) const SHORT: usize = 16;
+
 /// Bits that `number` takes.
 pub(crate) fn width(number: u64) -> u32 {
     u64::BITS - number.leading_zeros()
@@ -32,14 +35,25 @@ pub(crate) fn pack(out: &mut Vec<u8>, numbers: impl Iterator<Item = u64>, width:
     out.extend_from_slice(&bytes[..used.div_ceil(8) as usize]);
 }
 
-/// Reads `count <= 64` numbers of `width <= 64` bits into the front of `numbers`; what stands behind them is undefined.
-pub(crate) fn unpack(
-    input: &mut Input<'_>,
-    count: usize,
-    width: u32,
-    numbers: &mut [u64; GROUP],
-) -> Decoded<()> {
+/// Fills `numbers`, at most 64 of them, with those of `width <= 64` bits that [`pack`] wrote.
+pub(crate) fn unpack(input: &mut Input<'_>, width: u32, numbers: &mut [u64]) -> Decoded<()> {
+    let count = numbers.len();
     let bytes = packed_bytes(count, width);
+    let step = width as usize;
+    let mask = u64::MAX.checked_shr(u64::BITS - width).unwrap_or(0);
+    // A few numbers with other bytes behind them: read where they stand.
+    if count <= SHORT
+        && width <= 57
+        && let Some(window) = input.0.get(..bytes + 8)
+    {
+        for (index, number) in numbers.iter_mut().enumerate() {
+            let bit = index * step;
+            let word = window[bit >> 3..].first_chunk().copied();
+            *number = u64::from_le_bytes(word.unwrap_or_default()) >> (bit & 7) & mask;
+        }
+        input.take(bytes)?;
+        return Ok(());
+    }
     // 16 bytes more than a whole group takes, so that a word can be read at each number without looking at the end.
     let mut padded = [0_u8; GROUP * 8 + 16];
     let packed = input.take(bytes)?;
@@ -47,15 +61,13 @@ pub(crate) fn unpack(
         Some(front) => front.copy_from_slice(packed),
         None => return Err(crate::codec::Malformed("a group of at most 64 numbers")),
     }
-    let step = width as usize;
-    let mask = u64::MAX.checked_shr(u64::BITS - width).unwrap_or(0);
     if width <= 57 {
-        for (index, number) in numbers[..count].iter_mut().enumerate() {
+        for (index, number) in numbers.iter_mut().enumerate() {
             let bit = index * step;
             *number = word_at(&padded, bit >> 3, 0) >> (bit & 7) & mask;
         }
     } else {
-        for (index, number) in numbers[..count].iter_mut().enumerate() {
+        for (index, number) in numbers.iter_mut().enumerate() {
             let bit = index * step;
             let (low, high) = (word_at(&padded, bit >> 3, 0), word_at(&padded, bit >> 3, 8));
             let both = u128::from(low) | u128::from(high) << 64;
@@ -86,12 +98,21 @@ mod tests {
             let mut out = Vec::new();
             pack(&mut out, numbers.iter().copied(), bits);
             prop_assert_eq!(out.len(), packed_bytes(numbers.len(), bits));
-            let mut back = [0; GROUP];
+            let mut back = vec![0; numbers.len()];
             let mut input = Input(&out);
-            unpack(&mut input, numbers.len(), bits, &mut back).unwrap();
+            unpack(&mut input, bits, &mut back).unwrap();
             prop_assert!(input.is_empty());
-            prop_assert_eq!(&back[..numbers.len()], &numbers[..]);
-            prop_assert!(out.is_empty() || unpack(&mut Input(&out[1..]), numbers.len(), bits, &mut back).is_err());
+            prop_assert_eq!(&back, &numbers);
+            // With other bytes behind.
+            let bytes = out.len();
+            out.extend_from_slice(&[0xa5; 20]);
+            back.fill(0);
+            let mut input = Input(&out);
+            unpack(&mut input, bits, &mut back).unwrap();
+            prop_assert_eq!(input.0.len(), 20);
+            prop_assert_eq!(&back, &numbers);
+            out.truncate(bytes);
+            prop_assert!(out.is_empty() || unpack(&mut Input(&out[1..]), bits, &mut back).is_err());
         }
     }
 

@@ -128,6 +128,15 @@ fn scaled(value: f64, scale: u8) -> Option<i64> {
         TWICE_MILLI => 1e6,
         _ => divisor(scale),
     };
+    if (value * power).abs() < ROUNDED_MAX {
+        let integer = (value * power + ROUNDER).to_bits() as i64 - ROUNDER.to_bits() as i64;
+        return (unscaled(integer, scale).to_bits() == value.to_bits()).then_some(integer);
+    }
+    scaled_large(value, power, scale)
+}
+
+#[cold]
+fn scaled_large(value: f64, power: f64, scale: u8) -> Option<i64> {
     let number = (value * power).round();
     let max = if scale == TEN_MILLIONTH {
         // As the integer is made from a double, it needs no rounding itself.

@@ -3,7 +3,7 @@
 //! What is packed is the numbers themselves, their differences or the differences of these, whichever takes fewest bytes,
 //! less a common divisor and less the smallest of them. All arithmetic wraps at 64 bits, so every column is read back.
 
-use super::bits::{GROUP, pack, packed_bytes, unpack, width};
+use super::bits::{GROUP, SHORT, pack, packed_bytes, unpack, width};
 use crate::codec::{Decoded, Input, Malformed, put_varint, put_zigzag, zigzag};
 
 /// Numbers of one column at most.
@@ -100,10 +100,17 @@ pub(crate) fn put(heads: &mut Vec<u8>, data: &mut Vec<u8>, numbers: &mut [i64], 
         rest.iter_mut()
             .for_each(|number| *number = number.wrapping_sub(first));
     }
-    let groups = rest.len().div_ceil(GROUP);
-    let mut bounds = [[Bounds::NONE; GROUPS_MAX]; 3];
-    let [plain, deltas, twice] = &mut bounds;
     let start = rest.first().copied().unwrap_or(0);
+    let mut one_group = [[Bounds::NONE]; 3];
+    let mut many_groups;
+    // Most columns are short, and room for the most groups takes as long to prepare as a short column to write.
+    let [plain, deltas, twice] = if rest.len() <= GROUP {
+        one_group.each_mut().map(<[Bounds; 1]>::as_mut_slice)
+    } else {
+        many_groups = [[Bounds::NONE; GROUPS_MAX]; 3];
+        let groups = rest.len().div_ceil(GROUP);
+        many_groups.each_mut().map(|bounds| &mut bounds[..groups])
+    };
     let (mut last, mut last_delta) = (0_i64, start);
     for (index, group) in rest.chunks(GROUP).enumerate() {
         let (mut p, mut d, mut t) = (Bounds::NONE, Bounds::NONE, Bounds::NONE);
@@ -116,25 +123,17 @@ pub(crate) fn put(heads: &mut Vec<u8>, data: &mut Vec<u8>, numbers: &mut [i64], 
         }
         (plain[index], deltas[index], twice[index]) = (p, d, t);
     }
-    let plans = [
-        plan(&plain[..groups], rest.len()),
-        plan(&deltas[..groups], rest.len()),
-        plan(&twice[..groups], rest.len()),
-    ];
-    let [plain_bytes, delta_bytes, twice_bytes] = [
-        plans[0].bytes,
-        plans[1].bytes,
-        plans[2].bytes + zigzag_bytes(start),
-    ];
-    let form = if twice_bytes < delta_bytes.min(plain_bytes) {
-        DELTAS_OF_DELTAS
-    } else if delta_bytes < plain_bytes {
-        DELTAS
+    let plain_plan = plan(plain, rest.len());
+    let delta_plan = plan(deltas, rest.len());
+    let mut twice_plan = plan(twice, rest.len());
+    twice_plan.bytes += zigzag_bytes(start);
+    let (form, bounds, one) = if twice_plan.bytes < delta_plan.bytes.min(plain_plan.bytes) {
+        (DELTAS_OF_DELTAS, twice, twice_plan.one)
+    } else if delta_plan.bytes < plain_plan.bytes {
+        (DELTAS, deltas, delta_plan.one)
     } else {
-        PLAIN
+        (PLAIN, plain, plain_plan.one)
     };
-    let chosen = usize::from(form - PLAIN);
-    let Plan { one, .. } = plans[chosen];
     let mut head = callers | form;
     if divisor > 1 {
         head |= HAS_DIVISOR;
@@ -149,15 +148,12 @@ pub(crate) fn put(heads: &mut Vec<u8>, data: &mut Vec<u8>, numbers: &mut [i64], 
     }
     heads.push(head);
     let (mut last, mut last_delta) = (0_i64, start);
-    for (group, bounds) in rest.chunks(GROUP).zip(&bounds[chosen]) {
+    for (group, bounds) in rest.chunks(GROUP).zip(bounds) {
         let min = one.unwrap_or(bounds.min);
         let bits = bounds.width_over(min);
         heads.push(bits as u8);
         if one.is_none() {
             put_zigzag(data, min);
-        }
-        if bits == 0 && form == PLAIN {
-            continue;
         }
         match form {
             PLAIN => {
@@ -262,16 +258,9 @@ pub(crate) fn take(
     if count == 0 {
         return Err(Malformed("a column that is not empty"));
     }
-    let Opening {
-        form,
-        first,
-        divisor,
-        start,
-        one,
-    } = opening(head, data)?;
-    let mut left = count - 1;
-    if form == EQUAL {
-        let same = [first; GROUP];
+    let opening = opening(head, data)?;
+    if opening.form == EQUAL {
+        let same = [opening.first; GROUP];
         let mut left = count;
         while left > 0 {
             let length = left.min(GROUP);
@@ -280,29 +269,52 @@ pub(crate) fn take(
         }
         return Ok(());
     }
-    sink(&[first]);
+    sink(&[opening.first]);
+    // Most columns are short, and room for a whole group takes as long to prepare as a short column to read.
+    if count - 1 <= SHORT {
+        take_groups::<SHORT>(&opening, heads, data, count - 1, sink)
+    } else {
+        take_groups::<GROUP>(&opening, heads, data, count - 1, sink)
+    }
+}
+
+/// Reads the numbers after the first, which are `left`, in groups of at most `N`.
+fn take_groups<const N: usize>(
+    opening: &Opening,
+    heads: &mut Input<'_>,
+    data: &mut Input<'_>,
+    mut left: usize,
+    mut sink: impl FnMut(&[i64]),
+) -> Decoded<()> {
+    let &Opening {
+        form,
+        first,
+        divisor,
+        start,
+        one,
+    } = opening;
     // Numbers and differences are kept multiplied by the divisor.
     let (mut last, mut last_delta) = (first, start.wrapping_mul(divisor));
-    let mut packed = [0_u64; GROUP];
-    let mut numbers = [0_i64; GROUP];
+    let mut packed = [0_u64; N];
+    let mut numbers = [0_i64; N];
     while left > 0 {
-        let length = left.min(GROUP);
+        let length = left.min(N);
         left -= length;
         let bits = group_width(heads)?;
         let min = match one {
             Some(min) => min,
             None => data.zigzag()?,
         };
-        unpack(data, length, bits, &mut packed)?;
-        let scaled = numbers[..length].iter_mut().zip(&packed);
+        unpack(data, bits, &mut packed[..length])?;
+        let group = &mut numbers[..length];
+        let over = group.iter_mut().zip(&packed);
         if divisor == 1 {
-            scaled.for_each(|(number, over)| *number = min.wrapping_add(*over as i64));
+            over.for_each(|(number, over)| *number = min.wrapping_add(*over as i64));
         } else {
-            scaled.for_each(|(number, over)| {
+            over.for_each(|(number, over)| {
                 *number = min.wrapping_add(*over as i64).wrapping_mul(divisor);
             });
         }
-        let group = &mut numbers[..length];
         match form {
             PLAIN => {
                 for number in &mut *group {
