@@ -212,7 +212,7 @@ impl Store {
         let write = || {
             let mut writer = PartWriter::create(self.disk.clone(), path.clone(), meta)?;
             fill(&mut writer)?;
-            writer.finish()
+            Ok(writer.finish()?.cached(&self.cache))
         };
         write().map_err(|e| {
             // Left over otherwise; the next start removes it.

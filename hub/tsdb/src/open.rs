@@ -18,7 +18,7 @@ use crate::{
     frame::{self, Entry},
     head::Head,
     manifest::{self, Manifest},
-    part::{self, Part, PartError},
+    part::{self, BlockCache, Part, PartError, block_cache},
     store::{Installing, State, Store},
     types::{SeriesKey, StoreOptions},
 };
@@ -98,7 +98,8 @@ pub(crate) fn open(
     }
     // What was just read is in the log already.
     drop(state.catalogue.take_unsaved());
-    open_parts(&disk, dir, &manifest, &mut state)?;
+    let cache = Arc::new(BlockCache::new(block_cache::BYTES_MAX));
+    open_parts(&disk, dir, &manifest, &cache, &mut state)?;
     replay(
         &mut state,
         &wal,
@@ -121,6 +122,7 @@ pub(crate) fn open(
         options,
         hash_key: manifest.hash_key,
         partition_ms: manifest.partition_ms,
+        cache,
         wal,
         catalogue_log,
         merging: Mutex::new(()),
@@ -244,6 +246,7 @@ fn open_parts(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     manifest: &Manifest,
+    cache: &Arc<BlockCache>,
     state: &mut State,
 ) -> Result<(), StoreError> {
     for meta in &manifest.parts {
@@ -253,7 +256,7 @@ fn open_parts(
                 if let Some(id) = part.ids.max() {
                     state.catalogue.next_id = state.catalogue.next_id.max(id.saturating_add(1));
                 }
-                state.parts.push(Arc::new(part));
+                state.parts.push(Arc::new(part.cached(cache)));
             }
             Err(PartError::Damaged { offset, expected }) => {
                 state.quarantined.push((

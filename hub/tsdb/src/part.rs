@@ -27,6 +27,8 @@ use crate::{
 
 pub(crate) mod block;
 pub(crate) mod block_cache;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub(crate) use block_cache::BlockCache;
 
@@ -128,6 +130,7 @@ pub(crate) struct PartWriter {
     blocks: Vec<Block>,
     builder: BlockBuilder,
     open: Option<Block>,
+    block_bytes: usize,
     zstd: Compressor<'static>,
     raw: Vec<u8>,
     stored: Vec<u8>,
@@ -162,6 +165,7 @@ impl PartWriter {
             blocks,
             builder,
             open: None,
+            block_bytes: BLOCK_BYTES,
             zstd: Compressor::new(ZSTD_LEVEL)?,
             raw,
             stored,
@@ -250,7 +254,7 @@ impl PartWriter {
         block.first = block.first.min(first);
         block.last = block.last.max(last);
         self.builder.add(id, times, values, starts);
-        if self.builder.bytes() >= BLOCK_BYTES {
+        if self.builder.bytes() >= self.block_bytes {
             self.close_block()?;
         }
         Ok(())

@@ -25,7 +25,7 @@ use crate::{
     frame::Frame,
     head::Head,
     manifest::Manifest,
-    part::{Part, PartMeta},
+    part::{BlockCache, Part, PartMeta},
     rows::Rows,
     types::{Appended, Batch, Commit, RefusedSeries, SeriesKey, StoreOptions},
 };
@@ -40,6 +40,8 @@ pub struct Store {
     pub(crate) options: StoreOptions,
     pub(crate) hash_key: [u8; 16],
     pub(crate) partition_ms: i64,
+    /// Of all parts.
+    pub(crate) cache: Arc<BlockCache>,
     pub(crate) wal: Journal,
     pub(crate) catalogue_log: Journal,
     pub(crate) merging: Mutex<()>,
