@@ -6,6 +6,7 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 
 pub(crate) type Decoded<T> = Result<T, Malformed>;
 
+#[inline]
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -14,14 +15,17 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+#[inline]
 pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
+#[inline]
 pub(crate) fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
+#[inline]
 pub(crate) fn put_zigzag(out: &mut Vec<u8>, value: i64) {
     put_varint(out, zigzag(value));
 }
@@ -36,10 +40,12 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Input<'a> {
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, bytes: usize) -> Decoded<&'a [u8]> {
         let (head, rest) = self
             .0
@@ -49,12 +55,14 @@ impl<'a> Input<'a> {
         Ok(head)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk().ok_or(Malformed("more bytes"))?;
         self.0 = rest;
         Ok(*head)
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self) -> Decoded<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
@@ -63,6 +71,7 @@ impl<'a> Input<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
+    #[inline]
     pub(crate) fn u64(&mut self) -> Decoded<u64> {
         self.array().map(u64::from_le_bytes)
     }
@@ -71,11 +80,22 @@ impl<'a> Input<'a> {
         self.array().map(u128::from_le_bytes)
     }
 
+    #[inline]
     pub(crate) fn f64(&mut self) -> Decoded<f64> {
         self.u64().map(f64::from_bits)
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Decoded<u64> {
+        // Most are short.
+        if let [byte @ ..0x80, rest @ ..] = self.0 {
+            self.0 = rest;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Decoded<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -91,15 +111,18 @@ impl<'a> Input<'a> {
         Err(Malformed("a varint of at most 64 bits"))
     }
 
+    #[inline]
     pub(crate) fn varint_u32(&mut self) -> Decoded<u32> {
         u32::try_from(self.varint()?).map_err(|_| Malformed("a number of at most 32 bits"))
     }
 
+    #[inline]
     pub(crate) fn zigzag(&mut self) -> Decoded<i64> {
         self.varint().map(unzigzag)
     }
 
     /// A number of things, each of which takes at least one byte of what is left: bounds what may be allocated for them.
+    #[inline]
     pub(crate) fn count(&mut self) -> Decoded<usize> {
         let count = self.varint()?;
         if count > self.0.len() as u64 {

@@ -7,8 +7,10 @@
 use std::{ops::Range, sync::Arc};
 
 use crate::{
+    chunk,
     part::{Part, PartError, PartMeta, PartScan},
     rows::Rows,
+    types::Column,
 };
 
 /// A part as the decision sees it.
@@ -82,36 +84,165 @@ pub(crate) enum MergeError<E> {
     Output(E),
 }
 
-/// Gives every series of the inputs (oldest write first) once, in order, to `output`.
+/// Gives every series of the inputs (oldest write first) in order to `output`: rising ids, one call for a series, or several
+/// with rising times when it is long.
+///
+/// Holds of each input one block, and one column where it overlaps another input in time; of the output about two columns.
 pub(crate) fn merge<E>(
     inputs: &[Arc<Part>],
     mut output: impl FnMut(u32, &Rows) -> Result<(), E>,
 ) -> Result<(), MergeError<E>> {
-    let mut scans: Vec<PartScan> = Vec::with_capacity(inputs.len());
+    let mut sources: Vec<Source> = Vec::with_capacity(inputs.len());
     for (index, input) in inputs.iter().enumerate() {
-        scans.push(input.scan().map_err(|e| MergeError::Input(index, e))?);
+        let scan = input.scan().map_err(|e| MergeError::Input(index, e))?;
+        sources.push(Source {
+            scan,
+            column: Rows::default(),
+            taken: 0,
+            next: None,
+        });
     }
+    let mut merged = Rows::default();
     loop {
         let mut lowest: Option<u32> = None;
-        for (index, scan) in scans.iter_mut().enumerate() {
-            let id = scan.peek().map_err(|e| MergeError::Input(index, e))?;
-            lowest = match (lowest, id) {
+        for (index, source) in sources.iter_mut().enumerate() {
+            let id = source.scan.peek();
+            lowest = match (lowest, id.map_err(|e| MergeError::Input(index, e))?) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
         }
         let Some(id) = lowest else { return Ok(()) };
-        let mut merged = Rows::default();
-        for (index, scan) in scans.iter_mut().enumerate() {
-            let at = |e| MergeError::Input(index, e);
-            if scan.peek().map_err(at)? == Some(id)
-                && let Some((_, rows)) = scan.next().map_err(at)?
-            {
-                merged.overwrite_with(rows);
+        for (index, source) in sources.iter_mut().enumerate() {
+            source.look(id).map_err(|e| MergeError::Input(index, e))?;
+        }
+        merged.clear();
+        let mut rows_checked = 0;
+        while merge_some(&mut sources, id, &mut merged)? {
+            // Counting the numbers of histograms takes a walk over all rows: not after each.
+            let due = match merged.values {
+                Column::Floats(_) => merged.len() >= chunk::CHUNK_ROWS_MAX,
+                Column::Mixed(_) if merged.len() < rows_checked + ROWS_UNCHECKED => false,
+                Column::Mixed(_) => {
+                    rows_checked = merged.len();
+                    chunk::end(&merged, 0) < merged.len()
+                }
+            };
+            if due {
+                output(id, &merged).map_err(MergeError::Output)?;
+                merged.clear();
+                rows_checked = 0;
             }
         }
-        output(id, &merged).map_err(MergeError::Output)?;
+        if !merged.is_empty() {
+            output(id, &merged).map_err(MergeError::Output)?;
+        }
     }
+}
+
+/// Rows with histograms that may come together before their size is looked at.
+const ROWS_UNCHECKED: usize = 64;
+
+/// One input of a merge.
+struct Source {
+    scan: PartScan,
+    /// A column that overlaps another input in time, and how many of its rows are merged already. Empty when there is none.
+    column: Rows,
+    taken: usize,
+    /// The next time that it has of the series being merged.
+    next: Option<i64>,
+}
+
+impl Source {
+    /// Finds `next` for series `id`.
+    fn look(&mut self, id: u32) -> Result<(), PartError> {
+        self.next = match self.column.times.get(self.taken) {
+            Some(at) => Some(*at),
+            None if self.scan.peek()? == Some(id) => Some(self.scan.times()?.0),
+            None => None,
+        };
+        Ok(())
+    }
+
+    fn load(&mut self) -> Result<(), PartError> {
+        if self.taken == self.column.len() {
+            self.column.clear();
+            self.taken = 0;
+            self.scan.append_to(&mut self.column)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what it has before `until`, of one column at most.
+    fn take(&mut self, until: Option<i64>, merged: &mut Rows) -> Result<(), PartError> {
+        if self.taken == self.column.len() {
+            let last = self.scan.times()?.1;
+            if until.is_none_or(|until| last < until) {
+                return self.scan.append_to(merged);
+            }
+        }
+        self.load()?;
+        let (times, from) = (&self.column.times, self.taken);
+        let rows = match until {
+            Some(until) => times[from..].partition_point(|at| *at < until),
+            None => times.len() - from,
+        };
+        self.taken = from + rows;
+        merged.extend_later(&self.column, from, self.taken);
+        Ok(())
+    }
+
+    /// Passes over its next row, which was written again later.
+    fn drop_next(&mut self) -> Result<(), PartError> {
+        self.load()?;
+        self.taken += 1;
+        Ok(())
+    }
+}
+
+/// Merges the next rows of series `id`; false at its end.
+fn merge_some<E>(
+    sources: &mut [Source],
+    id: u32,
+    merged: &mut Rows,
+) -> Result<bool, MergeError<E>> {
+    // The source with the earliest row (the latest write of several), that row's time, and when another has its next row.
+    let mut earliest: Option<(usize, i64)> = None;
+    let mut until: Option<i64> = None;
+    for (index, source) in sources.iter().enumerate() {
+        let Some(next) = source.next else { continue };
+        let other = match earliest {
+            Some((_, at)) if at < next => Some(next),
+            before => {
+                earliest = Some((index, next));
+                before.map(|(_, at)| at)
+            }
+        };
+        until = match (until, other) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+    let Some((winner, at)) = earliest else {
+        return Ok(false);
+    };
+    if until != Some(at) {
+        let source = &mut sources[winner];
+        source
+            .take(until, merged)
+            .and_then(|()| source.look(id))
+            .map_err(|e| MergeError::Input(winner, e))?;
+        return Ok(true);
+    }
+    // Written several times: the others' rows are superseded.
+    let others = sources.iter_mut().enumerate().take(winner);
+    for (index, source) in others.filter(|(_, source)| source.next == Some(at)) {
+        source
+            .drop_next()
+            .and_then(|()| source.look(id))
+            .map_err(|e| MergeError::Input(index, e))?;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

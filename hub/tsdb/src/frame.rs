@@ -4,7 +4,7 @@
 use model::{LabelSet, Metadata, MetricType};
 
 use crate::{
-    chunk::{self, Effort},
+    chunk,
     codec::{Decoded, Input, Malformed, put_bytes, put_varint, put_zigzag},
     rows::Rows,
     runs::{IdRun, Runs, TimeRun},
@@ -100,7 +100,7 @@ impl Frame {
     pub(crate) fn rows(&mut self, id: u32, rows: &Rows, from: usize, to: usize) {
         self.0.push(ROWS);
         put_varint(&mut self.0, u64::from(id));
-        chunk::encode(&mut self.0, rows, from, to, Effort::Fast);
+        chunk::encode(&mut self.0, rows, from, to);
     }
 
     pub(crate) fn columns(&mut self, runs: &Runs, values: &[f64]) {

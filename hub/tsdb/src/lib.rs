@@ -50,6 +50,7 @@ mod batch;
 pub mod catalogue;
 mod chunk;
 mod codec;
+mod columns;
 mod compact;
 mod error;
 mod frame;
@@ -58,6 +59,8 @@ mod maintain;
 mod manifest;
 mod open;
 mod part;
+#[doc(hidden)]
+pub mod probe;
 mod read;
 mod rows;
 mod runs;

@@ -129,7 +129,9 @@ impl Store {
         fill: impl FnOnce(&mut PartWriter) -> std::io::Result<()>,
     ) -> Result<Part, StoreError> {
         let (mut writer, path) = self.create_part(level, partition, seqs)?;
-        let written = fill(&mut writer).and_then(|()| writer.finish());
+        let written = fill(&mut writer)
+            .and_then(|()| writer.finish())
+            .map(|part| part.cached(&self.cache));
         written.map_err(|e| {
             // Left over otherwise; the next start removes it.
             let _ = self.disk.remove(&path);

@@ -18,7 +18,7 @@ use crate::{
     frame::{self, Entry},
     head::Head,
     manifest::{self, Manifest},
-    part::{self, Part, PartError},
+    part::{self, BlockCache, Part, PartError, block_cache},
     store::{Installing, State, Store},
     types::{SeriesKey, StoreOptions},
 };
@@ -75,7 +75,8 @@ pub(crate) fn open(
     for what in damage {
         state.report(1, what);
     }
-    open_parts(&disk, dir, &manifest, &mut state, &mut catalogue)?;
+    let cache = Arc::new(BlockCache::new(block_cache::BYTES_MAX));
+    open_parts(&disk, dir, &manifest, &cache, &mut state, &mut catalogue)?;
     replay(
         &mut state,
         &mut catalogue,
@@ -98,6 +99,7 @@ pub(crate) fn open(
         options,
         hash_key: manifest.hash_key,
         partition_ms: manifest.partition_ms,
+        cache,
         wal,
         merging: Mutex::new(()),
         installing: Mutex::new(Installing),
@@ -236,6 +238,7 @@ fn open_parts(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     manifest: &Manifest,
+    cache: &Arc<BlockCache>,
     state: &mut State,
     catalogue: &mut Catalogue,
 ) -> Result<(), StoreError> {
@@ -246,7 +249,7 @@ fn open_parts(
                 if let Some(id) = part.ids.max() {
                     catalogue.reserve(id);
                 }
-                state.parts.push(Arc::new(part));
+                state.parts.push(Arc::new(part.cached(cache)));
             }
             Err(PartError::Damaged { offset, expected }) => {
                 state.quarantined.push((

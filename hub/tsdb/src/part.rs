@@ -1,9 +1,9 @@
 //! A part: an immutable file of samples, sorted by series and time, of one partition of time and one range of write
 //! sequences (drawn in `FORMAT.md`).
 //!
-//! Columns of neighbouring series share a block of about 64 KiB, because zstd over single columns earns nothing
-//! (measured in the design). The index (which series, which blocks) stays in memory; blocks are read when asked for,
-//! and checked each time.
+//! Columns of neighbouring series share a block of about 32 KiB ([`block`]), because zstd over single columns earns nothing
+//! (measured in the design). The index (which series, which blocks) stays in memory; blocks are read when asked for, checked
+//! each time, and kept a while if there is a [`BlockCache`].
 
 use std::{
     io,
@@ -16,23 +16,38 @@ use std::{
 
 use journal::{Disk, DiskFile, read_exact_at};
 use roaring::RoaringBitmap;
+use zstd::bulk::{Compressor, Decompressor};
 
 use crate::{
-    chunk::{self, Effort},
+    chunk,
     codec::{Decoded, Input, Malformed, put_bytes, put_varint, put_zigzag},
     rows::Rows,
-    types::TimeRange,
+    types::{Column, TimeRange},
 };
 
-pub(crate) const VERSION: u32 = 1;
+pub(crate) mod block;
+pub(crate) mod block_cache;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use block_cache::BlockCache;
+
+use block::{BlockBuilder, BlockWalk, Values};
+
+pub(crate) const VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"BRLPART\n";
 const END_MAGIC: [u8; 8] = *b"BRLPEND\n";
 const HEADER_BYTES: usize = 16;
 const FOOTER_BYTES: usize = 32;
+/// Checksum before each block.
+const CRC_BYTES: usize = 4;
 /// A block is closed when it reaches this, uncompressed.
-const BLOCK_BYTES: usize = 64 << 10;
-/// No block is larger: one chunk of the largest histograms over a just unfilled block.
-const BLOCK_BYTES_LIMIT: u64 = 1 << 30;
+const BLOCK_BYTES: usize = 32 << 10;
+/// No block is larger: one column of the largest histograms over a just unfilled block. What reading a block may allocate is
+/// this at most, and what [`block`] says.
+const BLOCK_BYTES_LIMIT: u32 = 256 << 20;
+/// Blocks are written to the file in pieces of this size.
+const WRITE_BYTES: usize = 256 << 10;
 const ZSTD_LEVEL: i32 = 1;
 
 /// What the manifest says of a part.
@@ -55,16 +70,18 @@ pub(crate) struct PartMeta {
     pub(crate) bytes: u64,
 }
 
+/// Where a block stands and what it holds. There is one for each 32 KiB of columns, always in memory: 40 bytes.
 #[derive(Debug, Clone)]
 struct Block {
     offset: u64,
-    bytes: u32,
-    raw_bytes: u32,
-    crc: u32,
-    first_id: u32,
-    last_id: u32,
+    /// Smallest and largest timestamp.
     first: i64,
     last: i64,
+    /// In the file, with the checksum.
+    bytes: u32,
+    raw_bytes: u32,
+    first_id: u32,
+    last_id: u32,
 }
 
 /// Why a part could not be read.
@@ -108,10 +125,17 @@ pub(crate) struct PartWriter {
     file: Arc<dyn DiskFile>,
     path: PathBuf,
     meta: PartMeta,
-    ids: RoaringBitmap,
+    /// Runs of ids without a gap, both ends inclusive: usually few.
+    ids: Vec<(u32, u32)>,
     blocks: Vec<Block>,
-    raw: Vec<u8>,
+    builder: BlockBuilder,
     open: Option<Block>,
+    block_bytes: usize,
+    zstd: Compressor<'static>,
+    raw: Vec<u8>,
+    stored: Vec<u8>,
+    /// Not yet in the file.
+    unwritten: Vec<u8>,
     offset: u64,
 }
 
@@ -124,7 +148,6 @@ impl PartWriter {
         header[8..12].copy_from_slice(&VERSION.to_le_bytes());
         let crc = crc32c::crc32c(&header[..12]);
         header[12..].copy_from_slice(&crc.to_le_bytes());
-        file.append(&header)?;
         let meta = PartMeta {
             first: i64::MAX,
             last: i64::MIN,
@@ -132,7 +155,7 @@ impl PartWriter {
             bytes: 0,
             ..meta
         };
-        let (ids, blocks, raw) = Default::default();
+        let (ids, blocks, builder, raw, stored) = Default::default();
         Ok(Self {
             disk,
             file,
@@ -140,81 +163,147 @@ impl PartWriter {
             meta,
             ids,
             blocks,
-            raw,
+            builder,
             open: None,
+            block_bytes: BLOCK_BYTES,
+            zstd: Compressor::new(ZSTD_LEVEL)?,
+            raw,
+            stored,
+            unwritten: header.to_vec(),
             offset: HEADER_BYTES as u64,
         })
     }
 
-    /// Adds a series: ordered rows, not empty, all in the partition; `id` larger than the one before.
+    /// Adds a series: ordered rows, not empty, all in the partition; `id` larger than the one before, or the same when all
+    /// times are later than the ones before.
     pub(crate) fn add(&mut self, id: u32, rows: &Rows) -> io::Result<()> {
-        debug_assert!(rows.ordered && self.ids.max().is_none_or(|last| last < id));
-        self.ids.insert(id);
-        self.meta.rows += rows.len() as u64;
-        let mut to = 0;
-        while to < rows.len() {
-            let from = to;
-            to = chunk::end(rows, from);
-            let (first, last) = (rows.times[from], rows.times[to - 1]);
-            self.meta.first = self.meta.first.min(first);
-            self.meta.last = self.meta.last.max(last);
-            let empty = Block {
-                offset: 0,
-                bytes: 0,
-                raw_bytes: 0,
-                crc: 0,
-                first_id: id,
-                last_id: id,
-                first,
-                last,
-            };
-            let block = self.open.get_or_insert(empty);
-            block.last_id = id;
-            block.first = block.first.min(first);
-            block.last = block.last.max(last);
-            put_varint(&mut self.raw, u64::from(id));
-            put_zigzag(&mut self.raw, first);
-            put_varint(&mut self.raw, last.wrapping_sub(first) as u64);
-            let mut bytes = Vec::new();
-            chunk::encode(&mut bytes, rows, from, to, Effort::Small);
-            put_bytes(&mut self.raw, &bytes);
-            if self.raw.len() >= BLOCK_BYTES {
-                self.close_block()?;
+        debug_assert!(rows.ordered);
+        match &rows.values {
+            Column::Floats(values) => self.add_floats(id, &rows.times, values, &rows.starts),
+            Column::Mixed(values) => {
+                let mut to = 0;
+                while to < rows.len() {
+                    let from = to;
+                    to = chunk::end(rows, from);
+                    let starts = rows.starts.get(from..to).unwrap_or_default();
+                    let values = Values::Mixed(&values[from..to]);
+                    self.put(id, &rows.times[from..to], &values, starts)?;
+                }
+                Ok(())
             }
+        }
+    }
+
+    /// As [`PartWriter::add`], for floats without start timestamps.
+    pub(crate) fn add_columns(&mut self, id: u32, times: &[i64], values: &[f64]) -> io::Result<()> {
+        self.add_floats(id, times, values, &[])
+    }
+
+    fn add_floats(
+        &mut self,
+        id: u32,
+        times: &[i64],
+        values: &[f64],
+        starts: &[i64],
+    ) -> io::Result<()> {
+        debug_assert!(times.len() == values.len());
+        // Columns of about one length, rather than long ones and what is left over.
+        let columns = times.len().div_ceil(chunk::CHUNK_ROWS_MAX).max(1);
+        let rows = times.len().div_ceil(columns).max(1);
+        let columns = times.chunks(rows).zip(values.chunks(rows));
+        for (index, (times, values)) in columns.enumerate() {
+            let from = index * rows;
+            let starts = starts.get(from..from + times.len()).unwrap_or_default();
+            self.put(id, times, &Values::Floats(values), starts)?;
         }
         Ok(())
     }
 
-    /// As [`PartWriter::add`], for numbers only.
-    pub(crate) fn add_columns(&mut self, id: u32, times: &[i64], values: &[f64]) -> io::Result<()> {
-        let values = crate::types::Column::Floats(values.to_vec());
-        self.add(id, &Rows::from_columns(times.to_vec(), values, Vec::new()))
+    fn put(
+        &mut self,
+        id: u32,
+        times: &[i64],
+        values: &Values<'_>,
+        starts: &[i64],
+    ) -> io::Result<()> {
+        let (Some(&first), Some(&last)) = (times.first(), times.last()) else {
+            return Ok(());
+        };
+        match self.ids.last_mut() {
+            Some((_, end)) if *end == id => {}
+            Some((_, end)) if end.checked_add(1) == Some(id) => *end = id,
+            end => {
+                debug_assert!(end.is_none_or(|(_, end)| *end < id), "ids rise");
+                self.ids.push((id, id));
+            }
+        }
+        self.meta.rows += times.len() as u64;
+        self.meta.first = self.meta.first.min(first);
+        self.meta.last = self.meta.last.max(last);
+        let empty = Block {
+            offset: 0,
+            first,
+            last,
+            bytes: 0,
+            raw_bytes: 0,
+            first_id: id,
+            last_id: id,
+        };
+        let block = self.open.get_or_insert(empty);
+        block.last_id = id;
+        block.first = block.first.min(first);
+        block.last = block.last.max(last);
+        self.builder.add(id, times, values, starts);
+        if self.builder.bytes() >= self.block_bytes {
+            self.close_block()?;
+        }
+        Ok(())
     }
 
     fn close_block(&mut self) -> io::Result<()> {
         let Some(mut block) = self.open.take() else {
             return Ok(());
         };
-        let stored = zstd::bulk::compress(&self.raw, ZSTD_LEVEL)?;
-        let too_large =
-            || io::Error::new(io::ErrorKind::FileTooLarge, "a block of more than 4 GiB");
+        self.builder.take(&mut self.raw);
+        let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, "a block of over 256 MiB");
+        block.raw_bytes = u32::try_from(self.raw.len())
+            .ok()
+            .filter(|bytes| *bytes <= BLOCK_BYTES_LIMIT)
+            .ok_or_else(too_large)?;
+        self.stored.clear();
+        self.stored
+            .reserve(zstd::zstd_safe::compress_bound(self.raw.len()));
+        self.zstd.compress_to_buffer(&self.raw, &mut self.stored)?;
         block.offset = self.offset;
-        block.bytes = u32::try_from(stored.len()).map_err(|_| too_large())?;
-        block.raw_bytes = u32::try_from(self.raw.len()).map_err(|_| too_large())?;
-        block.crc = crc32c::crc32c(&stored);
-        self.file.append(&stored)?;
-        self.offset += stored.len() as u64;
-        self.raw.clear();
+        block.bytes = u32::try_from(CRC_BYTES + self.stored.len()).map_err(|_| too_large())?;
+        let crc = crc32c::crc32c(&self.stored);
+        self.unwritten.extend_from_slice(&crc.to_le_bytes());
+        self.unwritten.extend_from_slice(&self.stored);
+        self.offset += u64::from(block.bytes);
         self.blocks.push(block);
+        if self.unwritten.len() >= WRITE_BYTES {
+            self.file.append(&self.unwritten)?;
+            self.unwritten.clear();
+        }
         Ok(())
     }
 
     /// Writes the index and syncs the file; its name is durable once the folder is synced.
     pub(crate) fn finish(mut self) -> io::Result<Part> {
         self.close_block()?;
+        let mut ids = RoaringBitmap::new();
+        for &(first, last) in &self.ids {
+            if first == last {
+                // At the end, which is the quick way; ids rise, so that it succeeds.
+                let _ = ids.try_push(first);
+            } else {
+                ids.insert_range(first..=last);
+            }
+        }
+        ids.optimize();
+        self.blocks.shrink_to_fit();
         let mut index = Vec::new();
-        put_index(&mut index, &self.meta, &self.ids, &self.blocks)?;
-        self.file.append(&index)?;
+        put_index(&mut index, &self.meta, &ids, &self.blocks)?;
         let mut footer = [0; FOOTER_BYTES];
         footer[..8].copy_from_slice(&self.offset.to_le_bytes());
         footer[8..16].copy_from_slice(&(index.len() as u64).to_le_bytes());
@@ -222,17 +311,19 @@ impl PartWriter {
         let crc = crc32c::crc32c(&footer[..20]);
         footer[20..24].copy_from_slice(&crc.to_le_bytes());
         footer[24..].copy_from_slice(&END_MAGIC);
-        self.file.append(&footer)?;
+        self.unwritten.extend_from_slice(&index);
+        self.unwritten.extend_from_slice(&footer);
+        self.file.append(&self.unwritten)?;
         self.file.sync()?;
         self.meta.bytes = self.offset + index.len() as u64 + FOOTER_BYTES as u64;
-        let obsolete = AtomicBool::new(false);
         Ok(Part {
             disk: self.disk,
             path: self.path,
             meta: self.meta,
-            ids: self.ids,
+            ids,
             blocks: self.blocks,
-            obsolete,
+            cache: None,
+            obsolete: AtomicBool::new(false),
         })
     }
 }
@@ -245,60 +336,94 @@ fn put_index(
 ) -> io::Result<()> {
     put_varint(out, meta.number);
     put_varint(out, meta.rows);
+    put_zigzag(out, meta.first);
+    put_varint(out, meta.last.wrapping_sub(meta.first) as u64);
     let mut id_bytes = Vec::with_capacity(ids.serialized_size());
     ids.serialize_into(&mut id_bytes)?;
     put_bytes(out, &id_bytes);
     put_varint(out, blocks.len() as u64);
+    let mut id = 0;
     for block in blocks {
         for number in [
             block.bytes,
             block.raw_bytes,
-            block.first_id,
+            block.first_id - id,
             block.last_id - block.first_id,
         ] {
             put_varint(out, u64::from(number));
         }
-        put_zigzag(out, block.first);
+        put_varint(out, block.first.wrapping_sub(meta.first) as u64);
         put_varint(out, block.last.wrapping_sub(block.first) as u64);
-        out.extend_from_slice(&block.crc.to_le_bytes());
+        id = block.last_id;
     }
     Ok(())
 }
 
-fn take_index(bytes: &[u8], meta: &PartMeta) -> Decoded<(RoaringBitmap, Vec<Block>)> {
+/// Reads what [`put_index`] wrote of a part whose blocks end at `blocks_end`. Takes at most 8 times the bytes, and as much
+/// again for the set of series.
+fn take_index(
+    bytes: &[u8],
+    meta: &PartMeta,
+    blocks_end: u64,
+) -> Decoded<(RoaringBitmap, Vec<Block>)> {
     let mut input = Input(bytes);
-    if (input.varint()?, input.varint()?) != (meta.number, meta.rows) {
+    let (number, rows, first) = (input.varint()?, input.varint()?, input.zigzag()?);
+    let last = first.wrapping_add(input.varint()? as i64);
+    if (number, rows, first, last) != (meta.number, meta.rows, meta.first, meta.last) {
         return Err(Malformed("the part that the manifest names"));
     }
     let ids = RoaringBitmap::deserialize_from(input.bytes()?)
         .map_err(|_| Malformed("a set of series"))?;
     let mut offset = HEADER_BYTES as u64;
-    let mut blocks = Vec::new();
-    for _ in 0..input.count()? {
-        let [bytes, raw_bytes, first_id, ids] = [
-            input.varint_u32()?,
-            input.varint_u32()?,
-            input.varint_u32()?,
-            input.varint_u32()?,
-        ];
-        let last_id = first_id
-            .checked_add(ids)
-            .ok_or(Malformed("a range of series"))?;
-        let first = input.zigzag()?;
+    let count = input.count()?;
+    // Each takes 6 bytes at least.
+    let mut blocks = Vec::with_capacity(count.min(input.0.len() / 6));
+    let mut id = 0_u32;
+    for _ in 0..count {
+        let (bytes, raw_bytes) = (input.varint_u32()?, input.varint_u32()?);
+        let mut further = |id: u32| -> Decoded<u32> {
+            id.checked_add(input.varint_u32()?)
+                .ok_or(Malformed("a range of series"))
+        };
+        let first_id = further(id)?;
+        let last_id = further(first_id)?;
+        let first = meta.first.wrapping_add(input.varint()? as i64);
         let last = first.wrapping_add(input.varint()? as i64);
         blocks.push(Block {
             offset,
-            bytes,
-            raw_bytes,
-            crc: input.u32()?,
-            first_id,
-            last_id,
             first,
             last,
+            bytes,
+            raw_bytes,
+            first_id,
+            last_id,
         });
+        id = last_id;
         offset += u64::from(bytes);
     }
+    if offset != blocks_end || !input.is_empty() {
+        return Err(Malformed("blocks up to the index"));
+    }
     Ok((ids, blocks))
+}
+
+/// For fuzzing: how many blocks an index lists, whatever part it is of.
+pub(crate) fn probe_index(bytes: &[u8], blocks_end: u64) -> Decoded<usize> {
+    let mut input = Input(bytes);
+    let (number, rows, first) = (input.varint()?, input.varint()?, input.zigzag()?);
+    let last = first.wrapping_add(input.varint()? as i64);
+    let meta = PartMeta {
+        number,
+        level: 0,
+        partition: 0,
+        seq_first: 0,
+        seq_last: 0,
+        first,
+        last,
+        rows,
+        bytes: 0,
+    };
+    take_index(bytes, &meta, blocks_end).map(|(_, blocks)| blocks.len())
 }
 
 /// A part that can be read. The file is opened for each read, so that years of parts need no open files; a part that is
@@ -310,24 +435,20 @@ pub(crate) struct Part {
     /// The series it has samples of.
     pub(crate) ids: RoaringBitmap,
     blocks: Vec<Block>,
+    cache: Option<Arc<BlockCache>>,
     obsolete: AtomicBool,
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
         if *self.obsolete.get_mut() {
+            if let Some(cache) = &self.cache {
+                cache.forget(self.meta.number);
+            }
             // Should this fail, the next start removes what the manifest does not name.
             let _ = self.disk.remove(&self.path);
         }
     }
-}
-
-/// One chunk of a block, not yet decoded.
-struct Packed<'a> {
-    id: u32,
-    first: i64,
-    last: i64,
-    bytes: &'a [u8],
 }
 
 impl Part {
@@ -371,15 +492,23 @@ impl Part {
         if crc32c::crc32c(&index) != index_crc {
             return Err(damaged(index_at, "an index that passes its checksum"));
         }
-        let (ids, blocks) = take_index(&index, &meta).map_err(|e| damaged(index_at, e.0))?;
+        let (ids, blocks) =
+            take_index(&index, &meta, index_at).map_err(|e| damaged(index_at, e.0))?;
         Ok(Self {
             disk,
             path,
             meta,
             ids,
             blocks,
+            cache: None,
             obsolete: AtomicBool::new(false),
         })
+    }
+
+    /// Keeps blocks that [`Part::read`] reads in `cache`, which all parts of a store may share.
+    pub(crate) fn cached(mut self, cache: &Arc<BlockCache>) -> Self {
+        self.cache = Some(cache.clone());
+        self
     }
 
     /// The manifest no longer names it: remove the file when the last reader is gone.
@@ -391,139 +520,231 @@ impl Part {
         range.overlaps(self.meta.first, self.meta.last)
     }
 
-    fn read_block(&self, file: &dyn DiskFile, block: &Block) -> Result<Vec<u8>, PartError> {
-        let damaged = |expected| PartError::Damaged {
-            offset: block.offset,
-            expected,
-        };
-        if u64::from(block.raw_bytes) > BLOCK_BYTES_LIMIT {
-            return Err(damaged("a block of at most 1 GiB"));
-        }
-        let mut stored = vec![0; block.bytes as usize];
-        read_exact_at(file, &mut stored, block.offset)?;
-        if crc32c::crc32c(&stored) != block.crc {
-            return Err(damaged("a block that passes its checksum"));
-        }
-        let raw = zstd::bulk::decompress(&stored, block.raw_bytes as usize);
-        raw.map_err(|_| damaged("a zstd frame"))
-    }
-
-    /// Gives the samples of the wanted series in the range, chunk by chunk: rising ids, rising times. `visit` returns
-    /// whether to go on.
+    /// Gives the samples of the wanted series in the range, column by column: rising ids, rising times. `visit` gets rows that
+    /// are used again for the next column, and returns whether to go on.
     pub(crate) fn read(
         &self,
         wanted: &RoaringBitmap,
         range: TimeRange,
-        visit: &mut dyn FnMut(u32, Rows) -> bool,
+        visit: &mut dyn FnMut(u32, &Rows) -> bool,
     ) -> Result<(), PartError> {
         let wanted = wanted & &self.ids;
-        let mut file = None;
-        for block in &self.blocks {
-            let none = wanted.range_cardinality(block.first_id..=block.last_id) == 0;
-            if none || !range.overlaps(block.first, block.last) {
+        let mut ids = wanted.iter();
+        let mut reader = BlockReader::default();
+        let mut walk = BlockWalk::default();
+        let mut rows = Rows::default();
+        let mut next_block = 0;
+        let mut next_id = ids.next();
+        while let Some(id) = next_id {
+            next_block += self.blocks[next_block..].partition_point(|block| block.last_id < id);
+            let Some(block) = self.blocks.get(next_block) else {
+                break;
+            };
+            if id < block.first_id || !range.overlaps(block.first, block.last) {
+                // The next block may begin with the last series of this one.
+                let from = if id < block.first_id {
+                    block.first_id
+                } else {
+                    next_block += 1;
+                    block.last_id
+                };
+                if id < from {
+                    ids.advance_to(from);
+                    next_id = ids.next();
+                }
                 continue;
             }
-            let file = match &file {
-                Some(file) => file,
-                None => file.insert(self.disk.open(&self.path)?),
-            };
-            let raw = self.read_block(&**file, block)?;
             let damaged = |e: Malformed| PartError::Damaged {
                 offset: block.offset,
                 expected: e.0,
             };
-            let mut input = Input(&raw);
-            while !input.is_empty() {
-                let packed = take_packed(&mut input).map_err(damaged)?;
-                if wanted.contains(packed.id) && range.overlaps(packed.first, packed.last) {
-                    let rows = unpack(&packed).map_err(damaged)?.within(range);
-                    if !rows.is_empty() && !visit(packed.id, rows) {
-                        return Ok(());
-                    }
+            let raw = self.cached_block(&mut reader, next_block)?;
+            walk.start(&raw).map_err(damaged)?;
+            while let Some(found) = walk.next(&raw).map_err(damaged)? {
+                if next_id.is_some_and(|id| id < found) {
+                    ids.advance_to(found);
+                    next_id = ids.next();
+                }
+                let Some(id) = next_id.filter(|id| *id <= block.last_id) else {
+                    break;
+                };
+                if id != found {
+                    continue;
+                }
+                let times = walk.times(&raw).map_err(damaged)?;
+                let overlaps = times
+                    .first()
+                    .zip(times.last())
+                    .is_some_and(|(first, last)| range.overlaps(*first, *last));
+                if !overlaps {
+                    continue;
+                }
+                rows.clear();
+                walk.append_to(&raw, &mut rows).map_err(damaged)?;
+                rows.keep_within(range);
+                if !rows.is_empty() && !visit(id, &rows) {
+                    return Ok(());
                 }
             }
+            if next_id.is_some_and(|id| id < block.last_id) {
+                // Only the last series of a block may go on in the next one.
+                ids.advance_to(block.last_id);
+                next_id = ids.next();
+            }
+            next_block += 1;
         }
         Ok(())
     }
 
-    /// Walks all series in order, one at a time.
+    fn cached_block(
+        &self,
+        reader: &mut BlockReader,
+        index: usize,
+    ) -> Result<Arc<Vec<u8>>, PartError> {
+        let key = (self.meta.number, index as u32);
+        if let Some(block) = self.cache.as_ref().and_then(|cache| cache.get(key)) {
+            return Ok(block);
+        }
+        let mut raw = Vec::new();
+        reader.read(self, index, &mut raw)?;
+        let raw = Arc::new(raw);
+        if let Some(cache) = &self.cache {
+            cache.put(key, &raw);
+        }
+        Ok(raw)
+    }
+
+    /// Walks all columns in order, one at a time, past the cache.
     pub(crate) fn scan(self: &Arc<Self>) -> Result<PartScan, PartError> {
-        let file = self.disk.open(&self.path)?;
+        let reader = BlockReader {
+            file: Some(self.disk.open(&self.path)?),
+            ..BlockReader::default()
+        };
         Ok(PartScan {
             part: self.clone(),
-            file,
-            block: 0,
-            chunks: Vec::new(),
-            taken: 0,
+            reader,
+            walk: BlockWalk::default(),
+            block: Vec::new(),
+            started: 0,
+            id: None,
+            before: None,
         })
     }
 }
 
-fn take_packed<'a>(input: &mut Input<'a>) -> Decoded<Packed<'a>> {
-    let id = input.varint_u32()?;
-    let first = input.zigzag()?;
-    let last = first.wrapping_add(input.varint()? as i64);
-    Ok(Packed {
-        id,
-        first,
-        last,
-        bytes: input.bytes()?,
-    })
+/// Gets blocks from a part's file.
+#[derive(Default)]
+struct BlockReader {
+    file: Option<Arc<dyn DiskFile>>,
+    zstd: Option<Decompressor<'static>>,
+    stored: Vec<u8>,
 }
 
-fn unpack(packed: &Packed<'_>) -> Decoded<Rows> {
-    let mut input = Input(packed.bytes);
-    let rows = chunk::decode(&mut input)?;
-    if !input.is_empty() || !rows.ordered || rows.is_empty() {
-        return Err(Malformed("a chunk in order of time"));
+impl BlockReader {
+    fn read(&mut self, part: &Part, index: usize, raw: &mut Vec<u8>) -> Result<(), PartError> {
+        let Some(block) = part.blocks.get(index) else {
+            return Ok(());
+        };
+        let damaged = |expected| PartError::Damaged {
+            offset: block.offset,
+            expected,
+        };
+        if block.raw_bytes > BLOCK_BYTES_LIMIT {
+            return Err(damaged("a block of at most 256 MiB"));
+        }
+        let file = match &self.file {
+            Some(file) => file,
+            None => self.file.insert(part.disk.open(&part.path)?),
+        };
+        let zstd = match &mut self.zstd {
+            Some(zstd) => zstd,
+            None => self.zstd.insert(Decompressor::new()?),
+        };
+        self.stored.resize(block.bytes as usize, 0);
+        read_exact_at(&**file, &mut self.stored, block.offset)?;
+        let checked = self.stored.split_first_chunk::<CRC_BYTES>();
+        let (crc, frame) = checked.ok_or_else(|| damaged("a block with its checksum"))?;
+        if crc32c::crc32c(frame) != u32::from_le_bytes(*crc) {
+            return Err(damaged("a block that passes its checksum"));
+        }
+        raw.clear();
+        raw.reserve(block.raw_bytes as usize);
+        let bytes = zstd.decompress_to_buffer(frame, raw);
+        if bytes.ok() != Some(block.raw_bytes as usize) {
+            return Err(damaged("a zstd frame"));
+        }
+        Ok(())
     }
-    Ok(rows)
 }
 
-/// Yields (id, all its rows), rising ids. Holds one block and one series at a time.
+/// Walks a part column by column: rising ids, rising times. Holds one block at a time.
 pub(crate) struct PartScan {
     part: Arc<Part>,
-    file: Arc<dyn DiskFile>,
-    block: usize,
-    chunks: Vec<(u32, Rows)>,
-    taken: usize,
+    reader: BlockReader,
+    walk: BlockWalk,
+    block: Vec<u8>,
+    /// Blocks that were started.
+    started: usize,
+    /// Series of the column at which it stands.
+    id: Option<u32>,
+    /// Series and last time of the column before.
+    before: Option<(u32, i64)>,
 }
 
 impl PartScan {
-    /// The id that `next` would yield.
-    pub(crate) fn peek(&mut self) -> Result<Option<u32>, PartError> {
-        while self.taken == self.chunks.len() {
-            let Some(block) = self.part.blocks.get(self.block) else {
-                return Ok(None);
-            };
-            let raw = self.part.read_block(&*self.file, block)?;
-            let damaged = |e: Malformed| PartError::Damaged {
-                offset: block.offset,
-                expected: e.0,
-            };
-            let mut input = Input(&raw);
-            self.chunks.clear();
-            self.taken = 0;
-            while !input.is_empty() {
-                let packed = take_packed(&mut input).map_err(damaged)?;
-                self.chunks
-                    .push((packed.id, unpack(&packed).map_err(damaged)?));
-            }
-            self.block += 1;
+    fn damaged(&self, e: Malformed) -> PartError {
+        let block = self.part.blocks.get(self.started.saturating_sub(1));
+        PartError::Damaged {
+            offset: block.map_or(0, |block| block.offset),
+            expected: e.0,
         }
-        Ok(self.chunks.get(self.taken).map(|(id, _)| *id))
     }
 
-    pub(crate) fn next(&mut self) -> Result<Option<(u32, Rows)>, PartError> {
-        let Some(id) = self.peek()? else {
-            return Ok(None);
-        };
-        let mut rows = Rows::default();
-        while self.peek()? == Some(id) {
-            let chunk = std::mem::take(&mut self.chunks[self.taken].1);
-            rows.overwrite_with(chunk);
-            self.taken += 1;
+    /// Series of the column at which it stands; none at the end.
+    pub(crate) fn peek(&mut self) -> Result<Option<u32>, PartError> {
+        while self.id.is_none() {
+            let next = if self.started == 0 {
+                None
+            } else {
+                self.walk.next(&self.block).map_err(|e| self.damaged(e))?
+            };
+            if let Some(id) = next {
+                if self.before.is_some_and(|(before, _)| id < before) {
+                    return Err(self.damaged(Malformed("series in order")));
+                }
+                self.id = Some(id);
+            } else if self.started == self.part.blocks.len() {
+                return Ok(None);
+            } else {
+                self.reader
+                    .read(&self.part, self.started, &mut self.block)?;
+                self.started += 1;
+                self.walk.start(&self.block).map_err(|e| self.damaged(e))?;
+            }
         }
-        Ok(Some((id, rows)))
+        Ok(self.id)
+    }
+
+    /// First and last time of the column at which it stands; [`PartScan::peek`] must have returned one.
+    pub(crate) fn times(&mut self) -> Result<(i64, i64), PartError> {
+        let times = match self.walk.times(&self.block) {
+            Ok(times) => times.first().copied().zip(times.last().copied()),
+            Err(e) => return Err(self.damaged(e)),
+        };
+        times.ok_or_else(|| self.damaged(Malformed("a column that is not empty")))
+    }
+
+    /// Adds that column to the end of `rows`, whose times must be before it, and goes on to the next one.
+    pub(crate) fn append_to(&mut self, rows: &mut Rows) -> Result<(), PartError> {
+        let (first, last) = self.times()?;
+        let id = self.id.take();
+        let goes_on = |(before, last): (u32, i64)| Some(before) == id && last >= first;
+        if self.before.is_some_and(goes_on) {
+            return Err(self.damaged(Malformed("columns in order of time")));
+        }
+        self.before = id.map(|id| (id, last));
+        self.walk
+            .append_to(&self.block, rows)
+            .map_err(|e| self.damaged(e))
     }
 }

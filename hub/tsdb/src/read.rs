@@ -90,14 +90,19 @@ impl Store {
         for part in &snapshot.parts {
             let mut stop = None;
             let mut since_cancel = 0;
-            let mut visit = |id: u32, rows: Rows| {
+            let mut visit = |id: u32, rows: &Rows| {
                 since_cancel += 1;
                 if since_cancel % CANCEL_EVERY == 0 && cancel() {
                     stop = Some(SelectError::Canceled);
                 } else if let Err(error) = budget.take(rows.len()) {
                     stop = Some(error);
                 } else if let Ok(index) = snapshot.ids.binary_search(&id) {
-                    columns[index].overwrite_with(rows);
+                    let column = &mut columns[index];
+                    if column.is_empty() || column.last < rows.first {
+                        column.extend_later(rows, 0, rows.len());
+                    } else {
+                        column.overwrite_with(rows.clone());
+                    }
                 }
                 stop.is_none()
             };

@@ -151,6 +151,59 @@ impl Rows {
         Self::from_columns(self.times[from..to].to_vec(), values, starts)
     }
 
+    /// As new, but for the room it has.
+    pub(crate) fn clear(&mut self) {
+        let Self {
+            times,
+            values,
+            starts,
+            ..
+        } = &mut *self;
+        times.clear();
+        starts.clear();
+        match values {
+            Column::Floats(values) => values.clear(),
+            Column::Mixed(_) => *values = Column::default(),
+        }
+        (self.ordered, self.first, self.last) = (true, i64::MAX, i64::MIN);
+    }
+
+    /// Drops the rows outside of `range`; the rows must be ordered.
+    pub(crate) fn keep_within(&mut self, range: TimeRange) {
+        if range.contains(self.first) && range.contains(self.last) {
+            return;
+        }
+        let from = self.times.partition_point(|at| *at < range.start.millis());
+        let to = self.times.partition_point(|at| *at <= range.end.millis());
+        fn keep<T>(column: &mut Vec<T>, from: usize, to: usize) {
+            column.truncate(to.max(from));
+            column.drain(..from.min(column.len()));
+        }
+        keep(&mut self.times, from, to);
+        keep(&mut self.starts, from, to);
+        match &mut self.values {
+            Column::Floats(values) => keep(values, from, to),
+            Column::Mixed(values) => keep(values, from, to),
+        }
+        self.first = self.times.first().copied().unwrap_or(i64::MAX);
+        self.last = self.times.last().copied().unwrap_or(i64::MIN);
+    }
+
+    /// Adds rows `from..to` of another at the end; both are ordered, and the other's come later.
+    pub(crate) fn extend_later(&mut self, other: &Self, from: usize, to: usize) {
+        match (&mut self.values, &other.values) {
+            (Column::Floats(values), Column::Floats(more))
+                if self.starts.is_empty() && other.starts.is_empty() && from < to =>
+            {
+                values.extend_from_slice(&more[from..to]);
+                self.times.extend_from_slice(&other.times[from..to]);
+                self.first = self.first.min(other.times[from]);
+                self.last = other.times[to - 1];
+            }
+            _ => (from..to).for_each(|index| self.push_from(other, index)),
+        }
+    }
+
     /// Sorted by time; of equal times the one written last.
     pub(crate) fn into_ordered(self) -> Self {
         if self.ordered {

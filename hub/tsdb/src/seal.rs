@@ -174,7 +174,7 @@ impl Store {
                 let part = writer.finish();
                 part.map_err(|e| StoreError::io("writing", &path, e))
             });
-            result = finished.map(|part| parts.push(part));
+            result = finished.map(|part| parts.push(part.cached(&self.cache)));
             if result.is_err() {
                 // Left over otherwise; the next start removes it.
                 let _ = self.disk.remove(&path);

@@ -25,7 +25,7 @@ use crate::{
     error::{AppendError, RefusedReason, StoreError},
     head::Head,
     manifest::Manifest,
-    part::{Part, PartMeta},
+    part::{BlockCache, Part, PartMeta},
     types::{Appended, Batch, Commit, RefusedSeries, SeriesKey, StoreOptions},
 };
 
@@ -36,6 +36,8 @@ pub struct Store {
     pub(crate) options: StoreOptions,
     pub(crate) hash_key: [u8; 16],
     pub(crate) partition_ms: i64,
+    /// Of all parts.
+    pub(crate) cache: Arc<BlockCache>,
     pub(crate) wal: Journal,
     pub(crate) merging: Mutex<()>,
     pub(crate) installing: Mutex<Installing>,
