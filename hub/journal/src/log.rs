@@ -22,6 +22,10 @@ pub enum SyncPolicy {
     /// As soon as the previous fsync has ended: appends that arrive during one share the next. A crash loses only what
     /// no commit has completed for.
     Immediate,
+    /// As soon as as many appends wait as were under way at once lately, or when the oldest of them has waited so long: for
+    /// senders that wait for their commit before they append again. One fsync serves all of them, and none of them waits
+    /// for others that do not come.
+    Together(Duration),
     /// At most this long after the append (plus the fsync itself), so that a slow trickle costs few fsyncs. A crash loses
     /// at most this much time.
     Within(Duration),

@@ -42,6 +42,8 @@ pub(crate) struct State {
     /// An fsync of the active segment is under way. There is one at a time: the system tells of a failure once, and a
     /// second fsync beside it would be called a success.
     pub(crate) syncing: bool,
+    /// Records that were appended while the last fsync ran or waited for it: how many may come together.
+    pub(crate) together: u64,
     /// Someone waits: sync at once, whatever the policy's delay.
     pub(crate) hurry: bool,
     /// Callbacks by (sequence, order of registration).
@@ -67,6 +69,7 @@ impl State {
             poisoned: None,
             closed: false,
             syncing: false,
+            together: 1,
             hurry: false,
             callbacks: BTreeMap::new(),
             callbacks_registered: 0,
@@ -192,6 +195,8 @@ impl Shared {
         }
         match result {
             Ok(()) if needed && state.poisoned.is_none() => {
+                // What waited before, and what came meanwhile.
+                state.together = state.next_seq - 1 - state.synced_seq;
                 state.mark_synced(through_seq, through_bytes)
             }
             Ok(()) => {}
@@ -274,6 +279,18 @@ impl Shared {
                 (state, _) = self
                     .work
                     .wait_timeout_while(state, delay, patient)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            if let SyncPolicy::Together(longest) = self.options.sync {
+                let alone = |state: &mut State| {
+                    !state.closed
+                        && !state.hurry
+                        && state.poisoned.is_none()
+                        && state.next_seq - 1 - state.synced_seq < state.together
+                };
+                (state, _) = self
+                    .work
+                    .wait_timeout_while(state, longest, alone)
                     .unwrap_or_else(PoisonError::into_inner);
             }
             state.hurry = false;

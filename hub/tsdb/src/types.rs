@@ -342,7 +342,7 @@ impl Default for SealOptions {
 /// The write-ahead log.
 #[derive(Debug, Clone, Copy)]
 pub struct WalOptions {
-    /// When a [`Commit`] completes. Default: as soon as the disk allows.
+    /// When a [`Commit`] completes. Default: together with those of the others who write, at most 2 ms later than alone.
     pub sync: SyncPolicy,
     /// Size of its segments. Default 64 MiB.
     pub segment_bytes_max: u64,
@@ -351,7 +351,7 @@ pub struct WalOptions {
 impl Default for WalOptions {
     fn default() -> Self {
         Self {
-            sync: SyncPolicy::Immediate,
+            sync: SyncPolicy::Together(Duration::from_millis(2)),
             segment_bytes_max: 64 << 20,
         }
     }

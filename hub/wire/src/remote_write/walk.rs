@@ -184,8 +184,14 @@ impl<'a> SeriesView<'a> {
         self.exemplars.clear();
         self.offset = base;
         self.length = bytes.len();
-        let (mut start, mut end) = (0, 0);
         let mut fields = Fields::new(bytes, base);
+        // Nearly always that is all there is.
+        fields.at = skip_short_labels(bytes);
+        let (mut start, mut end) = (0, fields.at);
+        while let Some((sample, next)) = plain_sample(bytes, fields.at) {
+            self.samples.push(sample);
+            fields.at = next;
+        }
         loop {
             let from = fields.at;
             let Some(field) = fields.next()? else { break };
@@ -248,6 +254,43 @@ pub(super) fn parse_labels(bytes: &[u8], base: usize) -> Result<Vec<(&str, &str)
 fn utf8(bytes: &[u8], offset: usize) -> Result<&str, DecodeError> {
     std::str::from_utf8(bytes)
         .map_err(|error| bad(offset + error.valid_up_to(), "UTF-8 in a label"))
+}
+
+/// Where labels of fewer than 128 bytes, one after the other, end.
+fn skip_short_labels(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(&[0x0a, length @ ..0x80]) = bytes.get(at..at + 2)
+        && at + 2 + usize::from(length) <= bytes.len()
+    {
+        at += 2 + usize::from(length);
+    }
+    at
+}
+
+/// The sample at `at`, and where it ends, if it is written as everyone writes it: value, then time, each unless zero.
+/// Anything else is for the general way.
+fn plain_sample(bytes: &[u8], at: usize) -> Option<((i64, f64), usize)> {
+    let &[0x12, length @ ..0x80] = bytes.get(at..at + 2)? else {
+        return None;
+    };
+    let end = at + 2 + usize::from(length);
+    let mut body = bytes.get(at + 2..end)?;
+    let mut value = 0.0;
+    if let [0x09, rest @ ..] = body {
+        let (bits, rest) = rest.split_first_chunk::<8>()?;
+        (value, body) = (f64::from_le_bytes(*bits), rest);
+    }
+    let (&[0x10], varint) = body.split_first_chunk::<1>()? else {
+        return None;
+    };
+    // Nine bytes hold any time from 1970 on.
+    let (last, more) = varint.split_last().filter(|(_, more)| more.len() < 9)?;
+    let mut millis = u64::from(*last);
+    for byte in more.iter().rev() {
+        millis = millis << 7 | u64::from(byte & 0x7f);
+    }
+    let whole = *last < 0x80 && more.iter().all(|byte| *byte >= 0x80);
+    whole.then_some(((millis as i64, value), end))
 }
 
 fn read_sample(bytes: &[u8], base: usize) -> Result<(i64, f64), DecodeError> {
