@@ -11,26 +11,44 @@ const RESTING_PART: f64 = 0.02;
 /// ... when it stays there for so many looks, a second each.
 const RESTING_LOOKS: usize = 5;
 const LOOK: Duration = Duration::from_secs(1);
+/// Who rests may still have something in mind: what is left over is tidied up only once nobody writes any more.
+const SETTLED_AFTER: Duration = Duration::from_secs(40);
 /// Who never rests is measured then.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Waits until the process rests; returns how long that took, without the seconds that prove it.
+/// When the process last worked, and the CPU that it had taken by then.
+pub(crate) struct Settled {
+    pub(crate) after: Duration,
+    pub(crate) cpu: Duration,
+}
+
+/// Waits until the process rests and nothing more is to be expected; `briefly`: until it rests.
 ///
 /// # Errors
 /// When the process has ended.
-pub(crate) fn settle(pid: u32) -> std::io::Result<Duration> {
+pub(crate) fn settle(pid: u32, briefly: bool) -> std::io::Result<Settled> {
+    let at_least = if briefly {
+        Duration::ZERO
+    } else {
+        SETTLED_AFTER
+    };
     let began = Instant::now();
     let (mut resting, mut before) = (0, usage::cpu(pid)?);
-    while resting < RESTING_LOOKS && began.elapsed() < SETTLED_WITHIN {
+    let (mut after, mut cpu) = (Duration::ZERO, before);
+    while (resting < RESTING_LOOKS || began.elapsed() < at_least)
+        && began.elapsed() < SETTLED_WITHIN
+    {
         thread::sleep(LOOK);
         let now = usage::cpu(pid)?;
-        let rests = now.saturating_sub(before).as_secs_f64() < RESTING_PART * LOOK.as_secs_f64();
         // One tick of the kernel's clock a look is 1 %.
-        resting = if rests { resting + 1 } else { 0 };
+        if now.saturating_sub(before).as_secs_f64() < RESTING_PART * LOOK.as_secs_f64() {
+            resting += 1;
+        } else {
+            (resting, after, cpu) = (0, began.elapsed(), now);
+        }
         before = now;
     }
-    let proof = LOOK * u32::try_from(resting).unwrap_or(0);
-    Ok(began.elapsed().saturating_sub(proof))
+    Ok(Settled { after, cpu })
 }
 
 /// The highest anonymous memory of a process while `work` runs, looked at ten times a second: unlike the resident size the kernel

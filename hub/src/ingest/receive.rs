@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::StatusCode;
 use daemon::Clock;
 use futures_util::StreamExt;
@@ -22,6 +22,8 @@ const FUTURE_MAX: Duration = Duration::from_secs(10 * 60);
 /// Bodies that are being received or wait to be stored, all senders together; beyond it they are told to come
 /// again. With [`STORING_MAX`] it bounds what ingest takes of the memory.
 const BODIES_BYTES_MAX: usize = 256 << 20;
+/// Memory that is reserved for a body before it comes.
+const RESERVED_BYTES_MAX: usize = 256 << 10;
 /// A body that stops coming for so long is given up: after a silent cut its sender is not there any more, and what
 /// it sent would take room for ever.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
@@ -169,7 +171,10 @@ impl Ingest {
     pub(crate) async fn read(&self, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), Refused> {
         let busy = || Refused::later(BUSY_RETRY_SECONDS, "too many writes at a time: try again");
         let mut room = self.room.clone().try_acquire_owned().map_err(|_| busy())?;
-        let (mut bytes, mut chunks) = (Vec::new(), body.into_data_stream());
+        // No more than the length that is said, and no more than is taken: growing would copy.
+        let said = body.size_hint().exact().unwrap_or(0);
+        let said = usize::try_from(said).unwrap_or(0).min(RESERVED_BYTES_MAX);
+        let (mut bytes, mut chunks) = (Vec::with_capacity(said), body.into_data_stream());
         loop {
             let chunk = tokio::select! {
                 chunk = chunks.next() => chunk,

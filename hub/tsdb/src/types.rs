@@ -316,7 +316,7 @@ pub struct SealOptions {
     /// Maintenance seals what is older than this, so that a restart replays little. Default 30 min.
     pub age_max: Duration,
     /// Maintenance seals what was not added to for so long, if it has `quiet_rows_min` rows: parts take less room than
-    /// the log. Default 20 s.
+    /// the log. Default 15 s.
     pub quiet_max: Duration,
     /// Default 50,000.
     pub quiet_rows_min: usize,
@@ -331,7 +331,7 @@ impl Default for SealOptions {
         Self {
             rows_max: 2_000_000,
             age_max: Duration::from_secs(30 * 60),
-            quiet_max: Duration::from_secs(20),
+            quiet_max: Duration::from_secs(15),
             quiet_rows_min: 50_000,
             merge_width: 4,
             merge_rows_max: 64_000_000,

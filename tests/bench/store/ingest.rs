@@ -18,6 +18,9 @@ use crate::usage;
 /// What was written must be found after so long.
 const FOUND_WITHIN: Duration = Duration::from_secs(10);
 
+/// Fewer are not worth waiting for.
+const FEW_SAMPLES: u64 = 2_000_000;
+
 /// Fills the server; what it then holds is there for queries.
 pub(super) fn ingest(
     running: &mut Running,
@@ -30,8 +33,9 @@ pub(super) fn ingest(
         peak_anonymous(pid, || push(job, None, |done| progress.at(done, all)));
     let pushed = pushed.with_context(|| format!("{}\n{}", running.kind, running.last_lines()))?;
     progress.phase(format!("{}: settling", running.kind));
-    let settled = settle(pid)?;
-    let cpu = usage::cpu(pid)?.saturating_sub(cpu_before);
+    // Few samples leave nothing to tidy up.
+    let settled = settle(pid, all < FEW_SAMPLES)?;
+    let cpu = settled.cpu.saturating_sub(cpu_before);
     let memory = usage::memory(pid)?;
     peak_anonymous = peak_anonymous.max(memory.anonymous);
     let samples = in_float(pushed.acknowledged);
@@ -43,7 +47,7 @@ pub(super) fn ingest(
     );
     measured.set("server_cpu_seconds", cpu.as_secs_f64());
     measured.set("client_cpu_seconds", pushed.client_cpu.as_secs_f64());
-    measured.set("settle_seconds", settled.as_secs_f64());
+    measured.set("settle_seconds", settled.after.as_secs_f64());
     measured.set("retries", in_float(pushed.retries));
     measured.set("memory_peak_bytes", in_float(memory.peak));
     measured.set("memory_peak_anonymous_bytes", in_float(peak_anonymous));
