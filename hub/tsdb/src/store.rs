@@ -105,6 +105,12 @@ struct News {
     metadata: Vec<usize>,
 }
 
+/// A series whose key is new, and its labels.
+struct Parsed {
+    key: SeriesKey,
+    labels: Result<LabelSet, RefusedReason>,
+}
+
 /// Starts the keys of one scope's series.
 #[derive(Clone)]
 pub struct SeriesKeys(SipHasher13);
@@ -191,9 +197,11 @@ impl Store {
             return Ok(written.into_appended(0, refused));
         }
         drop(catalogue);
+        // Reading labels is most of the work, and needs no lock.
+        let parsed = self.parse_unknown(columns, batch);
         // New series are in the log before anyone else can know their ids: the lock is held until then.
         let mut catalogue = self.write_catalogue();
-        let mut news = self.resolve_news(&catalogue, columns, batch, &mut refused);
+        let mut news = self.resolve_news(&catalogue, columns, batch, parsed, &mut refused);
         let metadata = batch.metadata.iter().enumerate();
         let metadata = metadata.filter(|(_, (metric, about))| is_news(&catalogue, metric, about));
         news.metadata = metadata.map(|(index, _)| index).collect();
@@ -283,39 +291,80 @@ impl Store {
         }
     }
 
+    /// The labels of the series whose key is new, rising by index.
+    fn parse_unknown(&self, columns: &Columns, batch: ColumnBatch<'_>) -> Vec<Parsed> {
+        let limits = &self.options.limits;
+        let mut seen = hashbrown::HashSet::new();
+        let mut parsed = Vec::new();
+        for (index, id) in columns.ids.iter().enumerate() {
+            let key = columns.keys[index];
+            if *id != UNKNOWN || columns.is_empty_series(index) || !seen.insert(key) {
+                continue;
+            }
+            let labels = (batch.labels)(index).map_err(RefusedReason::Labels);
+            let labels = labels.and_then(|labels| {
+                check_labels(
+                    &labels,
+                    limits.labels_per_series_max,
+                    limits.label_bytes_max,
+                )?;
+                Ok(labels)
+            });
+            parsed.push(Parsed { key, labels });
+        }
+        parsed
+    }
+
     /// Gives ids to the series that have none yet; those that cannot have one are refused, and lose their samples.
     fn resolve_news(
         &self,
         catalogue: &Catalogue,
         columns: &mut Columns,
         batch: ColumnBatch<'_>,
+        mut parsed: Vec<Parsed>,
         refused: &mut Vec<RefusedSeries>,
     ) -> News {
-        let mut news = News::default();
-        // Series of this batch that the catalogue does not know yet.
-        let mut keys = hashbrown::HashMap::new();
-        let mut label_sets = hashbrown::HashMap::new();
+        let before = std::mem::take(&mut columns.ids);
         catalogue.resolve(&columns.keys, &mut columns.ids);
+        let mut pairs = before.iter().zip(&columns.ids);
+        if pairs.any(|(before, now)| *before != UNKNOWN && *now == UNKNOWN) {
+            // A series was forgotten meanwhile, whose labels nobody has read.
+            parsed = self.parse_unknown(columns, batch);
+        }
+        let mut news = News::default();
+        let mut label_sets = hashbrown::HashMap::new();
+        let resolved: hashbrown::HashMap<SeriesKey, Result<u32, RefusedReason>> = parsed
+            .into_iter()
+            .map(|Parsed { key, labels }| {
+                let id = match catalogue.id_of_key(key) {
+                    // Somebody else brought it meanwhile.
+                    Some(id) => Ok(id),
+                    None => labels.and_then(|labels| {
+                        self.resolve(
+                            catalogue,
+                            batch.scope,
+                            key,
+                            labels,
+                            &mut news,
+                            &mut label_sets,
+                        )
+                    }),
+                };
+                (key, id)
+            })
+            .collect();
         for index in 0..columns.ids.len() {
-            let key = columns.keys[index];
             if columns.ids[index] != UNKNOWN || columns.is_empty_series(index) {
                 continue;
             }
-            if let Some(id) = keys.get(&key) {
-                columns.ids[index] = *id;
-                continue;
-            }
-            let resolved = self.resolve(catalogue, batch, index, key, &mut news, &mut label_sets);
-            match resolved {
-                Ok(id) => {
-                    keys.insert(key, id);
-                    columns.ids[index] = id;
-                }
-                Err(reason) => refused.push(RefusedSeries {
+            match resolved.get(&columns.keys[index]) {
+                Some(Ok(id)) => columns.ids[index] = *id,
+                Some(Err(reason)) => refused.push(RefusedSeries {
                     index,
                     samples: columns.samples_of(index),
-                    reason,
+                    reason: reason.clone(),
                 }),
+                None => {}
             }
         }
         news
@@ -325,19 +374,12 @@ impl Store {
     fn resolve(
         &self,
         catalogue: &Catalogue,
-        batch: ColumnBatch<'_>,
-        index: usize,
+        scope: &str,
         key: SeriesKey,
+        labels: LabelSet,
         news: &mut News,
         label_sets: &mut hashbrown::HashMap<LabelSet, u32>,
     ) -> Result<u32, RefusedReason> {
-        let limits = &self.options.limits;
-        let labels = (batch.labels)(index).map_err(RefusedReason::Labels)?;
-        check_labels(
-            &labels,
-            limits.labels_per_series_max,
-            limits.label_bytes_max,
-        )?;
         if let Some(id) = catalogue.id_of_labels(&labels) {
             if catalogue.takes_alias(id) {
                 news.aliases.push((key, id));
@@ -347,12 +389,12 @@ impl Store {
         if let Some(id) = label_sets.get(&labels) {
             return Ok(*id);
         }
-        let max = limits.series_per_scope_max;
+        let max = self.options.limits.series_per_scope_max;
         let full = || RefusedReason::SeriesLimit {
-            scope: batch.scope.to_owned(),
+            scope: scope.to_owned(),
             max,
         };
-        if catalogue.series_in_scope(batch.scope) + news.created.len() >= max {
+        if catalogue.series_in_scope(scope) + news.created.len() >= max {
             return Err(full());
         }
         let id = catalogue

@@ -311,7 +311,7 @@ impl Default for Limits {
 /// When samples go from memory to parts.
 #[derive(Debug, Clone, Copy)]
 pub struct SealOptions {
-    /// Sealing is due at this many rows; at twice as many an append does it itself. Default 2,000,000 (about 20 MB).
+    /// Sealing is due at this many rows; at twice as many an append does it itself. Default 3,000,000 (about 30 MB).
     pub rows_max: usize,
     /// Maintenance seals what is older than this, so that a restart replays little. Default 30 min.
     pub age_max: Duration,
@@ -329,7 +329,7 @@ pub struct SealOptions {
 impl Default for SealOptions {
     fn default() -> Self {
         Self {
-            rows_max: 2_000_000,
+            rows_max: 3_000_000,
             age_max: Duration::from_secs(30 * 60),
             quiet_max: Duration::from_secs(15),
             quiet_rows_min: 50_000,
