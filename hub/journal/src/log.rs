@@ -193,8 +193,11 @@ impl Journal {
             self.write(&mut state, records, bytes)?;
         }
         let last_seq = state.next_seq - 1;
+        let wakes = state.wakes_thread();
         drop(state);
-        self.shared.work.notify_one();
+        if wakes {
+            self.shared.work.notify_one();
+        }
         Ok(Appended {
             seq,
             last_seq,

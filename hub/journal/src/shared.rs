@@ -28,6 +28,16 @@ pub(crate) struct Segment {
     pub(crate) bytes: u64,
 }
 
+/// See [`State::thread`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// It is at work.
+    ForNothing,
+    ForAnything,
+    /// For as many records as came together last time.
+    ForOthers,
+}
+
 pub(crate) struct State {
     pub(crate) segments: VecDeque<Segment>,
     pub(crate) active: Arc<dyn DiskFile>,
@@ -44,6 +54,8 @@ pub(crate) struct State {
     pub(crate) syncing: bool,
     /// Records that were appended while the last fsync ran or waited for it: how many may come together.
     pub(crate) together: u64,
+    /// What the syncing thread waits for, so that nobody wakes it for nothing: each wake-up costs two switches.
+    pub(crate) thread: Waits,
     /// Someone waits: sync at once, whatever the policy's delay.
     pub(crate) hurry: bool,
     /// Callbacks by (sequence, order of registration).
@@ -70,6 +82,7 @@ impl State {
             closed: false,
             syncing: false,
             together: 1,
+            thread: Waits::ForNothing,
             hurry: false,
             callbacks: BTreeMap::new(),
             callbacks_registered: 0,
@@ -79,6 +92,20 @@ impl State {
 
     pub(crate) fn unsynced_bytes(&self) -> u64 {
         self.appended_bytes - self.synced_bytes
+    }
+
+    /// Whether an append must wake the syncing thread.
+    pub(crate) fn wakes_thread(&self) -> bool {
+        match self.thread {
+            Waits::ForNothing => false,
+            Waits::ForAnything => true,
+            Waits::ForOthers => self.unsynced() >= self.together,
+        }
+    }
+
+    /// Records that are not durable yet.
+    fn unsynced(&self) -> u64 {
+        self.next_seq - 1 - self.synced_seq
     }
 
     fn has_unsynced(&self) -> bool {
@@ -196,7 +223,7 @@ impl Shared {
         match result {
             Ok(()) if needed && state.poisoned.is_none() => {
                 // What waited before, and what came meanwhile.
-                state.together = state.next_seq - 1 - state.synced_seq;
+                state.together = state.unsynced();
                 state.mark_synced(through_seq, through_bytes)
             }
             Ok(()) => {}
@@ -268,7 +295,8 @@ impl Shared {
                 && state.callbacks.is_empty()
         };
         loop {
-            let state = self.lock();
+            let mut state = self.lock();
+            state.thread = Waits::ForAnything;
             let mut state = self
                 .work
                 .wait_while(state, idle)
@@ -282,17 +310,19 @@ impl Shared {
                     .unwrap_or_else(PoisonError::into_inner);
             }
             if let SyncPolicy::Together(longest) = self.options.sync {
+                state.thread = Waits::ForOthers;
                 let alone = |state: &mut State| {
                     !state.closed
                         && !state.hurry
                         && state.poisoned.is_none()
-                        && state.next_seq - 1 - state.synced_seq < state.together
+                        && state.unsynced() < state.together
                 };
                 (state, _) = self
                     .work
                     .wait_timeout_while(state, longest, alone)
                     .unwrap_or_else(PoisonError::into_inner);
             }
+            state.thread = Waits::ForNothing;
             state.hurry = false;
             let closed = state.closed;
             drop(state);
