@@ -4,10 +4,10 @@
 //! ordinary write; the same series and timestamp written twice keeps the later write, and an identical replay changes
 //! nothing. [`Store::append`] returns with the samples readable; its [`Commit`] completes when they are durable.
 //!
-//! Below: a write-ahead log on `journal`; recent samples in memory by series; immutable columnar *parts* on disk, sealed
-//! from memory by row count, merged with their neighbours and dropped by partition of time; a catalogue of series
-//! with an inverted index, in segments of 65,536 series. [`Store::maintain`] does the background work when it is called: the store has no thread and no
-//! clock of its own (but for the log's syncing thread). Every byte on disk is drawn in `FORMAT.md`.
+//! Below: a write-ahead log on `journal`; recent samples in memory in the order of writing; immutable columnar *parts* on
+//! disk, sealed from memory by row count, merged with their neighbours and dropped by partition of time; a catalogue of
+//! series in segments of 65,536. [`Store::maintain`] does the background work when it is called: the store has no thread
+//! and no clock of its own (but for the log's syncing thread). Every byte on disk is drawn in `FORMAT.md`.
 //!
 //! Not in here: the query language, any wire format (series arrive as a key and a way to get their labels), which branch is
 //! complete, any lock between processes (the process locks its data folder).
