@@ -30,12 +30,13 @@ pub(crate) struct Segment {
 
 /// See [`State::thread`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Waits {
+pub(crate) enum Thread {
     /// It is at work.
-    ForNothing,
-    ForAnything,
-    /// For as many records as came together last time.
-    ForOthers,
+    Working,
+    /// Waits for anything to do.
+    Idle,
+    /// Waits for as many records as came together last time.
+    Gathering,
 }
 
 pub(crate) struct State {
@@ -54,8 +55,8 @@ pub(crate) struct State {
     pub(crate) syncing: bool,
     /// Records that were appended while the last fsync ran or waited for it: how many may come together.
     pub(crate) together: u64,
-    /// What the syncing thread waits for, so that nobody wakes it for nothing: each wake-up costs two switches.
-    pub(crate) thread: Waits,
+    /// What the syncing thread does, so that nobody wakes it for nothing: each wake-up costs two switches.
+    pub(crate) thread: Thread,
     /// Someone waits: sync at once, whatever the policy's delay.
     pub(crate) hurry: bool,
     /// Callbacks by (sequence, order of registration).
@@ -82,7 +83,7 @@ impl State {
             closed: false,
             syncing: false,
             together: 1,
-            thread: Waits::ForNothing,
+            thread: Thread::Working,
             hurry: false,
             callbacks: BTreeMap::new(),
             callbacks_registered: 0,
@@ -97,9 +98,9 @@ impl State {
     /// Whether an append must wake the syncing thread.
     pub(crate) fn wakes_thread(&self) -> bool {
         match self.thread {
-            Waits::ForNothing => false,
-            Waits::ForAnything => true,
-            Waits::ForOthers => self.unsynced() >= self.together,
+            Thread::Working => false,
+            Thread::Idle => true,
+            Thread::Gathering => self.unsynced() >= self.together,
         }
     }
 
@@ -296,7 +297,7 @@ impl Shared {
         };
         loop {
             let mut state = self.lock();
-            state.thread = Waits::ForAnything;
+            state.thread = Thread::Idle;
             let mut state = self
                 .work
                 .wait_while(state, idle)
@@ -310,7 +311,7 @@ impl Shared {
                     .unwrap_or_else(PoisonError::into_inner);
             }
             if let SyncPolicy::Together(longest) = self.options.sync {
-                state.thread = Waits::ForOthers;
+                state.thread = Thread::Gathering;
                 let alone = |state: &mut State| {
                     !state.closed
                         && !state.hurry
@@ -322,7 +323,7 @@ impl Shared {
                     .wait_timeout_while(state, longest, alone)
                     .unwrap_or_else(PoisonError::into_inner);
             }
-            state.thread = Waits::ForNothing;
+            state.thread = Thread::Working;
             state.hurry = false;
             let closed = state.closed;
             drop(state);
