@@ -8,6 +8,7 @@ use std::{ops::Range, sync::Arc};
 
 use crate::{
     chunk,
+    deletions::{Deletions, PartDeletions},
     part::{Part, PartError, PartMeta, PartScan},
     rows::Rows,
     types::Column,
@@ -84,12 +85,13 @@ pub(crate) enum MergeError<E> {
     Output(E),
 }
 
-/// Gives every series of the inputs (oldest write first) in order to `output`: rising ids, one call for a series, or several
+/// Gives every series of the inputs (oldest write first), without what is deleted, in order to `output`: rising ids, one call for a series, or several
 /// with rising times when it is long.
 ///
 /// Holds of each input one block, and one column where it overlaps another input in time; of the output about two columns.
 pub(crate) fn merge<E>(
     inputs: &[Arc<Part>],
+    deletions: &Deletions,
     mut output: impl FnMut(u32, &Rows) -> Result<(), E>,
 ) -> Result<(), MergeError<E>> {
     let mut sources: Vec<Source> = Vec::with_capacity(inputs.len());
@@ -97,6 +99,7 @@ pub(crate) fn merge<E>(
         let scan = input.scan().map_err(|e| MergeError::Input(index, e))?;
         sources.push(Source {
             scan,
+            deletions: deletions.of(input),
             column: Rows::default(),
             taken: 0,
             next: None,
@@ -146,7 +149,8 @@ const ROWS_UNCHECKED: usize = 64;
 /// One input of a merge.
 struct Source {
     scan: PartScan,
-    /// A column that overlaps another input in time, and how many of its rows are merged already. Empty when there is none.
+    deletions: PartDeletions,
+    /// A column that overlaps another input in time or has samples deleted, and how many of its rows are merged already. Empty when there is none.
     column: Rows,
     taken: usize,
     /// The next time that it has of the series being merged.
@@ -156,10 +160,20 @@ struct Source {
 impl Source {
     /// Finds `next` for series `id`.
     fn look(&mut self, id: u32) -> Result<(), PartError> {
-        self.next = match self.column.times.get(self.taken) {
-            Some(at) => Some(*at),
-            None if self.scan.peek()? == Some(id) => Some(self.scan.times()?.0),
-            None => None,
+        self.next = loop {
+            if let Some(at) = self.column.times.get(self.taken) {
+                break Some(*at);
+            }
+            if self.scan.peek()? != Some(id) {
+                break None;
+            }
+            if !self.deletions.concern(id) {
+                break Some(self.scan.times()?.0);
+            }
+            self.load()?;
+            if let Some(left) = self.deletions.left_of(id, &self.column) {
+                self.column = left;
+            }
         };
         Ok(())
     }
@@ -317,6 +331,7 @@ mod tests {
             last: partition * 100 + 99,
             rows: 1,
             bytes,
+            deletions: 0,
         };
         let parts = [
             part(1, 5, 10),

@@ -49,6 +49,18 @@ pub enum StoreError {
     /// The write-ahead log or the catalogue.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Too much was deleted that parts still hold.
+    #[error(
+        "{found} deletions are more than the limit of {max}, or their series take more than {bytes_max} bytes; rewrite the parts with clean_tombstones, then try again"
+    )]
+    TooManyDeletions {
+        /// With the one that was refused.
+        found: usize,
+        /// Deletions that may wait for their parts to be rewritten.
+        max: usize,
+        /// Bytes that they may take.
+        bytes_max: usize,
+    },
     /// An earlier fsync failed, so nothing more is written. Reads go on.
     #[error("store accepts no more writes: {reason}; check the disk, then restart")]
     Poisoned {

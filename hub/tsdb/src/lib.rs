@@ -21,6 +21,7 @@
 //!   selection that overlaps its time.
 //! - A failed fsync, or any failed write but a full disk: no more writes ([`AppendError::Poisoned`]), reads go on.
 //! - A full disk: the append is refused ([`AppendError::DiskFull`]) and nothing of it kept; reads go on.
+//! - A deletion that was acknowledged holds, and so does what was written before it.
 //! - A damaged manifest or an unknown version: refused, with the way out.
 //!
 //! # Example
@@ -52,6 +53,7 @@ mod chunk;
 mod codec;
 mod columns;
 mod compact;
+mod deletions;
 mod error;
 mod frame;
 mod head;
@@ -82,7 +84,7 @@ pub use error::{AppendError, RefusedReason, SelectError, StoreError};
 pub use journal::SyncPolicy;
 pub use store::{SeriesKeys, Store};
 pub use types::{
-    Appended, Batch, BatchSeries, Column, Commit, CreateOptions, LabelsFn, Limits, Maintained,
-    MetadataByMetric, NO_START, RefusedSeries, Retention, SealOptions, SelectLimits, Selection,
-    Series, SeriesKey, Stats, StoreOptions, TimeRange, WalOptions,
+    Appended, Batch, BatchSeries, Column, Commit, CreateOptions, Deleted, LabelsFn, Limits,
+    Maintained, MetadataByMetric, NO_START, RefusedSeries, Retention, SealOptions, SelectLimits,
+    Selection, Series, SeriesKey, Stats, StoreOptions, TimeRange, WalOptions,
 };

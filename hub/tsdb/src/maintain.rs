@@ -3,18 +3,19 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use model::Timestamp;
+use model::{Matcher, Timestamp};
 use roaring::RoaringBitmap;
 
 use crate::{
     catalogue::{Unsaved, remove_files},
     compact::{self, Candidate, MergeError},
+    deletions::Deletions,
     error::StoreError,
     head::Head,
     open::{CATALOGUE_DIR, PARTS_DIR},
     part::{self, Part, PartError, PartMeta, PartWriter},
     store::{State, Store},
-    types::{Maintained, TimeRange},
+    types::{Deleted, Maintained, TimeRange},
 };
 
 /// Merges in one call of `maintain`: the rest waits for the next one, so that retention has its turn.
@@ -24,6 +25,9 @@ const MERGES_PER_CALL: u64 = 64;
 const PARTITIONED_UNTIL_MS: i64 = 7_258_118_400_000;
 /// Forgetting series rewrites the catalogue: done when at least one in this many is dead.
 const DEAD_SERIES_FRACTION: usize = 4;
+/// Tombstones are in memory and in each manifest. Half as many make maintenance rewrite parts.
+const TOMBSTONES_MAX: usize = 1000;
+const TOMBSTONE_BYTES_MAX: usize = 8 << 20;
 
 impl Store {
     /// Does what is due at `now`: seals memory that is full or old, merges parts, drops what the retention says. To be called
@@ -54,6 +58,9 @@ impl Store {
         self.drop_expired(now, &mut done)?;
         while done.merges < MERGES_PER_CALL && self.merge_once()? {
             done.merges += 1;
+        }
+        if self.read_state().deletions.tombstones.len() > TOMBSTONES_MAX / 2 {
+            self.clean_once()?;
         }
         done.series_dropped = self.forget_dead_series()?;
         Ok(done)
@@ -92,6 +99,7 @@ impl Store {
         level: u8,
         partition: i64,
         (seq_first, seq_last): (u64, u64),
+        deletions: u64,
     ) -> Result<(PartWriter, PathBuf), StoreError> {
         let number = {
             let mut state = self.write_state();
@@ -110,6 +118,7 @@ impl Store {
             last: 0,
             rows: 0,
             bytes: 0,
+            deletions,
         };
         match PartWriter::create(self.disk.clone(), path.clone(), meta) {
             Ok(writer) => Ok((writer, path)),
@@ -126,9 +135,10 @@ impl Store {
         level: u8,
         partition: i64,
         seqs: (u64, u64),
+        deletions: u64,
         fill: impl FnOnce(&mut PartWriter) -> std::io::Result<()>,
     ) -> Result<Part, StoreError> {
-        let (mut writer, path) = self.create_part(level, partition, seqs)?;
+        let (mut writer, path) = self.create_part(level, partition, seqs, deletions)?;
         let written = fill(&mut writer)
             .and_then(|()| writer.finish())
             .map(|part| part.cached(&self.cache));
@@ -142,7 +152,12 @@ impl Store {
     /// Saves a manifest with the change made, then serves it. The caller holds `installing`. On an error nothing has
     /// changed, and new parts are removed unless the disk may name them.
     pub(crate) fn install(&self, change: Change) -> Result<(), StoreError> {
-        let Change { old, new, sealed } = change;
+        let Change {
+            old,
+            new,
+            sealed,
+            deletions,
+        } = change;
         check_poisoned(&self.read_state())?;
         // What goes is not listed. Should this fail, the next start removes it.
         let (mut manifest, removed) = self.manifest();
@@ -159,6 +174,16 @@ impl Store {
         manifest.sealed_through = sealed
             .as_ref()
             .map_or(manifest.sealed_through, |head| head.seq_last);
+        let kept = {
+            let state = self.read_state();
+            let deletions = deletions.unwrap_or_else(|| state.deletions.clone());
+            let is_old = |number: u64| old.contains(&number);
+            let parts = state.parts.iter().chain(&new);
+            let quarantined = state.quarantined.iter().map(|(meta, _)| meta);
+            let parts = parts.filter(|part| !is_old(part.meta.number));
+            deletions.still_needed(parts, quarantined.filter(|meta| !is_old(meta.number)))
+        };
+        manifest.deletions = kept.clone();
         if let Err(failed) = manifest.save(&*self.disk, &self.dir) {
             if failed.ambiguous {
                 let reason = failed.error.to_string();
@@ -185,7 +210,8 @@ impl Store {
             .parts
             .sort_by_key(|part| (part.meta.partition, part.meta.seq_first));
         state.quarantined.retain(|(part, _)| !is_old(part.number));
-        state.look_for_dead_series |= !old.is_empty();
+        state.look_for_dead_series |= !old.is_empty() || kept.last > state.deletions.last;
+        state.deletions = Arc::new(kept);
         state.sealed_through = manifest.sealed_through;
         if let Some(head) = sealed {
             state.frozen.retain(|frozen| !Arc::ptr_eq(frozen, &head));
@@ -203,14 +229,26 @@ impl Store {
 
     /// Merges one run of neighbours, if there is one to merge. The caller holds `merging`.
     fn merge_once(&self) -> Result<bool, StoreError> {
-        let inputs = {
+        let (inputs, deletions) = {
             let state = self.read_state();
             check_poisoned(&state)?;
-            state.choose_merge(
+            let inputs = state.choose_merge(
                 self.options.seal.merge_width,
                 self.options.seal.merge_rows_max,
-            )
+            );
+            (inputs, state.deletions.clone())
         };
+        let level = inputs.iter().map(|part| part.meta.level).max();
+        self.rewrite(&inputs, level.unwrap_or(0).saturating_add(1), &deletions)
+    }
+
+    /// Writes one part with what is left of neighbours, in their place; false when there are none. The caller holds `merging`.
+    fn rewrite(
+        &self,
+        inputs: &[Arc<Part>],
+        level: u8,
+        deletions: &Deletions,
+    ) -> Result<bool, StoreError> {
         let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
             return Ok(false);
         };
@@ -219,27 +257,21 @@ impl Store {
             first.meta.seq_first,
             last.meta.seq_last,
         );
-        let level = inputs
-            .iter()
-            .map(|part| part.meta.level)
-            .max()
-            .unwrap_or(0)
-            .saturating_add(1);
         let mut bad_input = None;
-        let written =
-            self.write_part(
-                level,
-                partition,
-                (seq_first, seq_last),
-                |writer| match compact::merge(&inputs, |id, rows| writer.add(id, rows)) {
-                    Ok(()) => Ok(()),
-                    Err(MergeError::Output(error)) => Err(error),
-                    Err(MergeError::Input(index, error)) => {
-                        bad_input = Some((index, error));
-                        Err(std::io::ErrorKind::InvalidData.into())
-                    }
-                },
-            );
+        let written = self.write_part(
+            level,
+            partition,
+            (seq_first, seq_last),
+            deletions.last,
+            |writer| match compact::merge(inputs, deletions, |id, rows| writer.add(id, rows)) {
+                Ok(()) => Ok(()),
+                Err(MergeError::Output(error)) => Err(error),
+                Err(MergeError::Input(index, error)) => {
+                    bad_input = Some((index, error));
+                    Err(std::io::ErrorKind::InvalidData.into())
+                }
+            },
+        );
         match bad_input {
             Some((index, PartError::Io(e))) => {
                 return Err(StoreError::io("reading", &inputs[index].path, e));
@@ -274,15 +306,105 @@ impl Store {
             merged.mark_obsolete();
             return Ok(true);
         }
+        // All of it may be deleted.
+        let new = match merged.meta.rows {
+            0 => {
+                merged.mark_obsolete();
+                Vec::new()
+            }
+            _ => vec![Arc::new(merged)],
+        };
         let merged = Change {
             old: numbers,
-            new: vec![Arc::new(merged)],
+            new,
             ..Change::default()
         };
         let installed = self.sync_parts_dir().and_then(|()| self.install(merged));
         drop(installing);
         installed.map_err(|error| self.poison_unless_full(error))?;
         Ok(true)
+    }
+
+    /// Deletes all samples in the range of the series that fit all matchers (of all series without a matcher): those that
+    /// were appended before. What is written afterwards is kept, with whatever timestamp. When this returns, the
+    /// deletion is durable, and so is everything appended before.
+    ///
+    /// Their room is given back when parts are merged, or by [`Store::clean_tombstones`]. Seals what is in memory.
+    ///
+    /// # Errors
+    /// [`StoreError::TooManyDeletions`], or as [`Store::maintain`]: nothing was deleted, but after
+    /// [`StoreError::Poisoned`] a restart may find that it was.
+    pub fn delete(&self, matchers: &[Matcher], range: TimeRange) -> Result<Deleted, StoreError> {
+        let _installing = self.lock_installing();
+        self.seal_all()?;
+        let fitting = self.read_catalogue().select(matchers);
+        let (deletions, deleted) = {
+            let state = self.read_state();
+            let mut ids = RoaringBitmap::new();
+            for part in state.parts.iter().filter(|part| part.overlaps(range)) {
+                ids |= &fitting & state.deletions.left_of(part, range);
+            }
+            let deleted = Deleted { series: ids.len() };
+            let mut unread = state.quarantined.iter().map(|(meta, _)| meta);
+            if unread.any(|meta| range.overlaps(meta.first, meta.last)) {
+                // It may be put back one day.
+                ids = fitting;
+            }
+            if ids.is_empty() {
+                return Ok(deleted);
+            }
+            let mut deletions = Deletions::clone(&state.deletions);
+            let quarantined = state.quarantined.iter().map(|(meta, _)| meta);
+            let metas = state.parts.iter().map(|part| &part.meta).chain(quarantined);
+            deletions.add(range, ids, metas);
+            (deletions, deleted)
+        };
+        let found = deletions.tombstones.len();
+        if found > TOMBSTONES_MAX || deletions.bytes() > TOMBSTONE_BYTES_MAX {
+            return Err(StoreError::TooManyDeletions {
+                found,
+                max: TOMBSTONES_MAX,
+                bytes_max: TOMBSTONE_BYTES_MAX,
+            });
+        }
+        let change = Change {
+            deletions: Some(Arc::new(deletions)),
+            ..Change::default()
+        };
+        self.install(change)
+            .map_err(|error| self.poison_unless_full(error))?;
+        Ok(deleted)
+    }
+
+    /// Rewrites the parts that hold deleted samples, now; how many. Takes long when they are large: reads and
+    /// appends go on meanwhile.
+    ///
+    /// # Errors
+    /// As [`Store::maintain`].
+    pub fn clean_tombstones(&self) -> Result<u64, StoreError> {
+        let _merging = self
+            .merging
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rewritten = 0;
+        while self.clean_once()? {
+            rewritten += 1;
+        }
+        self.forget_dead_series()?;
+        Ok(rewritten)
+    }
+
+    /// Rewrites one part without what is deleted, if there is one. The caller holds `merging`.
+    fn clean_once(&self) -> Result<bool, StoreError> {
+        let (part, deletions) = {
+            let state = self.read_state();
+            check_poisoned(&state)?;
+            let mut parts = state.parts.iter();
+            let part = parts.find(|part| state.deletions.concern(part)).cloned();
+            (part, state.deletions.clone())
+        };
+        let level = part.as_ref().map_or(0, |part| part.meta.level);
+        self.rewrite(part.as_slice(), level, &deletions)
     }
 
     /// Drops what the retention says. The caller holds `merging`.
@@ -397,6 +519,8 @@ pub(crate) struct Change {
     pub(crate) new: Vec<Arc<Part>>,
     /// A head that is in parts now.
     pub(crate) sealed: Option<Arc<Head>>,
+    /// What is deleted from now on.
+    pub(crate) deletions: Option<Arc<Deletions>>,
 }
 
 impl State {
@@ -428,7 +552,7 @@ impl State {
     fn live_series(&self) -> RoaringBitmap {
         let mut live = RoaringBitmap::new();
         for part in &self.parts {
-            live |= &part.ids;
+            live |= self.deletions.left_of(part, TimeRange::ALL);
         }
         for head in self.frozen.iter().map(|head| &**head).chain([&self.active]) {
             live |= head.ids(TimeRange::ALL);

@@ -8,6 +8,7 @@ use journal::{Disk, read_file, write_atomic};
 use crate::{
     catalogue::SegmentMeta,
     codec::{Decoded, Input, Malformed, put_bytes, put_varint, put_zigzag},
+    deletions::Deletions,
     error::StoreError,
     part::PartMeta,
 };
@@ -39,6 +40,7 @@ pub(crate) struct Manifest {
     pub(crate) parts: Vec<PartMeta>,
     /// Parts set aside, and why.
     pub(crate) quarantined: Vec<(PartMeta, String)>,
+    pub(crate) deletions: Deletions,
 }
 
 impl Manifest {
@@ -66,6 +68,7 @@ impl Manifest {
             put_part(&mut body, part);
             put_bytes(&mut body, reason.as_bytes());
         }
+        self.deletions.put(&mut body);
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
@@ -94,6 +97,7 @@ impl Manifest {
             catalogue: Vec::new(),
             parts: Vec::new(),
             quarantined: Vec::new(),
+            deletions: Deletions::default(),
         };
         for _ in 0..input.count()? {
             manifest.catalogue.push(SegmentMeta::take(&mut input)?);
@@ -106,6 +110,7 @@ impl Manifest {
                 .quarantined
                 .push((take_part(&mut input)?, input.str()?.to_owned()));
         }
+        manifest.deletions = Deletions::take(&mut input)?;
         Ok(manifest)
     }
 
@@ -192,6 +197,7 @@ fn put_part(out: &mut Vec<u8>, part: &PartMeta) {
     put_zigzag(out, part.last);
     put_varint(out, part.rows);
     put_varint(out, part.bytes);
+    put_varint(out, part.deletions);
 }
 
 fn take_part(input: &mut Input<'_>) -> Decoded<PartMeta> {
@@ -205,14 +211,17 @@ fn take_part(input: &mut Input<'_>) -> Decoded<PartMeta> {
         last: input.zigzag()?,
         rows: input.varint()?,
         bytes: input.varint()?,
+        deletions: input.varint()?,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use journal::sim::SimDisk;
+    use model::Timestamp;
 
     use super::*;
+    use crate::types::TimeRange;
 
     fn part(number: u64) -> PartMeta {
         PartMeta {
@@ -225,11 +234,18 @@ mod tests {
             last: 8,
             rows: 9,
             bytes: 10,
+            deletions: 4,
         }
     }
 
     #[test]
     fn manifest_is_read_back_and_damage_is_refused() {
+        let mut deletions = Deletions::default();
+        for series in [1..3, 7..9] {
+            let range = TimeRange::new(Timestamp::MIN, Timestamp::from_millis(series.start.into()));
+            deletions.add(range, series.collect(), [].iter());
+        }
+        assert_eq!(deletions.tombstones.len(), 2);
         let manifest = Manifest {
             hash_key: *b"0123456789abcdef",
             partition_ms: 86_400_000,
@@ -243,6 +259,7 @@ mod tests {
             }],
             parts: vec![part(1), part(2)],
             quarantined: vec![(part(3), "because".to_owned())],
+            deletions,
         };
         let disk = SimDisk::new(1);
         let dir = Path::new("/s");

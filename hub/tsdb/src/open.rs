@@ -14,6 +14,7 @@ use journal::{Disk, Journal, JournalError, Options};
 
 use crate::{
     catalogue::Catalogue,
+    deletions::Deletions,
     error::StoreError,
     frame::{self, Entry},
     head::Head,
@@ -61,6 +62,7 @@ pub(crate) fn open(
         frozen: Vec::new(),
         parts: Vec::new(),
         quarantined: manifest.quarantined.clone(),
+        deletions: Arc::new(manifest.deletions.clone()),
         sealed_through: manifest.sealed_through,
         next_part: manifest.next_part,
         accepted: (i64::MIN, i64::MAX),
@@ -157,6 +159,7 @@ fn create(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Manifes
         catalogue: Vec::new(),
         parts: Vec::new(),
         quarantined: Vec::new(),
+        deletions: Deletions::default(),
     };
     manifest.save(disk, dir).map_err(|e| e.error)?;
     Ok(manifest)

@@ -68,6 +68,8 @@ pub(crate) struct PartMeta {
     pub(crate) rows: u64,
     /// Size of the file.
     pub(crate) bytes: u64,
+    /// Deletions up to this number are made in it, or are not about it: see [`crate::deletions`].
+    pub(crate) deletions: u64,
 }
 
 /// Where a block stands and what it holds. There is one for each 32 KiB of columns, always in memory: 40 bytes.
@@ -422,6 +424,7 @@ pub(crate) fn probe_index(bytes: &[u8], blocks_end: u64) -> Decoded<usize> {
         last,
         rows,
         bytes: 0,
+        deletions: 0,
     };
     take_index(bytes, &meta, blocks_end).map(|(_, blocks)| blocks.len())
 }

@@ -10,6 +10,7 @@ use crate::{
     codec::{Decoded, Input},
     columns::floats::{self, Form},
     compact,
+    deletions::Deletions,
     part::{self, BlockCache, Part, PartMeta, PartWriter},
     rows::Rows,
     types::TimeRange,
@@ -87,6 +88,7 @@ fn meta(number: u64) -> PartMeta {
         last: 0,
         rows: 0,
         bytes: 0,
+        deletions: 0,
     }
 }
 
@@ -121,8 +123,10 @@ impl LoosePart {
     ) -> io::Result<Self> {
         let inputs: Vec<Arc<Part>> = inputs.iter().map(|part| part.0.clone()).collect();
         let mut writer = PartWriter::create(disk.clone(), path.to_owned(), meta(number))?;
-        compact::merge(&inputs, |id, rows| writer.add(id, rows))
-            .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+        compact::merge(&inputs, &Deletions::default(), |id, rows| {
+            writer.add(id, rows)
+        })
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
         Ok(Self(Arc::new(writer.finish()?)))
     }
 

@@ -1,10 +1,10 @@
-//! Random writes, seals, merges, restarts, crashes and faults against a plain map. Whatever happens, the store must
-//! answer as some prefix of the batches does, one that has every batch acknowledged as durable.
+//! Random writes, deletions, seals, merges, restarts, crashes and faults against a plain map. Whatever happens, the store must
+//! answer as some prefix of the batches and deletions does, one that has all that is acknowledged as durable.
 
 use std::collections::BTreeMap;
 
 use journal::sim::SimDisk;
-use model::{LabelSet, Sample, Timestamp, Value};
+use model::{LabelSet, Matcher, Sample, Timestamp, Value};
 use proptest::prelude::*;
 
 use crate::{
@@ -27,6 +27,9 @@ const TIME_MS: i64 = 300_000;
 enum Op {
     /// (series, spelling, samples) of one batch.
     Append(Vec<(usize, u8, Vec<Sample>)>),
+    /// Label `job`, or all series; from, to.
+    Delete(Option<&'static str>, i64, i64),
+    Clean,
     Sync,
     Seal,
     Maintain,
@@ -57,6 +60,9 @@ fn op() -> impl Strategy<Value = Op> {
     );
     prop_oneof![
         16 => prop::collection::vec(series, 1..4).prop_map(Op::Append),
+        2 => (prop::option::of(prop_oneof![Just("a"), Just("b"), Just("")]), 0..TIME_MS, 0..TIME_MS)
+            .prop_map(|(job, from, to)| Op::Delete(job, from.min(to), from.max(to))),
+        1 => Just(Op::Clean),
         3 => Just(Op::Sync),
         3 => Just(Op::Seal),
         3 => Just(Op::Maintain),
@@ -70,14 +76,21 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 type Map = BTreeMap<LabelSet, BTreeMap<i64, (Option<Timestamp>, Value)>>;
-type Written = Vec<(usize, Vec<Sample>)>;
+
+#[derive(Debug, Clone, PartialEq)]
+enum Written {
+    Batch(Vec<(usize, Vec<Sample>)>),
+    Deleted(Vec<Matcher>, TimeRange),
+}
 
 struct Model {
     disk: SimDisk,
     options: StoreOptions,
     store: Option<Store>,
-    /// Batches in the order of writing.
+    /// Batches and deletions in the order of writing.
     batches: Vec<Written>,
+    /// A deletion that may be found after a restart: nothing is written after it.
+    unsure: Option<Written>,
     /// How many of them are acknowledged as durable.
     durable: usize,
     fsync_failed: bool,
@@ -96,6 +109,7 @@ impl Model {
             options,
             store,
             batches: Vec::new(),
+            unsure: None,
             durable: 0,
             fsync_failed: false,
         }
@@ -139,10 +153,10 @@ impl Model {
                     series,
                     metadata: vec![],
                 });
-                let written: Written = batch
+                let written = batch
                     .iter()
-                    .map(|(series, _, samples)| (*series, samples.clone()))
-                    .collect();
+                    .map(|(series, _, samples)| (*series, samples.clone()));
+                let written = Written::Batch(written.collect());
                 match result {
                     Ok(appended) if appended.refused.is_empty() => self.batches.push(written),
                     Ok(appended) => return Err(format!("refused: {:?}", appended.refused)),
@@ -151,6 +165,25 @@ impl Model {
                     Err(_) => {}
                 }
             }
+            Op::Delete(job, from, to) => {
+                let matchers = job.map(|job| Matcher::equal("job", job));
+                let matchers: Vec<Matcher> = matchers.into_iter().collect();
+                let range = TimeRange::new(at(*from), at(*to));
+                let result = store.delete(&matchers, range);
+                let written = Written::Deleted(matchers, range);
+                match result {
+                    Ok(_) => {
+                        self.batches.push(written);
+                        self.durable = self.batches.len();
+                    }
+                    Err(_) if self.disk.is_down() || self.fsync_failed => {
+                        self.unsure.get_or_insert(written);
+                    }
+                    Err(_) => {}
+                }
+            }
+            // As with maintenance below.
+            Op::Clean => drop(store.clean_tombstones()),
             Op::Sync => {
                 if store.sync().is_ok() {
                     self.durable = self.batches.len();
@@ -212,10 +245,12 @@ impl Model {
             return self.crash();
         }
         let found = self.found(TimeRange::ALL)?;
+        let written = self.batches.len();
+        self.batches.extend(self.unsure.take());
         let fits = (self.durable..=self.batches.len())
             .find(|count| self.expected(*count, TimeRange::ALL) == found);
         let Some(count) = fits else {
-            let (durable, written) = (self.durable, self.batches.len());
+            let durable = self.durable;
             let expected = self.expected(durable, TimeRange::ALL);
             return Err(format!(
                 "found what no prefix of {durable} to {written} batches gives:\n{found:?}\n{durable} would give\n{expected:?}"
@@ -246,6 +281,12 @@ impl Model {
             return Err("not in label order".to_owned());
         }
         let mut found = Map::new();
+        let listed = store.series(&[], range, &SelectLimits::default());
+        let listed = listed.map_err(|e| format!("series: {e}"))?;
+        let unlisted = |series: &&Series| !listed.contains(&series.labels);
+        if let Some(series) = selection.series.iter().find(unlisted) {
+            return Err(format!("not listed: {}", series.labels));
+        }
         for series in selection.series {
             if !series.timestamps.is_sorted_by(|a, b| a < b) {
                 return Err("not in order of time".to_owned());
@@ -275,7 +316,29 @@ impl Model {
 
     fn expected(&self, count: usize, range: TimeRange) -> Map {
         let mut map = Map::new();
-        for (series, samples) in self.batches[..count].iter().flatten() {
+        for written in &self.batches[..count] {
+            self.expect(&mut map, written, range);
+        }
+        map.retain(|_, samples| !samples.is_empty());
+        map
+    }
+
+    fn expect(&self, map: &mut Map, written: &Written, range: TimeRange) {
+        let batch = match written {
+            Written::Batch(batch) => batch,
+            Written::Deleted(matchers, gone) => {
+                for (labels, samples) in map {
+                    let fits = |matcher: &Matcher| {
+                        matcher.matches(labels.get(matcher.name()).unwrap_or(""))
+                    };
+                    if matchers.iter().all(fits) {
+                        samples.retain(|time, _| !gone.contains(*time));
+                    }
+                }
+                return;
+            }
+        };
+        for (series, samples) in batch {
             for sample in samples
                 .iter()
                 .filter(|sample| range.start <= sample.at && sample.at <= range.end)
@@ -286,7 +349,6 @@ impl Model {
                 series.insert(sample.at.millis(), (sample.start, sample.value.clone()));
             }
         }
-        map
     }
 }
 

@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 
 use crate::{
     catalogue::Catalogue,
+    deletions::Deletions,
     error::SelectError,
     head::{Head, View},
     part::{Part, PartError, PartMeta},
@@ -41,6 +42,7 @@ struct Snapshot {
     wanted: RoaringBitmap,
     labels: Vec<LabelSet>,
     parts: Vec<Arc<Part>>,
+    deletions: Arc<Deletions>,
     frozen: Vec<Arc<Head>>,
     /// Of the active head.
     recent: View,
@@ -90,6 +92,7 @@ impl Store {
         for part in &snapshot.parts {
             let mut stop = None;
             let mut since_cancel = 0;
+            let deletions = snapshot.deletions.of(part);
             let mut visit = |id: u32, rows: &Rows| {
                 since_cancel += 1;
                 if since_cancel % CANCEL_EVERY == 0 && cancel() {
@@ -98,6 +101,8 @@ impl Store {
                     stop = Some(error);
                 } else if let Ok(index) = snapshot.ids.binary_search(&id) {
                     let column = &mut columns[index];
+                    let left = deletions.left_of(id, rows);
+                    let rows = left.as_ref().unwrap_or(rows);
                     if column.is_empty() || column.last < rows.first {
                         column.extend_later(rows, 0, rows.len());
                     } else {
@@ -169,6 +174,7 @@ impl Store {
             .filter(|part| part.overlaps(range) && !part.ids.is_disjoint(&wanted));
         let parts = parts.cloned().collect();
         let (frozen, warnings) = (state.frozen.clone(), state.warnings(range));
+        let deletions = state.deletions.clone();
         drop(state);
         let mut labels = Vec::with_capacity(ids.len());
         for (index, id) in ids.iter().enumerate() {
@@ -179,6 +185,7 @@ impl Store {
         }
         Ok(Snapshot {
             parts,
+            deletions,
             frozen,
             warnings,
             ids,
@@ -284,6 +291,7 @@ impl Store {
             samples_refused: state.samples_refused,
             time: time
                 .map(|(first, last)| (Timestamp::from_millis(first), Timestamp::from_millis(last))),
+            tombstones: state.deletions.tombstones.len() as u64,
             parts_quarantined: state.quarantined.len() as u64,
             records_lost: state.records_lost,
             poisoned: state.poisoned.clone().or_else(|| self.wal.poisoned()),
@@ -297,7 +305,7 @@ impl State {
     fn found(&self, fitting: RoaringBitmap, range: TimeRange) -> RoaringBitmap {
         let mut found = RoaringBitmap::new();
         for part in self.parts.iter().filter(|part| part.overlaps(range)) {
-            found |= &fitting & &part.ids;
+            found |= &fitting & self.deletions.left_of(part, range);
         }
         for head in self.frozen.iter().map(|head| &**head).chain([&self.active]) {
             found |= &fitting & head.ids(range);

@@ -70,6 +70,11 @@ impl Store {
     /// As [`Store::maintain`].
     pub fn seal(&self) -> Result<u64, StoreError> {
         let _installing = self.lock_installing();
+        self.seal_all()
+    }
+
+    /// The caller holds `installing`.
+    pub(crate) fn seal_all(&self) -> Result<u64, StoreError> {
         let mut rows = 0;
         loop {
             let Some(head) = self.freeze()? else {
@@ -136,8 +141,11 @@ impl Store {
     /// Writes one part for each of these neighbouring partitions of a head.
     fn seal_partitions(&self, head: &Head, partitions: &[i64]) -> Result<Vec<Part>, StoreError> {
         let mut writers = Vec::new();
+        // Made of parts only: what is still in memory came later.
+        let deletions = self.read_state().deletions.last;
+        let seqs = (head.seq_first, head.seq_last);
         for partition in partitions {
-            writers.push(self.create_part(0, *partition, (head.seq_first, head.seq_last))?);
+            writers.push(self.create_part(0, *partition, seqs, deletions)?);
         }
         let index_of = |at: i64| partitions.binary_search(&self.partition_of(at)).ok();
         let written = head.for_each_series(|id, rows| {

@@ -22,6 +22,7 @@ use std::hash::Hasher as _;
 use crate::{
     batch::{ColumnBatch, Columns, Records},
     catalogue::{Catalogue, UNKNOWN},
+    deletions::Deletions,
     error::{AppendError, RefusedReason, StoreError},
     head::Head,
     manifest::Manifest,
@@ -61,6 +62,8 @@ pub(crate) struct State {
     /// Ordered by (partition, write sequence).
     pub(crate) parts: Vec<Arc<Part>>,
     pub(crate) quarantined: Vec<(PartMeta, String)>,
+    /// Replaced as a whole.
+    pub(crate) deletions: Arc<Deletions>,
     pub(crate) sealed_through: u64,
     pub(crate) next_part: u64,
     /// Oldest and newest timestamp accepted, ms; set by maintenance.
@@ -459,6 +462,7 @@ impl Store {
             next_series,
             parts: state.parts.iter().map(|part| part.meta.clone()).collect(),
             quarantined: state.quarantined.clone(),
+            deletions: Deletions::clone(&state.deletions),
             catalogue: listed,
         };
         (manifest, removed)

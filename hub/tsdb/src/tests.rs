@@ -588,3 +588,97 @@ fn threads_append_and_select_together() {
     let store = Store::open(Arc::new(journal::RealDisk), dir.path(), options).unwrap();
     assert_eq!(dump(&store), whole);
 }
+
+#[test]
+fn what_is_deleted_is_gone_and_what_comes_later_stays() {
+    let disk = SimDisk::new(1);
+    let mut store = open(&disk, &options());
+    append(&store, "up,job=a", "1000:1 2000:2 3000:3");
+    append(&store, "up,job=b", "1000:1 61000:2");
+    store.seal().unwrap();
+    append(&store, "up,job=a", "2000:20 62000:4");
+    let job = |job: &str| [Matcher::equal("job", job)];
+    let range = |from, to| TimeRange::new(at(from), at(to));
+    assert_eq!(store.delete(&job("c"), TimeRange::ALL).unwrap().series, 0);
+    assert_eq!(store.stats().tombstones, 0);
+    assert_eq!(
+        store.delete(&job("a"), range(2000, 2999)).unwrap().series,
+        1
+    );
+    let left = "up{job=\"a\"} 1000:1 3000:3 62000:4\nup{job=\"b\"} 1000:1 61000:2\n";
+    assert_eq!(dump(&store), left);
+    // The same timestamp is written again.
+    append(&store, "up,job=a", "2000:7");
+    let left = "up{job=\"a\"} 1000:1 2000:7 3000:3 62000:4\nup{job=\"b\"} 1000:1 61000:2\n";
+    for _ in 0..2 {
+        assert_eq!(dump(&store), left);
+        store.sync().unwrap();
+        disk.crash();
+        drop(store);
+        store = open(&disk, &options());
+    }
+    assert_eq!(store.delete(&job("b"), range(0, 60_000)).unwrap().series, 1);
+    assert_eq!(store.label_values("job", &[], range(0, 60_000)), ["a"]);
+    assert_eq!(store.label_values("job", &[], TimeRange::ALL), ["a", "b"]);
+    assert!(store.stats().tombstones > 0);
+    let rows = store.stats().part_rows;
+    assert!(store.clean_tombstones().unwrap() > 0);
+    assert_eq!(
+        (store.stats().tombstones, store.clean_tombstones().unwrap()),
+        (0, 0)
+    );
+    assert_eq!(
+        store.stats().part_rows,
+        rows - 3,
+        "two at 2000 ms, one at 1000 ms"
+    );
+    let left = "up{job=\"a\"} 1000:1 2000:7 3000:3 62000:4\nup{job=\"b\"} 61000:2\n";
+    assert_eq!(dump(&store), left);
+    store.delete(&[], TimeRange::ALL).unwrap();
+    assert_eq!(dump(&store), "");
+    let all = store.series(&[], TimeRange::ALL, &SelectLimits::default());
+    assert_eq!(all.unwrap(), []);
+    store.clean_tombstones().unwrap();
+    let stats = store.stats();
+    assert_eq!((stats.parts, stats.tombstones, stats.series), (0, 0, 0));
+    assert_eq!(append(&store, "up,job=a", "5:1").series_created, 1);
+}
+
+#[test]
+fn deletions_are_bounded_and_joined_where_they_say_the_same() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, &options());
+    append(&store, "a", "1:1 5000:1 10000:1");
+    append(&store, "b", "1:1 5000:1 10000:1");
+    let name = |name: &str| [Matcher::equal("__name__", name)];
+    let delete = |matchers: &[Matcher], from, to| {
+        store
+            .delete(matchers, TimeRange::new(at(from), at(to)))
+            .map(|_| store.stats().tombstones)
+    };
+    assert_eq!(delete(&name("a"), 0, 10).unwrap(), 1);
+    assert_eq!(
+        delete(&name("a"), 11, 20).unwrap(),
+        1,
+        "one after the other"
+    );
+    assert_eq!(delete(&name("b"), 0, 20).unwrap(), 1, "of the same time");
+    assert_eq!(delete(&name("b"), 3, 40).unwrap(), 2);
+    assert_eq!(delete(&[], 0, 100).unwrap(), 1, "more than all before");
+    let mut refused = None;
+    for time in 0..2000 {
+        let (from, to) = (200 + time * 2, 200 + time * 2);
+        if let Err(error) = delete(&name("a"), from, to) {
+            refused = Some(error.to_string());
+            break;
+        }
+    }
+    let expected = "1001 deletions are more than the limit of 1000";
+    assert!(refused.unwrap().starts_with(expected));
+    store.maintain(at(20_000)).unwrap();
+    assert_eq!(store.stats().tombstones, 0, "maintenance makes room");
+    assert_eq!(
+        dump(&store),
+        "a{} 5000:1 10000:1\nb{} 5000:1 10000:1\n".replace("{}", "")
+    );
+}

@@ -390,6 +390,13 @@ pub struct Maintained {
     pub series_dropped: u64,
 }
 
+/// What [`crate::Store::delete`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Series that may have had samples in the range, as exact as a part's time allows.
+    pub series: u64,
+}
+
 /// What the store holds and has seen since it was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -415,6 +422,8 @@ pub struct Stats {
     pub samples_refused: u64,
     /// Oldest and newest timestamp kept, as far as known without reading parts.
     pub time: Option<(Timestamp, Timestamp)>,
+    /// Deletions that some part has not been rewritten for.
+    pub tombstones: u64,
     /// Damaged parts set aside.
     pub parts_quarantined: u64,
     /// Records of the log and files of the catalogue lost to damage.

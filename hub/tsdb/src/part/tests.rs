@@ -5,7 +5,7 @@ use model::{Timestamp, Value};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{compact, probe, rows::tests::rows, types::NO_START};
+use crate::{compact, deletions::Deletions, probe, rows::tests::rows, types::NO_START};
 
 /// Series by id, each in order of time.
 type Model = BTreeMap<u32, Rows>;
@@ -25,6 +25,7 @@ pub(crate) fn meta(number: u64) -> PartMeta {
         last: 0,
         rows: 0,
         bytes: 0,
+        deletions: 0,
     }
 }
 
@@ -57,7 +58,7 @@ fn read(part: &Part, wanted: &RoaringBitmap, range: TimeRange) -> Model {
 fn merged(inputs: &[Arc<Part>]) -> Model {
     let mut found = Model::new();
     let mut last = None;
-    let merged = compact::merge(inputs, |id, rows| {
+    let merged = compact::merge(inputs, &Deletions::default(), |id, rows| {
         assert!(rows.ordered && rows.len() < 2 * chunk::CHUNK_ROWS_MAX);
         assert!(last.is_none_or(|(before, at)| before < id || (before == id && at < rows.first)));
         last = Some((id, rows.last));
