@@ -352,8 +352,18 @@ impl Model {
     }
 }
 
+/// As many as take a few seconds; with BRANCHLINE_TESTS_ALL=true 10,000, or what PROPTEST_CASES says if
+/// that is more.
+fn cases() -> u32 {
+    let all = std::env::var("BRANCHLINE_TESTS_ALL").is_ok_and(|all| all == "true");
+    match all {
+        true => ProptestConfig::default().cases.max(10_000),
+        false => 300,
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_answers_as_a_map_does(seed: u64, ops in prop::collection::vec(op(), 1..60)) {
