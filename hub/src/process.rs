@@ -410,6 +410,8 @@ async fn home(State(state): State<Arc<HubState>>, params: api::Params) -> Respon
 fn seal(state: &Arc<HubState>, tasks: &Tasks, due: Arc<Notify>) {
     let (state, token) = (state.clone(), tasks.token().clone());
     tasks.spawn("store sealing", async move {
+        let store = state.store.clone();
+        daemon::blocking(move || store.prepare_writes()).await;
         while token.run_until_cancelled(due.notified()).await.is_some() {
             let (store, now) = (state.store.clone(), state.clock.now());
             if let Err(error) = daemon::blocking(move || store.seal_when_due(now)).await {

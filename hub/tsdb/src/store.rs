@@ -262,6 +262,12 @@ impl Store {
         })
     }
 
+    /// Makes ready what only writes need, and the first of them would wait for otherwise. Once after opening, on a thread
+    /// where that may take a moment.
+    pub fn prepare_writes(&self) {
+        self.read_catalogue().build_tables();
+    }
+
     /// Blocks until everything appended so far is durable, without waiting out the policy's delay.
     ///
     /// # Errors
