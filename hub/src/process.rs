@@ -17,7 +17,7 @@ use daemon::{Clock, DataDir, Signal, Signals, Tasks};
 use journal::Disk;
 use promql::{Engine, EngineOptions};
 use tokio::sync::{Notify, mpsc};
-use tsdb::{Store, StoreOptions};
+use tsdb::{Limits, Store, StoreOptions};
 
 use crate::alerts::Alerts;
 use crate::api::{self, Queries};
@@ -323,6 +323,10 @@ async fn open_store(
 ) -> anyhow::Result<Arc<Store>> {
     let options = StoreOptions {
         retention: config.retention,
+        limits: Limits {
+            series_per_scope_max: config.series_per_branch_max,
+            ..Limits::default()
+        },
         ..StoreOptions::default()
     };
     let dir = data_dir.join("store");

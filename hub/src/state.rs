@@ -43,6 +43,7 @@ pub(crate) struct Loaded {
     pub(crate) external_labels: LabelSet,
     pub(crate) alertmanager_urls: Vec<String>,
     pub(crate) retention: tsdb::Retention,
+    pub(crate) series_per_branch_max: usize,
     pub(crate) anonymous_reads: bool,
     /// Whether the head office's own edge is to run, by the file.
     pub(crate) local_edge: bool,
@@ -119,6 +120,7 @@ impl Loaded {
                 .map(str::to_owned)
                 .collect(),
             retention: config.retention,
+            series_per_branch_max: config.series_per_branch_max,
             anonymous_reads: config.anonymous_reads,
             local_edge: config.local_edge.is_some(),
             loaded_at: now,
@@ -132,6 +134,10 @@ impl Loaded {
             (
                 "storage.tsdb.retention",
                 self.retention_text() != new.retention_text(),
+            ),
+            (
+                "branchline.series_per_branch_max",
+                self.series_per_branch_max != new.series_per_branch_max,
             ),
             (
                 "branchline.local_edge.enabled",

@@ -33,6 +33,10 @@ const BANS: [Ban; 8] = [
                 "edge-scraper/src/collect/node/",
                 "the machine's clock and the collectors' durations are what it measures",
             ),
+            (
+                "hub/tsdb/examples/",
+                "they measure how long the store's parts take",
+            ),
         ],
     },
     Ban {

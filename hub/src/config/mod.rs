@@ -41,6 +41,7 @@ pub struct HubConfig {
     pub(crate) query_offset: Duration,
     pub(crate) rule_files: Vec<rules::RuleFile>,
     pub(crate) retention: tsdb::Retention,
+    pub(crate) series_per_branch_max: usize,
     pub(crate) branches: Vec<BranchToken>,
     pub(crate) readers: Vec<BranchToken>,
     pub(crate) anonymous_reads: bool,
@@ -139,6 +140,7 @@ impl HubConfig {
             query_offset: global.query_offset,
             rule_files: rule_files.0,
             retention: retention(file.storage),
+            series_per_branch_max: check.series_per_branch_max(branchline.series_per_branch_max)?,
             branches,
             readers: check.tokens("branchline.readers", branchline.readers)?,
             anonymous_reads: branchline.anonymous_reads.unwrap_or(false),
@@ -280,6 +282,14 @@ impl Check<'_> {
         let mut labels = edge.external_labels.builder();
         edge.external_labels = labels.set(model::BRANCH, branch).build();
         Ok(local.enabled.unwrap_or(true).then_some(edge))
+    }
+
+    fn series_per_branch_max(&self, given: Option<usize>) -> Result<usize, ConfigError> {
+        match given {
+            Some(0) => Err(self.invalid("branchline.series_per_branch_max", "at least 1")),
+            Some(max) => Ok(max),
+            None => Ok(tsdb::Limits::default().series_per_scope_max),
+        }
     }
 
     fn external_url(&self, url: Option<String>) -> Result<String, ConfigError> {

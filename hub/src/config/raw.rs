@@ -69,6 +69,9 @@ pub(super) struct Branchline {
     /// Lets everybody read who can connect, beyond loopback too; what does something (reloads, alerts that are posted)
     /// takes a token still: a reader's, or a branch's if there are no readers. Default: false.
     pub(super) anonymous_reads: Option<bool>,
+    /// Series that each branch may have, from 1 on; what is beyond is refused with 429 and named, while known series are
+    /// stored. Changing it takes a restart. Default: 1,000,000.
+    pub(super) series_per_branch_max: Option<usize>,
     /// The address under which people reach this hub, for links in alerts. Default: http:// and `--listen`.
     pub(super) external_url: Option<String>,
     /// The head office's own edge.

@@ -69,6 +69,17 @@ fn errors_say_where_and_what_to_do() {
 }
 
 #[test]
+fn a_branch_has_a_limit_of_series() {
+    let max = |text: &str| parse(text).unwrap().series_per_branch_max;
+    assert_eq!(max(""), 1_000_000);
+    assert_eq!(max("branchline: {series_per_branch_max: 5}"), 5);
+    check_error(
+        "branchline: {series_per_branch_max: 0}\n",
+        &["branchline.series_per_branch_max", "at least 1"],
+    );
+}
+
+#[test]
 fn beyond_loopback_needs_credentials() {
     let anywhere: SocketAddr = "0.0.0.0:9490".parse().unwrap();
     let branches = "branches: [{name: a, token: x}]";

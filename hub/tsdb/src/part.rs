@@ -7,20 +7,21 @@
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use journal::{Disk, DiskFile, read_exact_at};
+use journal::{Disk, DiskFile, read_exact_at, read_file};
 use roaring::RoaringBitmap;
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::{
     chunk,
     codec::{Decoded, Input, Malformed, put_bytes, put_varint, put_zigzag},
+    probe::Pieces,
     rows::Rows,
     types::{Column, TimeRange},
 };
@@ -362,7 +363,7 @@ fn put_index(
 }
 
 /// Reads what [`put_index`] wrote of a part whose blocks end at `blocks_end`. Takes at most 8 times the bytes, and as much
-/// again for the set of series.
+/// again for the set of series: up to 4 MiB more where that says more than it has.
 fn take_index(
     bytes: &[u8],
     meta: &PartMeta,
@@ -411,10 +412,15 @@ fn take_index(
 
 /// For fuzzing: how many blocks an index lists, whatever part it is of.
 pub(crate) fn probe_index(bytes: &[u8], blocks_end: u64) -> Decoded<usize> {
-    let mut input = Input(bytes);
+    let meta = probe_meta(bytes)?;
+    take_index(bytes, &meta, blocks_end).map(|(_, blocks)| blocks.len())
+}
+
+fn probe_meta(index: &[u8]) -> Decoded<PartMeta> {
+    let mut input = Input(index);
     let (number, rows, first) = (input.varint()?, input.varint()?, input.zigzag()?);
     let last = first.wrapping_add(input.varint()? as i64);
-    let meta = PartMeta {
+    Ok(PartMeta {
         number,
         level: 0,
         partition: 0,
@@ -425,8 +431,34 @@ pub(crate) fn probe_index(bytes: &[u8], blocks_end: u64) -> Decoded<usize> {
         rows,
         bytes: 0,
         deletions: 0,
+    })
+}
+
+/// For fuzzing: a part's blocks and index.
+pub(crate) fn pieces(disk: &Arc<dyn Disk>, path: &Path) -> Result<Pieces, PartError> {
+    let damaged = |e: Malformed| PartError::Damaged {
+        offset: 0,
+        expected: e.0,
     };
-    take_index(bytes, &meta, blocks_end).map(|(_, blocks)| blocks.len())
+    let bytes = read_file(&**disk, path, u64::MAX)?;
+    let footer = bytes.len().saturating_sub(FOOTER_BYTES);
+    let blocks_end = Input(&bytes[footer..]).u64().map_err(damaged)?;
+    let index = usize::try_from(blocks_end).ok();
+    let index = index.and_then(|from| bytes.get(from..footer));
+    let index = index.unwrap_or_default().to_vec();
+    let mut meta = probe_meta(&index).map_err(damaged)?;
+    meta.bytes = bytes.len() as u64;
+    let part = Part::open(disk.clone(), path.to_owned(), meta)?;
+    let mut reader = BlockReader::default();
+    let mut blocks = vec![Vec::new(); part.blocks.len()];
+    for (number, block) in blocks.iter_mut().enumerate() {
+        reader.read(&part, number, block)?;
+    }
+    Ok(Pieces {
+        blocks,
+        index,
+        blocks_end,
+    })
 }
 
 /// A part that can be read. The file is opened for each read, so that years of parts need no open files; a part that is

@@ -6,11 +6,12 @@ use journal::Disk;
 use roaring::RoaringBitmap;
 
 use crate::{
-    chunk,
+    catalogue, chunk,
     codec::{Decoded, Input},
     columns::floats::{self, Form},
     compact,
     deletions::Deletions,
+    frame, manifest,
     part::{self, BlockCache, Part, PartMeta, PartWriter},
     rows::Rows,
     types::TimeRange,
@@ -41,6 +42,43 @@ pub fn read_index(bytes: &[u8], blocks_end: u64) -> Option<usize> {
 /// Reads bytes as a chunk of the log; how many rows. Total.
 pub fn read_chunk(bytes: &[u8]) -> Option<usize> {
     chunk::decode(&mut Input(bytes)).ok().map(|rows| rows.len())
+}
+
+/// Reads bytes as a record of the log; how many things it says. Total.
+pub fn read_record(bytes: &[u8]) -> Option<usize> {
+    frame::decode(bytes).ok().map(|entries| entries.len())
+}
+
+/// Reads bytes as what stands behind the header of a manifest, whose checksum is made to fit; how many files it names.
+/// Total.
+pub fn read_manifest(content: &[u8]) -> Option<usize> {
+    manifest::probe(content).ok()
+}
+
+/// Reads bytes as what stands behind the header of a segment of the catalogue, whose checksum is made to fit; how many
+/// series. Total.
+pub fn read_catalogue_segment(content: &[u8]) -> Option<u32> {
+    catalogue::probe_segment(content).ok()
+}
+
+/// The same with the metadata of the catalogue; how many metrics.
+pub fn read_metadata(content: &[u8]) -> Option<usize> {
+    catalogue::probe_metadata(content).ok()
+}
+
+/// What a part is made of, to start fuzzing from.
+pub struct Pieces {
+    /// The blocks, decompressed.
+    pub blocks: Vec<Vec<u8>>,
+    /// The index.
+    pub index: Vec<u8>,
+    /// Where the blocks end.
+    pub blocks_end: u64,
+}
+
+/// Takes a part apart that is not damaged.
+pub fn pieces(disk: &Arc<dyn Disk>, path: &Path) -> Option<Pieces> {
+    part::pieces(disk, path).ok()
 }
 
 /// A column of values as bytes.

@@ -180,6 +180,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Decoded<SegmentFile> {
     })
 }
 
+/// For fuzzing: how many series a segment has of which a file says `content`.
+pub(crate) fn probe(content: &[u8]) -> Decoded<u32> {
+    decode(&sealed(MAGIC, content)).map(|file| file.live.len())
+}
+
 fn take_live(input: &mut Input<'_>, series: u32) -> Decoded<Bits> {
     let mut live = Bits::new();
     let mut at = 0;

@@ -80,3 +80,8 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded<MetadataByMetric> {
     }
     Ok(known)
 }
+
+/// For fuzzing: how many metrics a file says `content` of.
+pub(crate) fn probe(content: &[u8]) -> Decoded<usize> {
+    decode(&file::sealed(MAGIC, content)).map(|known| known.len())
+}

@@ -43,6 +43,7 @@ use self::{
 };
 
 pub use self::save::{Image, Saved, SegmentMeta, Unsaved, remove_files};
+pub(crate) use self::{file::probe as probe_segment, metadata::probe as probe_metadata};
 
 /// Aliases remembered per series: a sender could make up ever new spellings of one label set.
 const ALIASES_PER_SERIES_MAX: u8 = 7;

@@ -1,0 +1,137 @@
+//! A branch whose series explode meets its own limit: what it had goes on, and nobody else notices.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use tests::remote_write::{body, send, series};
+use tests::server::{Answer, Server};
+use tests::service::Service;
+use tests::wait;
+
+use crate::setup::{EdgeConfig, hub_config};
+
+const SERIES_MAX: usize = 200;
+
+fn hub_with_limit(tokens: &[(&str, &str)]) -> String {
+    let head_office = "  local_edge: {enabled: false}\n";
+    let limit = format!("  series_per_branch_max: {SERIES_MAX}\n");
+    hub_config(tokens) + head_office + &limit
+}
+
+fn now_millis() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(since.expect("after 1970").as_millis()).expect("a time")
+}
+
+#[test]
+fn a_branch_that_explodes_is_limited_and_the_others_are_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hub = Service::hub(folder.path())
+        .config(&hub_with_limit(&[("b01", "one"), ("b02", "two")]))
+        .start();
+    let url = hub.url("/api/v1/write");
+    let api = hub.api();
+    let at = now_millis();
+    let known = |value| series(&[("__name__", "known")], &[(at + value, value as f64)]);
+    let answer = send(&url, Some("one"), &body(vec![known(0)])).expect("an answer");
+    assert_eq!(answer.status / 100, 2, "{}", answer.text());
+
+    let mut slowest = Duration::ZERO;
+    for round in 1..=20_i64 {
+        let mut all: Vec<_> = (0..500)
+            .map(|index| {
+                let value = format!("{round}-{index}");
+                series(&[("__name__", "exploding"), ("id", &value)], &[(at, 1.0)])
+            })
+            .collect();
+        all.push(known(round));
+        let answer = send(&url, Some("one"), &body(all)).expect("an answer");
+        assert_eq!(answer.status, 429, "{}", answer.text());
+        assert_eq!(answer.header("branchline-reason"), Some("series-limit"));
+        assert!(answer.text().contains("200 series"), "{}", answer.text());
+
+        let began = Instant::now();
+        let calm = body(vec![series(
+            &[("__name__", "calm"), ("id", &format!("{round}"))],
+            &[(at, 1.0)],
+        )]);
+        let answer = send(&url, Some("two"), &calm).expect("an answer");
+        assert_eq!(answer.status / 100, 2, "{}", answer.text());
+        slowest = slowest.max(began.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    let count = |query: &str| api.value(query).expect("an answer");
+    assert_eq!(count("count({branch=\"b01\"})"), SERIES_MAX as f64);
+    assert_eq!(count("count_over_time(known{branch=\"b01\"}[1h])"), 21.0);
+    assert_eq!(count("count(calm{branch=\"b02\"})"), 20.0);
+}
+
+#[test]
+fn an_edge_keeps_what_is_refused_and_sends_the_rest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hub = Service::hub(&folder.path().join("hub"))
+        .config(&hub_with_limit(&[("b01", "one")]))
+        .start();
+    let explodes = Arc::new(AtomicBool::new(false));
+    let target = Server::start({
+        let explodes = explodes.clone();
+        move |_| {
+            let mut text = "# TYPE steady counter\nsteady 1\n".to_owned();
+            let more = if explodes.load(Ordering::SeqCst) {
+                400
+            } else {
+                0
+            };
+            (0..more).for_each(|index| text += &format!("exploding{{id=\"{index}\"}} 1\n"));
+            Answer::metrics(text)
+        }
+    });
+    let token_file = folder.path().join("token");
+    std::fs::write(&token_file, "one\n").expect("a token");
+    let config = EdgeConfig {
+        branch: "b01",
+        interval: "250ms",
+        targets: &[("target", &target.address())],
+        url: &hub.url("/api/v1/write"),
+        token_file: token_file.to_str(),
+        node_collector: false,
+    };
+    let edge = Service::edge(&folder.path().join("edge"))
+        .config(&config.text())
+        .start();
+    let api = hub.api();
+    let steady = || api.value("count_over_time(steady{branch=\"b01\"}[1h])");
+    wait::until_true(Duration::from_secs(30), "the first samples", || {
+        steady().is_ok_and(|count| count >= 2.0)
+    });
+    explodes.store(true, Ordering::SeqCst);
+    let quarantined = || {
+        let metrics = tests::http::get(&edge.url("/metrics")).map_err(|e| e.to_string())?;
+        let text = metrics.text();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("branchline_edge_quarantined_samples{"));
+        let number = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        number.ok_or_else(|| format!("no such metric:\n{text}"))
+    };
+    wait::until(
+        Duration::from_secs(60),
+        "samples kept aside",
+        || match quarantined()? {
+            0.0 => Err("none yet".to_owned()),
+            _ => Ok(()),
+        },
+    );
+    let before = steady().expect("an answer");
+    wait::until(Duration::from_secs(60), "the rest goes on", || {
+        let now = steady()?;
+        if now >= before + 8.0 {
+            Ok(())
+        } else {
+            Err(format!("{before} then, {now} now"))
+        }
+    });
+    let stored = api.value("count({branch=\"b01\"})").expect("an answer");
+    assert!(stored <= SERIES_MAX as f64, "{stored}");
+}

@@ -1,0 +1,531 @@
+//! Every decoder that reads bytes from outside or from disk, with valid bytes to start from, and the memory it may take for
+//! a given number of bytes. A decoder answers or refuses; it never panics. Where two read the same bytes, they agree.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use journal::{Disk, Journal, Options, read_file, sim::SimDisk};
+use model::{Buckets, Histogram, LabelSet, Metadata, MetricType, Sample, Span, Timestamp, Value};
+use tsdb::{Batch, BatchSeries, Store, StoreOptions, probe};
+use wire::{
+    alertmanager::{PostLimits, Webhook, parse_posted},
+    edge_headers::{self, EdgeHeaders},
+    exposition::{Entry, Format, Parser},
+    remote_write::{self, Limits, Part, SeriesView, Walk, proto},
+};
+
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    pub(crate) read: fn(&[u8]),
+    /// Valid bytes.
+    #[cfg_attr(not(test), expect(dead_code, reason = "libFuzzer finds its own"))]
+    pub(crate) seeds: fn() -> Vec<Vec<u8>>,
+    /// Bytes allocated at any one time: so many for each byte read, and so many besides.
+    #[cfg_attr(not(test), expect(dead_code, reason = "libFuzzer has its own bound"))]
+    pub(crate) bound: (usize, usize),
+}
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+pub(crate) const TARGETS: &[Target] = &[
+    Target {
+        name: "remote_write_body",
+        read: remote_write_body,
+        seeds: || {
+            messages()
+                .iter()
+                .map(|bytes| remote_write::compress(bytes))
+                .collect()
+        },
+        // Snappy: at most 32 bytes for one; the walk's buffers: 16 bytes for a sample of two.
+        bound: (32 + 32 * 24, 4 * KIB),
+    },
+    Target {
+        name: "remote_write_message",
+        read: remote_write_message,
+        seeds: messages,
+        // An empty series is two bytes on the wire and a hundred in memory, here twice, and vectors grow by doubling.
+        bound: (600, 16 * KIB),
+    },
+    Target {
+        name: "exposition",
+        read: |bytes| exposition(Format::Classic, bytes),
+        seeds: || vec![CLASSIC.to_vec()],
+        bound: (64, 4 * KIB),
+    },
+    Target {
+        name: "openmetrics",
+        read: |bytes| exposition(Format::OpenMetrics, bytes),
+        seeds: || vec![OPENMETRICS.to_vec()],
+        bound: (64, 4 * KIB),
+    },
+    Target {
+        name: "edge_headers",
+        read: edge_headers,
+        seeds: || vec![HEADERS.to_vec()],
+        bound: (64, 4 * KIB),
+    },
+    Target {
+        name: "alertmanager",
+        read: alertmanager,
+        seeds: || vec![POSTED.to_vec(), WEBHOOK.to_vec()],
+        bound: (256, 16 * KIB),
+    },
+    Target {
+        name: "promql",
+        read: promql,
+        seeds: || {
+            EXPRESSIONS
+                .iter()
+                .map(|text| text.as_bytes().to_vec())
+                .collect()
+        },
+        // Regular expressions are compiled, each to 10 MiB at most.
+        bound: (4 * KIB, 12 * MIB),
+    },
+    Target {
+        name: "journal_segment",
+        read: journal_segment,
+        seeds: || vec![wal().0],
+        // The simulated disk holds the file twice; two cursors read ahead by 256 KiB.
+        bound: (8, 2 * MIB),
+    },
+    Target {
+        name: "store_record",
+        read: |bytes| {
+            let _ = probe::read_record(bytes);
+        },
+        seeds: || wal().1,
+        // A row takes 40 bytes; a constant column has 4,096 of them in fifteen bytes or so.
+        bound: (16 * KIB, 256 * KIB),
+    },
+    Target {
+        name: "store_chunk",
+        read: |bytes| {
+            let _ = probe::read_chunk(bytes);
+        },
+        seeds: || {
+            // In a record: version, section, id of one byte, chunk.
+            let is_rows = |record: &Vec<u8>| record.get(1) == Some(&3);
+            wal()
+                .1
+                .into_iter()
+                .filter(is_rows)
+                .map(|record| record[3..].to_vec())
+                .chain([Vec::new()])
+                .collect()
+        },
+        bound: (256, 256 * KIB),
+    },
+    Target {
+        name: "part_block",
+        read: |bytes| {
+            let _ = probe::read_block(bytes);
+        },
+        seeds: || parts().into_iter().flat_map(|part| part.blocks).collect(),
+        // Eight slots of times and one column.
+        bound: (64, MIB),
+    },
+    Target {
+        name: "part_index",
+        read: |bytes| {
+            let _ = split_index(bytes).and_then(|(end, index)| probe::read_index(index, end));
+        },
+        seeds: || {
+            let joined =
+                |part: probe::Pieces| [&part.blocks_end.to_le_bytes(), &part.index[..]].concat();
+            parts().into_iter().map(joined).collect()
+        },
+        // The set of series makes room for 65,536 containers, if that many are said, before it reads them.
+        bound: (64, 4 * MIB),
+    },
+    Target {
+        name: "catalogue_segment",
+        read: |bytes| {
+            let _ = probe::read_catalogue_segment(bytes);
+        },
+        seeds: || files("catalogue/0000000000.seg"),
+        bound: (16 * 24 + 8, 2 * MIB + 64 * KIB * 24),
+    },
+    Target {
+        name: "catalogue_metadata",
+        read: |bytes| {
+            let _ = probe::read_metadata(bytes);
+        },
+        seeds: || files("catalogue/metadata"),
+        bound: (16 * 64, 64 * KIB * 24),
+    },
+    Target {
+        name: "manifest",
+        read: |bytes| {
+            let _ = probe::read_manifest(bytes);
+        },
+        seeds: || files("MANIFEST"),
+        bound: (64, 4 * KIB),
+    },
+];
+
+fn remote_write_body(body: &[u8]) {
+    let mut message = Vec::new();
+    let Ok(length) = remote_write::decompress_into(body, &Limits::default(), &mut message) else {
+        return;
+    };
+    walk(&message[..length], |_| {});
+}
+
+/// Whether the message was walked to its end.
+fn walk(message: &[u8], mut each: impl FnMut(&SeriesView<'_>)) -> bool {
+    let (mut walk, mut view) = (Walk::new(message), SeriesView::new());
+    loop {
+        match walk.next_part(&mut view) {
+            Ok(Some(Part::Series)) => {
+                let _ = view.labels();
+                each(&view);
+            }
+            Ok(Some(Part::Metadata(_))) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// What the walk takes whole, prost takes as well, and both see the same.
+fn remote_write_message(message: &[u8]) {
+    let mut walked = Vec::new();
+    let mut readable = true;
+    readable &= walk(message, |view| {
+        let mut series = proto::TimeSeries::default();
+        match view.raw_labels() {
+            Ok(labels) => {
+                let label = |(name, value): &(&str, &str)| proto::Label {
+                    name: (*name).to_owned(),
+                    value: (*value).to_owned(),
+                };
+                series.labels = labels.iter().map(label).collect();
+            }
+            Err(_) => readable = false,
+        }
+        let sample = |&(timestamp, value): &(i64, f64)| proto::Sample { value, timestamp };
+        series.samples = view.samples.iter().map(sample).collect();
+        readable &=
+            view.histograms().all(|each| each.is_ok()) && view.exemplars().all(|each| each.is_ok());
+        series.histograms = view.histograms().flatten().collect();
+        series.exemplars = view.exemplars().flatten().collect();
+        walked.push(series);
+    });
+    let decoded = remote_write::decode_message(message, &Limits::default());
+    if let (true, Ok(decoded)) = (readable, decoded) {
+        // As bytes, because NaN is not itself.
+        let bytes = |timeseries| {
+            remote_write::encode_message(&proto::WriteRequest {
+                timeseries,
+                metadata: Vec::new(),
+            })
+        };
+        assert!(
+            bytes(walked) == bytes(decoded.timeseries),
+            "walk and prost read the same message differently"
+        );
+    }
+}
+
+fn exposition(format: Format, text: &[u8]) {
+    let mut parser = Parser::new(format, text);
+    while let Ok(Some(entry)) = parser.next_entry() {
+        if let Entry::Sample(sample) = entry {
+            let _ = sample.labels.to_label_set();
+        }
+    }
+}
+
+/// Lines of `name: value`.
+fn edge_headers(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let _ = edge_headers::parse_hub(text);
+    let lookup = |name: &str| {
+        text.lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(found, _)| *found == name)
+            .map(|(_, value)| value)
+    };
+    if let Ok(Some(headers)) = EdgeHeaders::from_lookup(lookup) {
+        let pairs = headers.to_pairs();
+        let again = EdgeHeaders::from_lookup(|name| {
+            let pair = pairs.iter().find(|(found, _)| *found == name);
+            pair.map(|(_, value)| &**value)
+        });
+        assert_eq!(again, Ok(Some(headers)), "written and read again");
+    }
+}
+
+fn alertmanager(body: &[u8]) {
+    let _ = parse_posted(
+        body,
+        Timestamp::from_millis(1_700_000_000_000),
+        Duration::from_secs(300),
+        &PostLimits::default(),
+    );
+    if let Ok(message) = Webhook::parse(body) {
+        for alert in &message.alerts {
+            let _ = alert.to_alert();
+        }
+    }
+}
+
+/// An expression that is read is written as one that is read as the same.
+fn promql(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let options = promql::ParseOptions::all();
+    if let Ok(expr) = promql::parse(text, &options) {
+        let written = expr.to_string();
+        match promql::parse(&written, &options) {
+            Ok(again) => assert_eq!(again.to_string(), written, "of {text:?}"),
+            Err(error) => panic!("{text:?} is written as {written:?}: {error}"),
+        }
+    }
+}
+
+fn journal_segment(bytes: &[u8]) {
+    let disk = SimDisk::new(1);
+    let dir = Path::new("/wal");
+    let written = disk
+        .create_dir_all(dir)
+        .and_then(|()| disk.create(&dir.join("00000000000000000001.seg")))
+        .and_then(|file| file.append(bytes));
+    assert!(written.is_ok());
+    if let Ok((journal, _)) = Journal::open(Arc::new(disk), dir, Options::default()) {
+        // Damaged stretches are errors, behind which reading goes on.
+        let most = bytes.len() + 2;
+        assert!(
+            journal.read_from(1).take(most).count() < most,
+            "reading comes to an end"
+        );
+    }
+}
+
+fn split_index(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (end, index) = bytes.split_first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*end), index))
+}
+
+// ---- valid bytes ----
+
+const STORE: &str = "/store";
+
+fn histogram() -> Histogram {
+    Histogram {
+        schema: 1,
+        zero_threshold: 0.5,
+        zero_count: 1.0,
+        count: 6.0,
+        sum: 9.5,
+        positive: Buckets {
+            spans: vec![Span {
+                offset: -1,
+                length: 2,
+            }],
+            counts: vec![2.0, 3.0],
+        },
+        ..Histogram::default()
+    }
+}
+
+fn append(store: &Store, scope: &str, names: &[&str], samples: &[Sample]) {
+    let labels: Vec<_> = names
+        .iter()
+        .map(|name| {
+            move || {
+                LabelSet::from_pairs([("__name__", *name), ("branch", "b07")])
+                    .map_err(|e| e.to_string())
+            }
+        })
+        .collect();
+    let series = names.iter().zip(&labels).map(|(name, labels)| BatchSeries {
+        key: store.series_key(scope, name.as_bytes()),
+        labels,
+        samples,
+    });
+    let metadata = Metadata {
+        kind: MetricType::Counter,
+        help: "what it counts".to_owned(),
+        unit: "s".to_owned(),
+    };
+    let appended = store.append(&Batch {
+        scope,
+        series: series.collect(),
+        metadata: vec![(names[0], &metadata)],
+    });
+    assert!(appended.is_ok_and(|appended| appended.refused.is_empty()));
+}
+
+/// A store with parts, a catalogue and a log, which has every kind of value.
+fn store() -> SimDisk {
+    let disk = SimDisk::new(1);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let store = Store::open(shared, Path::new(STORE), StoreOptions::default());
+    let Ok(store) = store else {
+        unreachable!("an empty disk");
+    };
+    let floats = |values: &[f64], start: Option<i64>| -> Vec<Sample> {
+        let sample = |(i, value): (usize, &f64)| Sample {
+            at: Timestamp::from_millis(1000 + 15_000 * i as i64),
+            start: start.map(Timestamp::from_millis),
+            value: Value::Float(*value),
+        };
+        values.iter().enumerate().map(sample).collect()
+    };
+    for part in 0..2 {
+        append(
+            &store,
+            "b07",
+            &["a", "b", "c"],
+            &floats(&[0.25, 0.5, -1.75], None),
+        );
+        append(
+            &store,
+            "b07",
+            &["started"],
+            &floats(&[1.0, 2.0, model::stale_nan()], Some(500)),
+        );
+        append(&store, "b08", &["constant"], &floats(&[7.0; 100], None));
+        append(
+            &store,
+            "b08",
+            &["random"],
+            &floats(&[std::f64::consts::PI, std::f64::consts::E * 1e-9], None),
+        );
+        let mixed = [
+            Sample::histogram(Timestamp::from_millis(5), histogram()),
+            Sample::float(Timestamp::from_millis(6), 1.0),
+        ];
+        append(&store, "b08", &["latency"], &mixed);
+        // What comes last stays in the log.
+        assert!(if part == 0 {
+            store.close().is_ok()
+        } else {
+            store.sync().is_ok()
+        });
+    }
+    disk
+}
+
+/// The content of files behind a header of 16 bytes.
+fn files(suffix: &str) -> Vec<Vec<u8>> {
+    let disk = store();
+    let paths = disk.files().into_iter().map(|(path, _)| path);
+    let read = |path: std::path::PathBuf| {
+        read_file(&disk, &path, u64::MAX).unwrap_or_default()[16..].to_vec()
+    };
+    paths
+        .filter(|path| path.ends_with(suffix))
+        .map(read)
+        .collect()
+}
+
+fn parts() -> Vec<probe::Pieces> {
+    let disk = store();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let paths = disk.files().into_iter().map(|(path, _)| path);
+    let parts = paths.filter(|path| path.extension().is_some_and(|end| end == "part"));
+    parts
+        .filter_map(|path| probe::pieces(&shared, &path))
+        .collect()
+}
+
+/// A segment of a journal, and the records that a store wrote.
+fn wal() -> (Vec<u8>, Vec<Vec<u8>>) {
+    let disk: Arc<dyn Disk> = Arc::new(store());
+    let dir = Path::new(STORE).join("wal");
+    let records: Vec<Vec<u8>> = match Journal::open(disk, &dir, Options::default()) {
+        Ok((journal, _)) => journal
+            .read_from(1)
+            .flatten()
+            .map(|(_, record)| record)
+            .collect(),
+        Err(error) => unreachable!("{error}"),
+    };
+    let disk = SimDisk::new(1);
+    let dir = Path::new("/wal");
+    if let Ok((journal, _)) = Journal::open(Arc::new(disk.clone()), dir, Options::default()) {
+        for record in &records {
+            assert!(journal.append(record).is_ok());
+        }
+    }
+    let path = dir.join("00000000000000000001.seg");
+    (
+        read_file(&disk, &path, u64::MAX).unwrap_or_default(),
+        records,
+    )
+}
+
+fn messages() -> Vec<Vec<u8>> {
+    let label = |(name, value): (&str, &str)| proto::Label {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    let series = |name: &str| proto::TimeSeries {
+        labels: [("__name__", name), ("job", "node")].map(label).to_vec(),
+        samples: vec![
+            proto::Sample {
+                value: 1.5,
+                timestamp: 1_700_000_000_000,
+            },
+            proto::Sample {
+                value: 0.0,
+                timestamp: -1,
+            },
+        ],
+        ..proto::TimeSeries::default()
+    };
+    let mut rich = series("rich");
+    rich.exemplars.push(proto::Exemplar {
+        labels: vec![label(("trace", "1"))],
+        value: 2.0,
+        timestamp: 5,
+    });
+    rich.histograms.push(remote_write::histogram_to_proto(
+        &histogram(),
+        Timestamp::from_millis(9),
+    ));
+    let metadata = proto::MetricMetadata {
+        r#type: 1,
+        metric_family_name: "up".to_owned(),
+        help: "whether".to_owned(),
+        unit: String::new(),
+    };
+    let encode = |timeseries, metadata| {
+        remote_write::encode_message(&proto::WriteRequest {
+            timeseries,
+            metadata,
+        })
+    };
+    vec![
+        encode(vec![series("up"), series("down")], vec![]),
+        encode(vec![series("up"), rich], vec![metadata]),
+    ]
+}
+
+const CLASSIC: &[u8] = b"# HELP up Whether \\\\ it \\n is\n# TYPE up gauge\nup{job=\"no\\\"de\",x=\"\"} 1 1700000000000\n\
+    {\"utf8.name\",\"a b\"=\"c\"} NaN\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1e3\nh_sum 0x1p-2\nh_count 3\n\n# a comment\nlast -Inf";
+
+const OPENMETRICS: &[u8] = b"# TYPE a counter\n# HELP a help\n# UNIT a_seconds seconds\na_total{x=\"y\"} 1 1700000000.5 # {trace=\"1\"} 0.5 1.5\n\
+    a_created 1.7e9\n# TYPE h histogram\nh_bucket{le=\"1.0\"} 1 # {} 1\nh_count 1\n# EOF\n";
+
+const HEADERS: &[u8] = b"branchline-edge: b07\nbranchline-epoch: 9182736455463728190\nbranchline-sequence: 120-135,140\n\
+    branchline-lane: live\nbranchline-scraped-samples: 91827\nbranchline-pending-samples: 1200\nbranchline-pending-bytes: 3400\n\
+    branchline-oldest-pending: 1700000000000\nbranchline-evicted-samples: 0\n";
+
+const POSTED: &[u8] = br#"[{"labels":{"alertname":"Down","empty":""},"annotations":{"summary":"s\u00e9"},"startsAt":"2026-01-02T15:04:05.999Z","endsAt":"2026-01-02T16:04:05+01:00","generatorURL":"http://hub/graph"}]"#;
+
+const WEBHOOK: &[u8] = br#"{"version":"4","groupKey":"{}:{}","truncatedAlerts":0,"status":"firing","receiver":"r","groupLabels":{"a":"b"},"commonLabels":{},"commonAnnotations":{},"externalURL":"http://am","alerts":[{"status":"firing","labels":{"alertname":"Down"},"annotations":{},"startsAt":"2026-01-02T15:04:05Z","endsAt":"0001-01-01T00:00:00Z","generatorURL":"","fingerprint":"0123456789abcdef"}]}"#;
+
+const EXPRESSIONS: &[&str] = &[
+    r#"sum by (branch) (rate(requests_total{job=~"a|b.*",x!="y"}[5m] offset -1h30m)) / on (branch) group_left (z) up @ end()"#,
+    "max_over_time(avg by () (up)[1h:5m] @ 1.5) + -2 ^ 0x1F % NaN or vector(1) unless bool_metric == bool 1",
+    r#"label_replace({"utf8.name", a='b\n'}, "x", `$1`, "y", "(.*)") > 1e3 and topk without (a) (3, histogram_quantile(0.9, h))"#,
+    "foo[step() * 2 + 5m] smoothed + absent(bar anchored offset (1m))",
+];
