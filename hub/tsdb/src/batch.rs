@@ -80,16 +80,6 @@ impl Columns {
         self.records.clear();
     }
 
-    /// How many series were given, those without samples and repeated ones included.
-    pub fn series(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// How many samples were given.
-    pub fn samples(&self) -> usize {
-        self.times.len() + self.mixed.len()
-    }
-
     /// Adds a series with numbers only.
     pub fn push_floats(&mut self, key: SeriesKey, samples: impl IntoIterator<Item = (i64, f64)>) {
         let (mut first, mut last) = self.time.unwrap_or((i64::MAX, i64::MIN));

@@ -20,7 +20,7 @@ use crate::{
     head::Head,
     manifest::{self, Manifest},
     part::{self, BlockCache, Part, PartError, block_cache},
-    store::{Installing, State, Store},
+    store::{State, Store},
     types::{SeriesKey, StoreOptions},
 };
 
@@ -104,7 +104,7 @@ pub(crate) fn open(
         cache,
         wal,
         merging: Mutex::new(()),
-        installing: Mutex::new(Installing),
+        installing: Mutex::new(()),
         catalogue: RwLock::new(catalogue),
         appending: Mutex::new(()),
         state: RwLock::new(state),

@@ -41,17 +41,13 @@ pub struct Store {
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) wal: Journal,
     pub(crate) merging: Mutex<()>,
-    pub(crate) installing: Mutex<Installing>,
+    pub(crate) installing: Mutex<()>,
     /// Which series there are. Held shared while samples are appended, so that no series is forgotten meanwhile.
     pub(crate) catalogue: RwLock<Catalogue>,
     /// Whoever writes to the log: its order is the order of `State::active`.
     pub(crate) appending: Mutex<()>,
     pub(crate) state: RwLock<State>,
 }
-
-/// What only the holder of the lock changes.
-#[derive(Default)]
-pub(crate) struct Installing;
 
 /// Invariant: every sample acknowledged is in `active`, in `frozen` or in `parts` (or `quarantined`), and their write
 /// sequences rise in the order parts of one partition, frozen, active.
@@ -447,7 +443,7 @@ impl Store {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn lock_installing(&self) -> MutexGuard<'_, Installing> {
+    pub(crate) fn lock_installing(&self) -> MutexGuard<'_, ()> {
         self.installing
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
