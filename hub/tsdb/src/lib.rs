@@ -57,6 +57,7 @@ mod deletions;
 mod error;
 mod frame;
 mod head;
+mod keys;
 mod maintain;
 mod manifest;
 mod open;
@@ -82,7 +83,8 @@ mod tests;
 pub use batch::{ColumnBatch, Columns};
 pub use error::{AppendError, RefusedReason, SelectError, StoreError};
 pub use journal::SyncPolicy;
-pub use store::{SeriesKeys, Store};
+pub use keys::SeriesKeys;
+pub use store::Store;
 pub use types::{
     Appended, Batch, BatchSeries, Column, Commit, CreateOptions, Deleted, LabelsFn, Limits,
     Maintained, MetadataByMetric, NO_START, RefusedSeries, Retention, SealOptions, SelectLimits,
