@@ -67,6 +67,7 @@ mod read;
 mod rows;
 mod runs;
 mod seal;
+mod snapshot;
 mod store;
 mod types;
 
@@ -82,6 +83,7 @@ mod tests;
 pub use batch::{ColumnBatch, Columns};
 pub use error::{AppendError, RefusedReason, SelectError, StoreError};
 pub use journal::SyncPolicy;
+pub use snapshot::SnapshotOf;
 pub use store::{SeriesKeys, Store};
 pub use types::{
     Appended, Batch, BatchSeries, Column, Commit, CreateOptions, Deleted, LabelsFn, Limits,

@@ -95,6 +95,7 @@ pub(crate) fn open(
     // Segments that were to be freed when the process ended.
     wal.free_through(manifest.sealed_through)?;
     remove_leftovers(&*disk, dir, &state);
+    crate::snapshot::remove_unfinished(&*disk, dir);
     let store = Store {
         disk,
         dir: dir.to_owned(),
