@@ -118,7 +118,7 @@ impl TimeRange {
     }
 
     pub(crate) fn overlaps(&self, first: i64, last: i64) -> bool {
-        self.start.millis() <= last && first <= self.end.millis()
+        self.start <= self.end && self.start.millis() <= last && first <= self.end.millis()
     }
 
     pub(crate) fn contains(&self, at: i64) -> bool {
@@ -272,10 +272,10 @@ pub struct StoreOptions {
     pub create: CreateOptions,
 }
 
-/// What is dropped when ([`crate::Store::maintain`] does it). Whole parts at a time, so up to a partition more is kept.
+/// What is dropped when ([`crate::Store::maintain`] does it). Whole parts at a time, so up to a partition more is on disk.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Retention {
-    /// Samples older than this are dropped, and refused. `None` (default): no bound.
+    /// Samples older than this, at the last maintenance, are dropped, refused, and not answered. `None` (default): no bound.
     pub age: Option<Duration>,
     /// The oldest partitions are dropped while parts and log take more than this. `None` (default): no bound.
     pub bytes_max: Option<u64>,
