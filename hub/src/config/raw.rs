@@ -69,6 +69,11 @@ pub(super) struct Branchline {
     /// Lets everybody read who can connect, beyond loopback too; what does something (reloads, alerts that are posted)
     /// takes a token still: a reader's, or a branch's if there are no readers. Default: false.
     pub(super) anonymous_reads: Option<bool>,
+    /// Whether series can be deleted and snapshots taken over HTTP (`/api/v1/admin/tsdb/…`). Default: false.
+    pub(super) admin_api: Option<bool>,
+    /// Who may do that; no reader's or branch's token does. None: everybody who can connect, which is refused where
+    /// `branches` or `readers` are given.
+    pub(super) admins: Option<Vec<Token>>,
     /// Series that each branch may have, from 1 on; what is beyond is refused with 429 and named, while known series are
     /// stored. Changing it takes a restart. Default: 1,000,000.
     pub(super) series_per_branch_max: Option<usize>,
