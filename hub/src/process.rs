@@ -329,6 +329,7 @@ async fn open_store(
             series_per_scope_max: config.series_per_branch_max,
             ..Limits::default()
         },
+        block_cache_bytes_max: config.block_cache_bytes_max,
         ..StoreOptions::default()
     };
     let dir = data_dir.join("store");

@@ -45,6 +45,7 @@ pub(crate) struct Loaded {
     pub(crate) alertmanager_urls: Vec<String>,
     pub(crate) retention: tsdb::Retention,
     pub(crate) series_per_branch_max: usize,
+    pub(crate) block_cache_bytes_max: usize,
     pub(crate) anonymous_reads: bool,
     pub(crate) admin_api: bool,
     /// Whether the head office's own edge is to run, by the file.
@@ -129,6 +130,7 @@ impl Loaded {
                 .collect(),
             retention: config.retention,
             series_per_branch_max: config.series_per_branch_max,
+            block_cache_bytes_max: config.block_cache_bytes_max,
             anonymous_reads: config.anonymous_reads,
             admin_api: config.admin_api,
             local_edge: config.local_edge.is_some(),
@@ -147,6 +149,10 @@ impl Loaded {
             (
                 "branchline.series_per_branch_max",
                 self.series_per_branch_max != new.series_per_branch_max,
+            ),
+            (
+                "branchline.block_cache_bytes",
+                self.block_cache_bytes_max != new.block_cache_bytes_max,
             ),
             (
                 "branchline.local_edge.enabled",

@@ -42,6 +42,7 @@ pub struct HubConfig {
     pub(crate) rule_files: Vec<rules::RuleFile>,
     pub(crate) retention: tsdb::Retention,
     pub(crate) series_per_branch_max: usize,
+    pub(crate) block_cache_bytes_max: usize,
     pub(crate) branches: Vec<BranchToken>,
     pub(crate) readers: Vec<BranchToken>,
     pub(crate) anonymous_reads: bool,
@@ -151,6 +152,10 @@ impl HubConfig {
             query_offset: global.query_offset,
             rule_files: rule_files.0,
             retention: retention(file.storage),
+            block_cache_bytes_max: branchline.block_cache_bytes.map_or(
+                tsdb::StoreOptions::default().block_cache_bytes_max,
+                |bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX),
+            ),
             series_per_branch_max: check.series_per_branch_max(branchline.series_per_branch_max)?,
             branches,
             readers,

@@ -77,6 +77,8 @@ pub(super) struct Branchline {
     /// Series that each branch may have, from 1 on; what is beyond is refused with 429 and named, while known series are
     /// stored. Changing it takes a restart. Default: 1,000,000.
     pub(super) series_per_branch_max: Option<usize>,
+    /// Memory for what queries read of the store. Changing it takes a restart. Default: 32MiB.
+    pub(super) block_cache_bytes: Option<ByteSize>,
     /// The address under which people reach this hub, for links in alerts. Default: http:// and `--listen`.
     pub(super) external_url: Option<String>,
     /// The head office's own edge.

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use journal::SyncPolicy;
 use model::{Histogram, LabelSet, Metadata, Sample, Timestamp, Value};
 
-use crate::error::{AppendError, RefusedReason};
+use crate::{
+    error::{AppendError, RefusedReason},
+    part::block_cache,
+};
 
 /// Names a series without parsing its labels: a keyed hash over (scope, raw label bytes), made by
 /// [`crate::Store::series_key`]. Without the store's secret key nobody can find two inputs with the same hash.
@@ -258,7 +261,7 @@ pub struct Selection {
 pub type MetadataByMetric = BTreeMap<String, Vec<Metadata>>;
 
 /// How a store is kept.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct StoreOptions {
     /// What is dropped when.
     pub retention: Retention,
@@ -270,6 +273,21 @@ pub struct StoreOptions {
     pub wal: WalOptions,
     /// For a new folder only; an existing one keeps its own.
     pub create: CreateOptions,
+    /// Memory for blocks of parts that were read, so that the next query need not read them. Default 32 MiB.
+    pub block_cache_bytes_max: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            retention: Retention::default(),
+            limits: Limits::default(),
+            seal: SealOptions::default(),
+            wal: WalOptions::default(),
+            create: CreateOptions::default(),
+            block_cache_bytes_max: block_cache::BYTES_MAX,
+        }
+    }
 }
 
 /// What is dropped when ([`crate::Store::maintain`] does it). Whole parts at a time, so up to a partition more is on disk.
