@@ -68,6 +68,7 @@ mod read;
 mod rows;
 mod runs;
 mod seal;
+mod snapshot;
 mod store;
 mod types;
 
@@ -84,6 +85,7 @@ pub use batch::{ColumnBatch, Columns};
 pub use error::{AppendError, RefusedReason, SelectError, StoreError};
 pub use journal::SyncPolicy;
 pub use keys::SeriesKeys;
+pub use snapshot::SnapshotOf;
 pub use store::Store;
 pub use types::{
     Appended, Batch, BatchSeries, Column, Commit, CreateOptions, Deleted, LabelsFn, Limits,

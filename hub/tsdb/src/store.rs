@@ -1,7 +1,7 @@
 //! The store: its state, opening it, and writing to it.
 //!
 //! Locks, in the order in which they are taken: `merging` (one merge or retention at a time), `installing` (whoever changes
-//! the manifest), `catalogue`, `appending` (whoever writes to the log), `state`. Readers take `catalogue` and `state`
+//! the manifest, or copies what it names), `catalogue`, `appending` (whoever writes to the log), `state`. Readers take `catalogue` and `state`
 //! shared and let go before they read parts. Nobody holds `state` during an fsync, `catalogue` only where an append that
 //! brings new series closes a full log segment.
 //!
