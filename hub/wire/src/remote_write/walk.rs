@@ -308,13 +308,13 @@ fn read_sample(bytes: &[u8], base: usize) -> Result<(i64, f64), DecodeError> {
     Ok((at, value))
 }
 
-fn bad(offset: usize, expected: &'static str) -> DecodeError {
+pub(super) fn bad(offset: usize, expected: &'static str) -> DecodeError {
     DecodeError::Protobuf { offset, expected }
 }
 
 /// The fields of one message, one after the other.
 #[derive(Clone, Debug)]
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Where `bytes` begins in the whole request, for errors.
@@ -322,15 +322,15 @@ struct Fields<'a> {
 }
 
 #[derive(Clone, Copy)]
-struct Field<'a> {
-    number: u32,
+pub(super) struct Field<'a> {
+    pub(super) number: u32,
     /// Where the value begins in the whole request.
-    offset: usize,
-    value: FieldValue<'a>,
+    pub(super) offset: usize,
+    pub(super) value: FieldValue<'a>,
 }
 
 #[derive(Clone, Copy)]
-enum FieldValue<'a> {
+pub(super) enum FieldValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -338,12 +338,17 @@ enum FieldValue<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn new(bytes: &'a [u8], base: usize) -> Self {
+    /// Nothing is left to read.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    pub(super) fn new(bytes: &'a [u8], base: usize) -> Self {
         Fields { bytes, at: 0, base }
     }
 
     #[inline]
-    fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
+    pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
         if self.at >= self.bytes.len() {
             return Ok(None);
         }
@@ -382,8 +387,9 @@ impl<'a> Fields<'a> {
         }))
     }
 
+    /// What a packed field holds is read with this too.
     #[inline]
-    fn varint(&mut self, expected: &'static str) -> Result<u64, DecodeError> {
+    pub(super) fn varint(&mut self, expected: &'static str) -> Result<u64, DecodeError> {
         let start = self.at;
         let mut value = 0;
         for shift in (0..70).step_by(7) {
