@@ -353,10 +353,11 @@ impl<'a> Fields<'a> {
             return Ok(None);
         }
         let key_at = self.base + self.at;
-        let key = self.varint("a field number")?;
-        let number = u32::try_from(key >> 3).unwrap_or(0);
+        // 32 bits hold the largest field number, 2^29 - 1, and the wire type.
+        let key = u32::try_from(self.varint("a field number")?).unwrap_or(0);
+        let number = key >> 3;
         if number == 0 {
-            return Err(bad(key_at, "a field number from 1 on"));
+            return Err(bad(key_at, "a field number from 1 to 536870911"));
         }
         let mut offset = self.base + self.at;
         let value = match key & 7 {
@@ -525,7 +526,9 @@ mod tests {
         );
         check(&[0x08, 1], 1, "a message in field 1 or 3");
         check(&[0x0b], 0, "wire type 0, 1, 2 or 5");
-        check(&[0], 0, "a field number from 1 on");
+        check(&[0], 0, "a field number from 1 to 536870911");
+        let too_large = [189, 128, 128, 128, 16, 0, 0, 0, 0];
+        check(&too_large, 0, "a field number from 1 to 536870911");
         check(&[0x0a, 5, 0x0a, 3, 0x0a, 1, 0xff], 6, "UTF-8 in a label");
         check(&[0xff; 11], 0, "a field number");
     }
