@@ -20,8 +20,8 @@ use super::unpack::{
 #[derive(Default)]
 struct Unpacked {
     columns: Columns,
-    /// By column.
-    labels: Vec<LabelSet>,
+    /// By column: where the series is in the message.
+    places: Vec<(usize, usize)>,
     /// By column: whether these are histograms.
     histograms: Vec<bool>,
     metadata: HashMap<String, Metadata>,
@@ -50,11 +50,11 @@ pub(super) fn store(
         .map_err(|error| decode_error(&error))?
     {
         let key = keys.key(view.label_bytes());
-        all.take(&view, &symbols, identity, latest, |columns, samples| {
+        all.take(&view, &symbols, latest, |columns, samples| {
             columns.push_samples(key, samples);
         });
     }
-    all.append(store, identity)
+    all.append(store, identity, &message, &symbols)
 }
 
 impl Unpacked {
@@ -62,7 +62,6 @@ impl Unpacked {
         &mut self,
         view: &SeriesViewV2<'_>,
         symbols: &[&str],
-        identity: &Identity,
         latest: Timestamp,
         mut push: impl FnMut(&mut Columns, &[Sample]),
     ) {
@@ -86,7 +85,7 @@ impl Unpacked {
             Ok(None) => {}
             Err(refusal) => self.refusals.add(0, refusal),
         }
-        let mut in_time = |sample: &Sample, refusals: &mut Refusals| {
+        let in_time = |sample: &Sample, refusals: &mut Refusals| {
             let fine = sample.at <= latest;
             if !fine {
                 let at = sample.at;
@@ -109,7 +108,6 @@ impl Unpacked {
         }
         self.histograms_sent += histograms.len() as u64;
         self.exemplars_written += self.take_exemplars(view, symbols, &labels);
-        let labels = proven_labels(labels, identity);
         for (samples, are_histograms) in [(floats, false), (histograms, true)] {
             if samples.is_empty() {
                 continue;
@@ -117,7 +115,7 @@ impl Unpacked {
             let newest = samples.iter().map(|sample| sample.at).max();
             self.newest = self.newest.max(newest);
             push(&mut self.columns, &samples);
-            self.labels.push(labels.clone());
+            self.places.push(view.place());
             self.histograms.push(are_histograms);
         }
     }
@@ -138,14 +136,25 @@ impl Unpacked {
         0
     }
 
-    fn append(mut self, store: &Store, identity: &Identity) -> Result<Stored, Refused> {
+    fn append(
+        mut self,
+        store: &Store,
+        identity: &Identity,
+        message: &[u8],
+        symbols: &[&str],
+    ) -> Result<Stored, Refused> {
         let metadata: Vec<(&str, &Metadata)> = self
             .metadata
             .iter()
             .map(|(family, metadata)| (family.as_str(), metadata))
             .collect();
-        let known = &self.labels;
-        let labels = |index: usize| Ok::<_, String>(known[index].clone());
+        let places = &self.places;
+        let labels = |index: usize| {
+            let view = SeriesViewV2::again(message, places[index], symbols)
+                .map_err(|error| error.to_string())?;
+            let labels = view.labels(symbols).map_err(|error| error.to_string())?;
+            Ok(proven_labels(labels, identity))
+        };
         let batch = ColumnBatch {
             scope: identity.scope(),
             labels: &labels,
@@ -163,7 +172,11 @@ impl Unpacked {
             }
             let why = match &refused.reason {
                 RefusedReason::Labels(why) => why.clone(),
-                reason => format!("series {}: {reason}", self.labels[refused.index]),
+                reason => {
+                    let series = labels(refused.index).unwrap_or_default().to_string();
+                    let series: String = series.chars().take(SERIES_SHOWN).collect();
+                    format!("series {series}: {reason}")
+                }
             };
             self.refusals.add(refused.samples, why);
         }

@@ -7,11 +7,20 @@ use super::super::walk::{FieldValue, Fields, bad};
 use super::super::{DecodeError, Limits, histogram_from_proto, proto as v1};
 use super::proto;
 
+/// A reference of one byte can stand for a symbol of megabytes: what labels, help and units of all series come to may be
+/// so many times the longest message.
+const EXPANSION_MAX: usize = 4;
+/// Bytes of an exemplar's labels: Prometheus takes 128 characters.
+const EXEMPLAR_BYTES_MAX: usize = 4 * 128;
+
 /// Reads a decompressed request in place: first the symbols, wherever they stand, then series by series.
 #[derive(Clone, Debug)]
 pub struct WalkV2<'a> {
     symbols: Vec<&'a str>,
     fields: Fields<'a>,
+    /// Bytes that references may still stand for.
+    room: usize,
+    limit: usize,
 }
 
 /// One series of a request. Its buffers are used again for the next one.
@@ -27,6 +36,7 @@ pub struct SeriesViewV2<'a> {
     exemplars: Vec<&'a [u8]>,
     metadata: Option<proto::Metadata>,
     offset: usize,
+    length: usize,
 }
 
 /// What is wrong with references.
@@ -73,9 +83,12 @@ impl<'a> WalkV2<'a> {
                 _ => {}
             }
         }
+        let limit = limits.decompressed_bytes_max.saturating_mul(EXPANSION_MAX);
         Ok(WalkV2 {
             symbols,
             fields: Fields::new(message, 0),
+            room: limit,
+            limit,
         })
     }
 
@@ -87,11 +100,18 @@ impl<'a> WalkV2<'a> {
     /// The next series goes into `view`; false at the end.
     ///
     /// # Errors
-    /// [`DecodeError::Protobuf`], with the offset in the decompressed request. Nothing more can be read then.
+    /// [`DecodeError::Protobuf`], with the offset in the decompressed request, or references that stand for too much.
+    /// Nothing more can be read then.
     pub fn next_series(&mut self, view: &mut SeriesViewV2<'a>) -> Result<bool, DecodeError> {
         while let Some(field) = self.fields.next()? {
             if let (5, FieldValue::Bytes(bytes)) = (field.number, field.value) {
-                view.read(bytes, field.offset, &self.symbols)?;
+                view.read(bytes, field.offset, &self.symbols, &mut self.room)
+                    .map_err(|error| match error {
+                        DecodeError::TooMuchText { .. } => {
+                            DecodeError::TooMuchText { limit: self.limit }
+                        }
+                        other => other,
+                    })?;
                 return Ok(true);
             }
         }
@@ -111,7 +131,31 @@ impl<'a> SeriesViewV2<'a> {
             exemplars: Vec::new(),
             metadata: None,
             offset: 0,
+            length: 0,
         }
+    }
+
+    /// Where the series begins in the decompressed request, and how many bytes of it it takes.
+    pub fn place(&self) -> (usize, usize) {
+        (self.offset, self.length)
+    }
+
+    /// Reads the series again that was found at this place of this message.
+    ///
+    /// # Errors
+    /// As [`WalkV2::next_series`]: none, where that had none.
+    pub fn again(
+        message: &'a [u8],
+        (offset, length): (usize, usize),
+        symbols: &[&str],
+    ) -> Result<Self, DecodeError> {
+        let mut view = SeriesViewV2::new();
+        let bytes = message
+            .get(offset..offset.saturating_add(length))
+            .ok_or_else(|| bad(offset, "as many bytes as the length says"))?;
+        let mut room = usize::MAX;
+        view.read(bytes, offset, symbols, &mut room)?;
+        Ok(view)
     }
 
     /// The labels as the bytes of remote write 1.0: what the store finds a known series by.
@@ -199,7 +243,13 @@ impl<'a> SeriesViewV2<'a> {
         self.exemplars.iter().map(move |bytes| {
             let sent = proto::Exemplar::decode(*bytes)
                 .map_err(|_| bad(self.offset, "an exemplar in this series"))?;
-            let labels = LabelSet::from_pairs(pairs(&sent.labels_refs, symbols)?)
+            let pairs = pairs(&sent.labels_refs, symbols)?;
+            let bytes = pairs.iter().map(|(name, value)| name.len() + value.len());
+            if bytes.fold(0, usize::saturating_add) > EXEMPLAR_BYTES_MAX {
+                let why = "its labels have more than 128 characters";
+                return Err(SeriesRefusal::Exemplar(why.to_owned()));
+            }
+            let labels = LabelSet::from_pairs(pairs)
                 .map_err(|error| SeriesRefusal::Exemplar(error.to_string()))?;
             Ok((labels, sent.value, Timestamp::from_millis(sent.timestamp)))
         })
@@ -232,7 +282,13 @@ impl<'a> SeriesViewV2<'a> {
         Ok((said != Metadata::default()).then(|| (family_name(name, &said).to_owned(), said)))
     }
 
-    fn read(&mut self, bytes: &'a [u8], base: usize, symbols: &[&str]) -> Result<(), DecodeError> {
+    fn read(
+        &mut self,
+        bytes: &'a [u8],
+        base: usize,
+        symbols: &[&str],
+        room: &mut usize,
+    ) -> Result<(), DecodeError> {
         self.labels_refs.clear();
         self.label_bytes.clear();
         self.samples.clear();
@@ -240,6 +296,7 @@ impl<'a> SeriesViewV2<'a> {
         self.exemplars.clear();
         self.metadata = None;
         self.offset = base;
+        self.length = bytes.len();
         let mut fields = Fields::new(bytes, base);
         while let Some(field) = fields.next()? {
             match (field.number, field.value) {
@@ -272,6 +329,13 @@ impl<'a> SeriesViewV2<'a> {
                 _ => {}
             }
         }
+        let said = self.metadata.map(|said| [said.help_ref, said.unit_ref]);
+        let texts = self.labels_refs.iter().chain(said.iter().flatten());
+        // Beside each text stand its key and its length.
+        let mut sizes = texts.map(|at| symbols.get(*at as usize).map_or(0, |text| text.len() + 8));
+        *room = sizes
+            .try_fold(*room, |room, size| room.checked_sub(size))
+            .ok_or(DecodeError::TooMuchText { limit: 0 })?;
         self.refs_fit = put_label_bytes(&self.labels_refs, symbols, &mut self.label_bytes);
         Ok(())
     }
@@ -495,6 +559,25 @@ mod tests {
             messages_max: 1,
             ..Limits::default()
         };
+        // A symbol of 100 bytes, and two series that refer to it four times.
+        let much = [
+            &[0x22, 100][..],
+            &[b'x'; 100],
+            &[0x2a, 6, 0x0a, 4, 0, 0, 0, 0],
+            &[0x2a, 6, 0x0a, 4, 0, 0, 0, 0],
+        ]
+        .concat();
+        let small = Limits {
+            decompressed_bytes_max: much.len(),
+            ..Limits::default()
+        };
+        let (mut walk, mut view) = (WalkV2::new(&much, &small).unwrap(), SeriesViewV2::new());
+        assert!(walk.next_series(&mut view).unwrap());
+        let limit = 4 * much.len();
+        assert_eq!(
+            walk.next_series(&mut view).unwrap_err(),
+            DecodeError::TooMuchText { limit }
+        );
         let two = [0x22, 0, 0x22, 0];
         assert_eq!(
             WalkV2::new(&two, &limits).unwrap_err(),
