@@ -60,6 +60,11 @@ impl<'a> Walk<'a> {
                     return Ok(Some(Part::Metadata(metadata)));
                 }
                 (1 | 3, _) => return Err(bad(field.offset, "a message in field 1 or 3")),
+                // Skipped like any unknown field, a whole request would be stored as nothing.
+                (4 | 5, FieldValue::Bytes(_)) => {
+                    let expected = "no field 4 or 5: those are remote write 2.0's, which Content-Type names with proto=io.prometheus.write.v2.Request";
+                    return Err(bad(field.offset, expected));
+                }
                 _ => {}
             }
         }
@@ -525,6 +530,9 @@ mod tests {
             "a double as the value of a sample",
         );
         check(&[0x08, 1], 1, "a message in field 1 or 3");
+        let second_version = "no field 4 or 5: those are remote write 2.0's, which Content-Type names with proto=io.prometheus.write.v2.Request";
+        check(&[0x22, 0], 2, second_version);
+        check(&[0x2a, 0], 2, second_version);
         check(&[0x0b], 0, "wire type 0, 1, 2 or 5");
         check(&[0], 0, "a field number from 1 to 536870911");
         let too_large = [189, 128, 128, 128, 16, 0, 0, 0, 0];
