@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bad_writes;
+mod compliance;
 mod crash;
 mod dashboards;
 mod documents;

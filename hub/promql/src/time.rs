@@ -17,12 +17,20 @@ pub(crate) struct Civil {
     pub(crate) second: u32,
 }
 
-const DAY_SECONDS: i64 = 86_400;
+const DAY_SECONDS: i128 = 86_400;
+/// Where 64 bits of seconds begin in Go: the first of January of the year -292277022399.
+const FIRST_SECOND: i128 = -9_223_372_028_715_321_600;
 
 impl Civil {
-    /// From seconds since the epoch. Proleptic Gregorian calendar.
+    /// From seconds since the epoch. Proleptic Gregorian calendar; times before [`FIRST_SECOND`] are as long after the last
+    /// one, as in Go's package `time`: so NaN, the least number once it is whole, has Prometheus's year.
     pub(crate) fn from_unix(seconds: i64) -> Self {
-        let days = seconds.div_euclid(DAY_SECONDS);
+        let mut seconds = i128::from(seconds);
+        if seconds < FIRST_SECOND {
+            seconds += 1 << 64;
+        }
+        // At most 2^65 seconds.
+        let days = seconds.div_euclid(DAY_SECONDS) as i64;
         let rest = seconds.rem_euclid(DAY_SECONDS) as u32;
         // Years counted from March, so that the leap day comes last; 400 years are 146,097 days.
         let shifted = days + 719_468;
@@ -86,7 +94,11 @@ mod tests {
         check(4_107_542_400, "2100-03-01T00:00:00Z");
         let leap = Civil::from_unix(1_735_603_200);
         assert_eq!((leap.day_of_year, leap.weekday), (366, 2));
-        Civil::from_unix(i64::MIN);
-        Civil::from_unix(i64::MAX);
+        let first = Civil::from_unix(FIRST_SECOND as i64);
+        let start = (first.year, first.month, first.day, first.weekday);
+        assert_eq!(start, (-292_277_022_399, 1, 1, 1));
+        let wrapped = Civil::from_unix(i64::MIN);
+        assert_eq!((wrapped.year, wrapped.month), (292_277_026_596, 12));
+        assert_eq!(Civil::from_unix(i64::MAX).year, 292_277_026_596);
     }
 }

@@ -1,17 +1,17 @@
 //! Operations on numbers as Go's math package has them, where Rust's differ.
 
-/// The smaller of two; NaN if one is NaN.
+/// The smaller of two. Nothing is smaller than negative infinity, not even NaN; else NaN if one is NaN.
 pub(crate) fn min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if (a.is_nan() || b.is_nan()) && a != f64::NEG_INFINITY && b != f64::NEG_INFINITY {
         f64::NAN
     } else {
         a.min(b)
     }
 }
 
-/// The greater of two; NaN if one is NaN.
+/// The greater of two. Nothing is greater than infinity, not even NaN; else NaN if one is NaN.
 pub(crate) fn max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if (a.is_nan() || b.is_nan()) && a != f64::INFINITY && b != f64::INFINITY {
         f64::NAN
     } else {
         a.max(b)
@@ -70,5 +70,18 @@ mod tests {
         check(-1.0, &[1.0], f64::NEG_INFINITY);
         assert!(quantile(0.5, &mut []).is_nan());
         assert!(quantile(0.0, &mut [1.0, f64::NAN]).is_nan());
+    }
+    #[test]
+    fn infinities_win_over_nan() {
+        let infinity = f64::INFINITY;
+        for (a, b) in [(infinity, f64::NAN), (f64::NAN, infinity)] {
+            assert_eq!(max(a, b), infinity);
+            assert_eq!(min(-a, -b), -infinity);
+            assert!(min(a, b).is_nan());
+            assert!(max(-a, -b).is_nan());
+        }
+        assert!(min(1.0, f64::NAN).is_nan());
+        assert!(max(f64::NAN, 1.0).is_nan());
+        assert_eq!((min(1.0, 2.0), max(1.0, 2.0)), (1.0, 2.0));
     }
 }
