@@ -68,6 +68,7 @@ mod read;
 mod rows;
 mod runs;
 mod seal;
+mod sealed;
 mod snapshot;
 mod store;
 mod types;
