@@ -19,6 +19,7 @@ pub(crate) struct HubMetrics {
     pub(crate) ingest: Arc<Ingest>,
     pub(crate) ruler: Arc<Ruler>,
     pub(crate) store: Arc<Store>,
+    pub(crate) exemplars_max: usize,
 }
 
 impl fmt::Debug for HubMetrics {
@@ -51,6 +52,12 @@ impl Collector for HubMetrics {
             "branchline_ingest_samples",
             "Samples received",
             &outcomes,
+        )?;
+        by_outcome(
+            &mut out,
+            "branchline_ingest_exemplars",
+            "Exemplars received",
+            &ingest.exemplars.by_outcome(),
         )?;
 
         let ruler = &self.ruler.counts;
@@ -125,6 +132,21 @@ impl Collector for HubMetrics {
                 stats.records_lost,
             ),
             (
+                "branchline_store_exemplars",
+                "Exemplars in memory",
+                stats.exemplars,
+            ),
+            (
+                "branchline_store_exemplars_max",
+                "Exemplars that memory may hold",
+                self.exemplars_max as u64,
+            ),
+            (
+                "branchline_store_exemplar_series",
+                "Series with exemplars in memory",
+                stats.exemplar_series,
+            ),
+            (
                 "branchline_store_accepts_writes",
                 "1, or 0 after a failed fsync",
                 u64::from(stats.poisoned.is_none()),
@@ -134,6 +156,13 @@ impl Collector for HubMetrics {
             let gauge = ConstGauge::new(value as f64);
             gauge.encode(out.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
+        let (name, help) = (
+            "branchline_store_exemplars_oldest_timestamp_seconds",
+            "When the oldest exemplar in memory was made; 0 without any",
+        );
+        let oldest = stats.exemplars_oldest.unwrap_or_default();
+        let gauge = ConstGauge::new(oldest.seconds_f64());
+        gauge.encode(out.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         Ok(())
     }
 }

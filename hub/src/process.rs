@@ -161,6 +161,7 @@ impl Hub {
             ingest: ingest.clone(),
             ruler: ruler.clone(),
             store: store.clone(),
+            exemplars_max: config.exemplars_max,
         }));
         registry.register_collector(alerts.metrics());
         let registry = Arc::new(registry);
@@ -327,6 +328,7 @@ async fn open_store(
         retention: config.retention,
         limits: Limits {
             series_per_scope_max: config.series_per_branch_max,
+            exemplars_max: config.exemplars_max,
             ..Limits::default()
         },
         block_cache_bytes_max: config.block_cache_bytes_max,

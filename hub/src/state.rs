@@ -46,6 +46,7 @@ pub(crate) struct Loaded {
     pub(crate) retention: tsdb::Retention,
     pub(crate) series_per_branch_max: usize,
     pub(crate) block_cache_bytes_max: usize,
+    pub(crate) exemplars_max: usize,
     pub(crate) anonymous_reads: bool,
     pub(crate) admin_api: bool,
     /// Whether the head office's own edge is to run, by the file.
@@ -131,6 +132,7 @@ impl Loaded {
             retention: config.retention,
             series_per_branch_max: config.series_per_branch_max,
             block_cache_bytes_max: config.block_cache_bytes_max,
+            exemplars_max: config.exemplars_max,
             anonymous_reads: config.anonymous_reads,
             admin_api: config.admin_api,
             local_edge: config.local_edge.is_some(),
@@ -145,6 +147,10 @@ impl Loaded {
             (
                 "storage.tsdb.retention",
                 self.retention_text() != new.retention_text(),
+            ),
+            (
+                "storage.exemplars.max_exemplars",
+                self.exemplars_max != new.exemplars_max,
             ),
             (
                 "branchline.series_per_branch_max",

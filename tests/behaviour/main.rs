@@ -7,6 +7,7 @@ mod crash;
 mod dashboards;
 mod documents;
 mod drop_in;
+mod exemplars;
 mod explosion;
 mod failures;
 mod first_run;

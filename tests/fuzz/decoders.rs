@@ -4,8 +4,10 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use journal::{Disk, Journal, Options, read_file, sim::SimDisk};
-use model::{Buckets, Histogram, LabelSet, Metadata, MetricType, Sample, Span, Timestamp, Value};
-use tsdb::{Batch, BatchSeries, Store, StoreOptions, probe};
+use model::{
+    Buckets, Exemplar, Histogram, LabelSet, Metadata, MetricType, Sample, Span, Timestamp, Value,
+};
+use tsdb::{Batch, BatchSeries, ColumnBatch, Columns, Store, StoreOptions, probe};
 use wire::{
     alertmanager::{PostLimits, Webhook, parse_posted},
     edge_headers::{self, EdgeHeaders},
@@ -167,6 +169,16 @@ pub(crate) const TARGETS: &[Target] = &[
         bound: (16 * 64, 64 * KIB * 24),
     },
     Target {
+        name: "store_exemplars",
+        read: |bytes| {
+            let _ = probe::read_exemplars(bytes);
+        },
+        seeds: || files("exemplars"),
+        // Unpacked 16 times the bytes; of those eleven are an exemplar of 60 bytes with its labels, or a label of one
+        // byte, here a pair of texts, twice.
+        bound: (16 * 80, 64 * KIB * 80),
+    },
+    Target {
         name: "manifest",
         read: |bytes| {
             let _ = probe::read_manifest(bytes);
@@ -222,6 +234,7 @@ fn remote_write_message(message: &[u8]) {
             view.histograms().all(|each| each.is_ok()) && view.exemplars().all(|each| each.is_ok());
         series.histograms = view.histograms().flatten().collect();
         series.exemplars = view.exemplars().flatten().collect();
+        assert!(view.checked_exemplars().flatten().all(|e| e.is_short()));
         walked.push(series);
     });
     let decoded = remote_write::decode_message(message, &Limits::default());
@@ -263,6 +276,7 @@ fn remote_write_v2(message: &[u8]) {
         }
         readable &= view.histograms(&name).all(|each| each.is_ok());
         readable &= view.exemplars(&symbols).all(|each| each.is_ok());
+        assert!(view.exemplars(&symbols).flatten().all(|e| e.is_short()));
         let again = SeriesViewV2::again(message, view.place(), &symbols).expect("read once");
         assert_eq!(again.label_bytes(), view.label_bytes());
         walked.push(view.samples.clone());
@@ -416,7 +430,28 @@ fn append(store: &Store, scope: &str, names: &[&str], samples: &[Sample]) {
     assert!(appended.is_ok_and(|appended| appended.refused.is_empty()));
 }
 
-/// A store with parts, a catalogue and a log, which has every kind of value.
+fn append_exemplars(store: &Store) {
+    let mut columns = Columns::default();
+    columns.push_floats(store.series_key("b07", b"a"), []);
+    for at in 0..20 {
+        let trace = format!("{at:016x}");
+        let labels = LabelSet::from_pairs([("trace_id", &*trace), ("span_id", "7")]);
+        columns.push_exemplar(Exemplar {
+            labels: labels.unwrap_or_default(),
+            value: 0.1 * at as f64,
+            at: Timestamp::from_millis(at),
+        });
+    }
+    let batch = ColumnBatch {
+        scope: "b07",
+        labels: &|_| Err("known".to_owned()),
+        metadata: &[],
+    };
+    let appended = store.append_columns(&mut columns, batch);
+    assert!(appended.is_ok_and(|appended| appended.exemplars.refused.len() != 20));
+}
+
+/// A store with parts, a catalogue, exemplars and a log, which has every kind of value.
 fn store() -> SimDisk {
     let disk = SimDisk::new(1);
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
@@ -457,6 +492,7 @@ fn store() -> SimDisk {
             Sample::float(Timestamp::from_millis(6), 1.0),
         ];
         append(&store, "b08", &["latency"], &mixed);
+        append_exemplars(&store);
         // What comes last stays in the log.
         assert!(if part == 0 {
             store.close().is_ok()

@@ -1,5 +1,5 @@
 //! The nouns that every other crate shares: what is a label set, a matcher, a sample, a native histogram,
-//! a timestamp, a staleness marker, a relabelling rule, an alert?
+//! a timestamp, a staleness marker, an exemplar, a relabelling rule, an alert?
 //!
 //! Not here, on purpose: anything that reads or writes (files, sockets, clocks), anything asynchronous, and
 //! every outside format (`wire` knows protobuf, JSON and text; the services know YAML).
@@ -15,6 +15,7 @@
 
 mod alert;
 pub mod duration;
+mod exemplar;
 mod histogram;
 mod labels;
 mod matcher;
@@ -24,6 +25,7 @@ mod sample;
 mod timestamp;
 
 pub use alert::Alert;
+pub use exemplar::Exemplar;
 pub use histogram::{
     BucketBound, Buckets, CUSTOM_BUCKETS_SCHEMA, Histogram, HistogramError, ResetHint, SCHEMA_MAX,
     SCHEMA_MIN, Span,

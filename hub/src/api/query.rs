@@ -1,4 +1,4 @@
-//! Instant and range queries.
+//! Instant and range queries, and the exemplars behind them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use promql::{
     ValueType,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tsdb::TimeRange;
 
 use super::error::{ApiError, Kind};
 use super::json::{Annotations, Json, success};
@@ -219,9 +220,8 @@ pub(crate) async fn range(State(state): State<Arc<HubState>>, params: Params) ->
     Ok(answer(result, limit, params.get("stats").is_some()))
 }
 
-/// No exemplars are kept yet: the answer says that there are none, which is what Grafana asks to find out
-/// whether they can be asked for.
-pub(crate) async fn exemplars(params: Params) -> Answer {
+/// The exemplars of every series that a selector of the query matches.
+pub(crate) async fn exemplars(State(state): State<Arc<HubState>>, params: Params) -> Answer {
     let (start, end) = (params.time("start")?, params.time("end")?);
     if start.zip(end).is_some_and(|(start, end)| end < start) {
         return Err(ApiError::bad_parameter("end", END_BEFORE_START));
@@ -231,8 +231,34 @@ pub(crate) async fn exemplars(params: Params) -> Answer {
     if expr.selectors().is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(success(&Annotations::default(), |json| {
-        json.raw("[]");
+    let range = TimeRange::new(
+        start.unwrap_or(Timestamp::MIN),
+        end.unwrap_or(Timestamp::MAX),
+    );
+    let turn = state.queries.turn().await;
+    let found = daemon::blocking(move || {
+        let selectors = expr.selectors();
+        let selectors: Vec<_> = selectors.iter().map(|s| s.matchers.as_slice()).collect();
+        let found = state.store.select_exemplars(&selectors, range);
+        drop(turn);
+        found
+    })
+    .await;
+    let annotations = Annotations {
+        warnings: found.warnings,
+        infos: Vec::new(),
+    };
+    Ok(success(&annotations, |json| {
+        json.array(&found.series, |json, series| {
+            json.raw("{\"seriesLabels\":").labels(&series.labels);
+            json.raw(",\"exemplars\":")
+                .array(&series.exemplars, |json, exemplar| {
+                    json.raw("{\"labels\":").labels(&exemplar.labels);
+                    json.raw(",\"value\":").float(exemplar.value);
+                    json.raw(",\"timestamp\":").time(exemplar.at).raw("}");
+                });
+            json.raw("}");
+        });
     }))
 }
 

@@ -43,6 +43,7 @@ pub struct HubConfig {
     pub(crate) retention: tsdb::Retention,
     pub(crate) series_per_branch_max: usize,
     pub(crate) block_cache_bytes_max: usize,
+    pub(crate) exemplars_max: usize,
     pub(crate) branches: Vec<BranchToken>,
     pub(crate) readers: Vec<BranchToken>,
     pub(crate) anonymous_reads: bool,
@@ -151,6 +152,7 @@ impl HubConfig {
             evaluation_interval: global.evaluation_interval.unwrap_or(EVALUATION_INTERVAL),
             query_offset: global.query_offset,
             rule_files: rule_files.0,
+            exemplars_max: exemplars_max(file.storage.as_ref()),
             retention: retention(file.storage),
             block_cache_bytes_max: branchline.block_cache_bytes.map_or(
                 tsdb::StoreOptions::default().block_cache_bytes_max,
@@ -335,6 +337,15 @@ fn check_name(name: &str) -> Result<(), String> {
     ))
 }
 
+/// As in Prometheus nothing and less mean that none are kept.
+fn exemplars_max(storage: Option<&raw::Storage>) -> usize {
+    let exemplars = storage.and_then(|storage| storage.exemplars.as_ref());
+    match exemplars.and_then(|exemplars| exemplars.max_exemplars) {
+        Some(max) => usize::try_from(max.max(0)).unwrap_or(usize::MAX),
+        None => tsdb::Limits::default().exemplars_max,
+    }
+}
+
 fn retention(storage: Option<raw::Storage>) -> tsdb::Retention {
     let retention = storage
         .and_then(|storage| storage.tsdb)
@@ -358,10 +369,6 @@ fn refuse_unsupported(path: &Path, file: &raw::File) -> Result<(), ConfigError> 
         .alerting
         .as_ref()
         .is_some_and(|alerting| alerting.alert_relabel_configs.is_some());
-    let exemplars = file
-        .storage
-        .as_ref()
-        .is_some_and(|storage| storage.exemplars.is_some());
     let keys = [
         (
             "remote_write",
@@ -380,7 +387,6 @@ fn refuse_unsupported(path: &Path, file: &raw::File) -> Result<(), ConfigError> 
             alert_relabel,
             "set the labels in the rules",
         ),
-        ("storage.exemplars", exemplars, "take the section out"),
     ];
     match keys.into_iter().find(|(_, given, _)| *given) {
         Some((key, _, way_out)) => Err(ConfigError::invalid(

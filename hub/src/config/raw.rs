@@ -40,7 +40,14 @@ pub(super) struct Alerting {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Storage {
     pub(super) tsdb: Option<Tsdb>,
-    pub(super) exemplars: Option<IgnoredAny>,
+    pub(super) exemplars: Option<Exemplars>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Exemplars {
+    /// Exemplars kept of all series together; 0 or less: none. Changing it takes a restart. Default: 100,000.
+    pub(super) max_exemplars: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -29,6 +29,21 @@ fn the_block_cache_has_a_size() {
 }
 
 #[test]
+fn exemplars_are_kept_as_many_as_it_says() {
+    let max = |text: &str| parse(text).unwrap().exemplars_max;
+    for default in ["", "storage: {exemplars: {}}"] {
+        assert_eq!(max(default), 100_000);
+    }
+    assert_eq!(max("storage: {exemplars: {max_exemplars: 7}}"), 7);
+    assert_eq!(max("storage: {exemplars: {max_exemplars: 0}}"), 0);
+    assert_eq!(max("storage: {exemplars: {max_exemplars: -1}}"), 0);
+    check_error(
+        "storage: {exemplars: {max: 7}}\n",
+        &["hub.yml:1:", "max_exemplars"],
+    );
+}
+
+#[test]
 fn a_central_prometheus_file_works() {
     let config = parse(
         "global: {scrape_interval: 30s, evaluation_interval: 10s, external_labels: {site: north}}\n\

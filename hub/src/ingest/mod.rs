@@ -2,6 +2,7 @@
 //! "stored" only when it is on disk.
 
 mod credentials;
+mod exemplars;
 mod receive;
 mod unpack;
 mod unpack_v2;

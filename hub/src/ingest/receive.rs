@@ -13,6 +13,7 @@ use tsdb::{AppendError, Store};
 use wire::edge_headers::{self, EdgeHeaders};
 use wire::remote_write::Limits;
 
+use super::exemplars::ExemplarCounts;
 use super::unpack::{Scratches, Stored, append_error};
 use super::{Credentials, Identity, unpack_v2};
 use crate::federation::{Branches, Report};
@@ -61,6 +62,7 @@ pub(crate) struct Counts {
     pub(crate) requests_failed: AtomicU64,
     pub(crate) samples_stored: AtomicU64,
     pub(crate) samples_refused: AtomicU64,
+    pub(crate) exemplars: ExemplarCounts,
 }
 
 /// What the sender is told.
@@ -261,7 +263,7 @@ impl Ingest {
         let written = Written {
             samples: stored.samples - stored.histograms,
             histograms: stored.histograms,
-            exemplars: stored.exemplars,
+            exemplars: stored.exemplars.written(),
         };
         let branch = name_of(&identity, edge.as_ref(), stored.branch);
         self.counts
@@ -270,6 +272,7 @@ impl Ingest {
         self.counts
             .samples_refused
             .fetch_add(stored.refusals.samples(), Ordering::Relaxed);
+        self.counts.exemplars.add(&stored.exemplars);
         let report = Report {
             edge,
             stored_samples: stored.samples,

@@ -10,6 +10,7 @@ use tsdb::{AppendError, ColumnBatch, Columns, RefusedReason, Store};
 use wire::remote_write::{self, DecodeError, Limits, Part, SeriesRefusal, SeriesView, Walk};
 
 use super::Identity;
+use super::exemplars::ExemplarTally;
 use super::receive::Refused;
 
 /// Refusals that an answer lists; then it says how many more there are.
@@ -37,10 +38,9 @@ pub(super) struct Stored {
     /// What the payload's first series says; None without any series.
     pub(super) branch: Option<String>,
     pub(super) samples: u64,
-    /// How many of them are native histograms, and exemplars beside them: told to senders of remote write 2.0 only, and
-    /// counted for them only.
+    /// How many of them are native histograms: told to senders of remote write 2.0 only, and counted for them only.
     pub(super) histograms: u64,
-    pub(super) exemplars: u64,
+    pub(super) exemplars: ExemplarTally,
     pub(super) newest: Option<Timestamp>,
     pub(super) refusals: Refusals,
 }
@@ -59,6 +59,14 @@ impl Refusals {
         (self.samples, self.count) = (self.samples + samples, self.count + 1);
         if self.shown.len() < REFUSALS_SHOWN {
             self.shown.push(why.to_string());
+        }
+    }
+
+    /// The same, where it costs something to say why.
+    pub(super) fn add_with(&mut self, samples: u64, why: impl FnOnce() -> String) {
+        match self.shown.len() < REFUSALS_SHOWN {
+            true => self.add(samples, why()),
+            false => self.add(samples, ""),
         }
     }
 
@@ -138,7 +146,7 @@ impl Scratch {
         let message = &message[..length];
         let scope = identity.scope();
         let keys = store.series_keys(scope);
-        let mut refusals = Refusals::default();
+        let (mut refusals, mut exemplars) = (Refusals::default(), ExemplarTally::default());
         let (mut newest, mut metadata) = (None, Vec::new());
         let (mut walk, mut view) = (Walk::new(message), SeriesView::new());
         while let Some(part) = walk
@@ -161,6 +169,7 @@ impl Scratch {
                 let samples = samples_of(&view, latest, &mut refusals);
                 newest = newest.max(samples.iter().map(|sample| sample.at).max());
                 columns.push_samples(key, &samples);
+                exemplars.push(columns, view.checked_exemplars(), latest);
             }
         }
         let again = |index: usize| {
@@ -184,6 +193,7 @@ impl Scratch {
         let appended = store
             .append_columns(columns, batch)
             .map_err(|error| append_error(&error))?;
+        exemplars.add(&appended.exemplars);
         for refused in &appended.refused {
             refusals.series_limit |= matches!(refused.reason, RefusedReason::SeriesLimit { .. });
             let why = match (&refused.reason, again(refused.index)) {
@@ -205,7 +215,7 @@ impl Scratch {
             branch,
             samples: appended.samples,
             histograms: 0,
-            exemplars: 0,
+            exemplars,
             newest,
             refusals,
         })

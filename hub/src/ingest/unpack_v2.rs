@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 
-use model::{BRANCH, LabelSet, METRIC_NAME, Metadata, Sample, Timestamp};
-use tsdb::{ColumnBatch, Columns, RefusedReason, Store};
+use model::{BRANCH, METRIC_NAME, Metadata, Sample, Timestamp};
+use tsdb::{ColumnBatch, Columns, ExemplarRefusal, RefusedReason, Store};
 use wire::remote_write::v2::{SeriesViewV2, WalkV2};
 use wire::remote_write::{self, Limits};
 
 use super::Identity;
+use super::exemplars::ExemplarTally;
 use super::receive::Refused;
 use super::unpack::{
     NO_BRANCH, Refusals, SERIES_SHOWN, Stored, TOO_FAR_AHEAD, append_error, decode_error,
@@ -28,7 +29,7 @@ struct Unpacked {
     refusals: Refusals,
     newest: Option<Timestamp>,
     histograms_sent: u64,
-    exemplars_written: u64,
+    exemplars: ExemplarTally,
     branch: Option<String>,
 }
 
@@ -76,7 +77,8 @@ impl Unpacked {
             Err(refusal) => return self.refusals.add(sent, refusal),
         };
         let name = || -> String { labels.to_string().chars().take(SERIES_SHOWN).collect() };
-        if view.is_empty() {
+        // Prometheus sends exemplars as series of their own, in 2.0 too; its own receiver refuses those.
+        if view.is_empty() && view.exemplar_count() == 0 {
             let why = "has neither a sample nor a histogram";
             return self.refusals.add(0, format!("series {} {why}", name()));
         }
@@ -107,7 +109,7 @@ impl Unpacked {
             }
         }
         self.histograms_sent += histograms.len() as u64;
-        self.exemplars_written += self.take_exemplars(view, symbols, &labels);
+        let pushed = self.places.len();
         for (samples, are_histograms) in [(floats, false), (histograms, true)] {
             if samples.is_empty() {
                 continue;
@@ -118,22 +120,15 @@ impl Unpacked {
             self.places.push(view.place());
             self.histograms.push(are_histograms);
         }
-    }
-
-    /// Where exemplars go on to the store. It keeps none yet, so none counts as written; those that cannot be read are
-    /// named all the same, and never refuse what they came with.
-    fn take_exemplars(
-        &mut self,
-        view: &SeriesViewV2<'_>,
-        symbols: &[&str],
-        series: &LabelSet,
-    ) -> u64 {
-        for exemplar in view.exemplars(symbols) {
-            if let Err(refusal) = exemplar {
-                tracing::debug!("exemplar of {series} not taken: {refusal}");
+        if view.exemplar_count() > 0 {
+            if self.places.len() == pushed {
+                push(&mut self.columns, &[]);
+                self.places.push(view.place());
+                self.histograms.push(false);
             }
+            let sent = view.exemplars(symbols);
+            self.exemplars.push(&mut self.columns, sent, latest);
         }
-        0
     }
 
     fn append(
@@ -180,13 +175,24 @@ impl Unpacked {
             };
             self.refusals.add(refused.samples, why);
         }
+        self.exemplars.add(&appended.exemplars);
+        // As Prometheus does. Of the others only the counts tell.
+        for refused in &appended.exemplars.refused {
+            if matches!(refused.reason, ExemplarRefusal::OutOfOrder { .. }) {
+                self.refusals.add_with(0, || {
+                    let series = labels(refused.index).unwrap_or_default().to_string();
+                    let series: String = series.chars().take(SERIES_SHOWN).collect();
+                    format!("exemplar of {series} at {}: {}", refused.at, refused.reason)
+                });
+            }
+        }
         Ok(Stored {
             commit: appended.commit,
             seal_due: appended.seal_due,
             branch: self.branch,
             samples: appended.samples,
             histograms: histograms.min(appended.samples),
-            exemplars: self.exemplars_written,
+            exemplars: self.exemplars,
             newest: self.newest,
             refusals: self.refusals,
         })

@@ -211,6 +211,62 @@ async fn what_is_good_is_stored_and_what_is_not_is_named_and_not_counted() {
     assert_eq!(hub.count(r#"{__name__=~".+"}"#).await, 2);
 }
 
+/// As Prometheus sends them they are series of their own, of samples that came before.
+#[tokio::test]
+async fn exemplars_are_stored_and_counted() {
+    let hub = TestHub::start("").await;
+    let mut request = Request::new();
+    let labels_refs = request.refs(&[("trace_id", "1")]);
+    let exemplar = |at: i64, labels_refs: &[u32]| proto::Exemplar {
+        labels_refs: labels_refs.to_vec(),
+        value: 0.5,
+        timestamp: START + at,
+    };
+    let name = [("__name__", "a")];
+    let (one, two) = (exemplar(0, &labels_refs), exemplar(1, &[]));
+    let sent = |samples: Vec<proto::Sample>, exemplars: Vec<proto::Exemplar>| proto::TimeSeries {
+        samples,
+        exemplars,
+        ..Default::default()
+    };
+    let both = vec![sample(0, 1.0), sample(1, 1.0)];
+    request
+        .series(&name, sent(both, vec![one.clone()]))
+        .series(&name, sent(Vec::new(), vec![two.clone()]));
+    request.series(
+        &[("__name__", "native")],
+        proto::TimeSeries {
+            histograms: vec![native(0)],
+            exemplars: vec![one.clone(), two],
+            ..Default::default()
+        },
+    );
+    let got = request.send(&hub).await;
+    assert_eq!((got.status, written(&got)), (204, ["2", "1", "4"]));
+    // Again: the newest of each series is there already, and the other one is older than that.
+    let got = request.send(&hub).await;
+    assert_eq!((got.status, written(&got)), (400, ["2", "1", "2"]));
+    let why = "0 samples refused, 3 stored: exemplar of a at 1800000000: out of order exemplar";
+    assert!(got.text().starts_with(why), "{}", got.text());
+    assert_eq!(hub.hub.state().store.stats().exemplars, 4);
+    // What else is wrong is no fault of the request.
+    let (long, unknown) = (request.refs(&[("id", &"x".repeat(200))]), [1, 9999]);
+    request.series.clear();
+    request.series(
+        &name,
+        sent(Vec::new(), vec![exemplar(2, &long), exemplar(2, &unknown)]),
+    );
+    request.series(&[("__name__", "nobody")], sent(Vec::new(), vec![one]));
+    let got = request.send(&hub).await;
+    assert_eq!(
+        (got.status, written(&got)),
+        (204, ["0", "0", "0"]),
+        "{}",
+        got.text()
+    );
+    assert_eq!(hub.count(r#"{__name__=~"a|nobody"}"#).await, 1);
+}
+
 #[tokio::test]
 async fn metadata_comes_with_the_series() {
     let hub = TestHub::start("").await;

@@ -1,12 +1,13 @@
 //! A batch as columns: the form that ingest fills without an allocation per series or sample.
 
 use hashbrown::HashSet;
-use model::{LabelSet, Metadata, Sample, Timestamp, Value};
+use model::{Exemplar, LabelSet, Metadata, Sample, Timestamp, Value};
 
 use crate::{
     catalogue::UNKNOWN,
     chunk,
     error::RefusedReason,
+    exemplars::batch::BatchExemplars,
     frame::Frame,
     rows::Rows,
     runs::Runs,
@@ -31,6 +32,7 @@ pub struct Columns {
     pub(crate) runs: Runs,
     /// The same for what is in `mixed`.
     pub(crate) mixed_rows: Vec<(u32, Rows)>,
+    pub(crate) exemplars: BatchExemplars,
     records: Records,
 }
 
@@ -54,12 +56,16 @@ impl Records {
         &mut self.last
     }
 
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.closed.clear();
         self.last.clear();
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn capacity(&self) -> usize {
+        self.last.capacity()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let last = Some(self.last.bytes()).filter(|_| !self.last.is_empty());
         self.closed.iter().map(Vec::as_slice).chain(last)
     }
@@ -77,6 +83,7 @@ impl Columns {
         self.ids.clear();
         self.runs.clear();
         self.mixed_rows.clear();
+        self.exemplars.clear();
         self.records.clear();
     }
 
@@ -112,6 +119,13 @@ impl Columns {
         self.end_series(key);
     }
 
+    /// Adds an exemplar of the series that was added last, which may have no samples: then it must be a known one.
+    pub fn push_exemplar(&mut self, exemplar: Exemplar) {
+        if let Some(series) = self.keys.len().checked_sub(1) {
+            self.exemplars.push(series as u32, exemplar);
+        }
+    }
+
     fn end_series(&mut self, key: SeriesKey) {
         self.keys.push(key);
         self.ends.push(self.times.len() as u32);
@@ -122,7 +136,8 @@ impl Columns {
         self.keys.capacity() * (size_of::<SeriesKey>() + 8)
             + (self.times.capacity() + self.values.capacity()) * 8
             + self.mixed.capacity() * size_of::<(u32, Sample)>()
-            + self.records.last.capacity()
+            + self.records.capacity()
+            + self.exemplars.capacity_bytes()
     }
 
     /// Drops samples outside of these times and histograms that contradict themselves; what went, by series.

@@ -1,11 +1,13 @@
-//! Records of the write-ahead log and of the catalogue: sections of new series, aliases, samples and metadata
+//! Records of the write-ahead log and of the catalogue: sections of new series, aliases, samples, metadata and
+//! exemplars
 //! (drawn in `FORMAT.md`).
 
-use model::{LabelSet, Metadata, MetricType};
+use model::{Exemplar, LabelSet, Metadata, MetricType};
 
 use crate::{
     chunk,
     codec::{Decoded, Input, Malformed, put_bytes, put_varint, put_zigzag},
+    exemplars,
     rows::Rows,
     runs::{IdRun, Runs, TimeRun},
 };
@@ -17,6 +19,7 @@ const ALIAS: u8 = 2;
 const ROWS: u8 = 3;
 const METADATA: u8 = 4;
 const COLUMNS: u8 = 5;
+const EXEMPLARS: u8 = 6;
 
 /// One thing a record says.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +39,8 @@ pub(crate) enum Entry {
     Columns { runs: Runs, values: Vec<f64> },
     /// What is said of a metric.
     Metadata { metric: String, metadata: Metadata },
+    /// Exemplars with the ids of their series, in the order in which they were written.
+    Exemplars(Vec<(u32, Exemplar)>),
 }
 
 /// Builds one record.
@@ -123,6 +128,14 @@ impl Frame {
         put_values(out, values);
     }
 
+    pub(crate) fn exemplars<'a>(
+        &mut self,
+        exemplars: impl ExactSizeIterator<Item = (u32, &'a Exemplar)>,
+    ) {
+        self.0.push(EXEMPLARS);
+        exemplars::bytes::put(&mut self.0, exemplars);
+    }
+
     pub(crate) fn metadata(&mut self, metric: &str, metadata: &Metadata) {
         self.0.push(METADATA);
         put_bytes(&mut self.0, metric.as_bytes());
@@ -190,6 +203,7 @@ fn take_entry(input: &mut Input<'_>) -> Decoded<Entry> {
                 metadata: Metadata { kind, help, unit },
             })
         }
+        EXEMPLARS => exemplars::bytes::take(input).map(Entry::Exemplars),
         _ => Err(Malformed("a known section")),
     }
 }
@@ -305,6 +319,7 @@ fn take_values(input: &mut Input<'_>, count: usize) -> Decoded<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
+    use model::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
@@ -333,6 +348,8 @@ mod tests {
 
             let labels = LabelSet::from_pairs([("__name__", "up"), ("x", &*text)]).unwrap();
             let metadata = Metadata { kind: MetricType::GaugeHistogram, help: text.clone(), unit: "s".to_owned() };
+            let exemplar = |at| Exemplar { labels: labels.clone(), value: f64::NAN, at: Timestamp::from_millis(at) };
+            let exemplars = vec![(id, exemplar(i64::MIN)), (7, exemplar(1)), (0, exemplar(i64::MAX))];
             let mut frame = Frame::new();
             prop_assert!(frame.is_empty());
             frame.series(key, id, &text, &labels);
@@ -340,12 +357,14 @@ mod tests {
             frame.rows(id, &rows, 0, rows.len());
             frame.metadata("up", &metadata);
             frame.columns(&runs, &values);
+            frame.exemplars(exemplars.iter().map(|(id, exemplar)| (*id, exemplar)));
             let expected = vec![
-                Entry::Series { key, id, scope: text, labels },
+                Entry::Series { key, id, scope: text, labels: labels.clone() },
                 Entry::Alias { key: key ^ 1, id },
                 Entry::Rows { id, rows },
                 Entry::Metadata { metric: "up".to_owned(), metadata },
                 Entry::Columns { runs, values },
+                Entry::Exemplars(exemplars),
             ];
             let bytes = frame.into_bytes();
             prop_assert_eq!(decode(&bytes), Ok(expected));

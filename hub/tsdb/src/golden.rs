@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use journal::{Disk as _, read_file, sim::SimDisk};
-use model::{Buckets, Histogram, Metadata, MetricType, Sample, Span, Value};
+use model::{Buckets, Exemplar, Histogram, LabelSet, Metadata, MetricType, Sample, Span, Value};
 
 use crate::{
-    tests::{DIR, append_samples, at, open, options},
+    tests::{DIR, append_samples, at, labels, open, options},
     *,
 };
 
@@ -56,6 +56,44 @@ const VERSION_1: &[(&str, &str)] = &[
          d4f4778bb44a872d3b695bde2d96ba32060362303801085f5f6e616d655f5f046c6174650503010c0601d00fb0ea01032202 \
          3ff03ff87ff82000000022becfbe090000000000000001028cacf361df85df9d346176079962a1c403050101060301d00f00 \
          01024020",
+    ),
+];
+
+/// The same with exemplars, made by [`make_exemplars`].
+const EXEMPLARS_1: &[(&str, &str)] = &[
+    ("FORMAT", "6272616e63686c696e652073746f726520310a"),
+    (
+        "MANIFEST",
+        "\
+         42524c53544f520a01000000637b3ee107070707070707070707070707070707e0d40302020201000100010100000102d00f \
+         d00f016500000000",
+    ),
+    (
+        "exemplars",
+        "\
+         42524c4558454d0a01000000ebb4b721023202010d000000000000f87f0001960e000000000000d03f010874726163655f69 \
+         641034626639326633353737623334646136",
+    ),
+    (
+        "catalogue/0000000000.seg",
+        "\
+         42524c5345474d0a01000000f7e34546000000000100000044d7c3b57f5ffe867a40a6b3a0ffbe3b2a010101020001010362 \
+         3037085f5f6e616d655f5f01010872657175657374730100010200000100000000",
+    ),
+    (
+        "parts/00000000000000000001.part",
+        "\
+         42524c504152540a02000000c4e26dc732f7facf28b52ffd2009490000052001010000d00f020101d00f00123a3000000100 \
+         0000000000001000000001000116090100000026000000000000001f00000000000000487ade2db14e44d642524c50454e44 \
+         0a",
+    ),
+    (
+        "wal/00000000000000000003.seg",
+        "\
+         42524c4a524e4c0a010000004ad77702030000000000000003000000000000000d0000009e65c0a203000000000000000105 \
+         0101020301a01f000101402900000007424e0a040000000000000001060101d81d000000000000e03f010874726163655f69 \
+         6410303066303637616130626139303262372900000045aac9c5050000000000000001060101da1d9c7500883ce437fe0108 \
+         74726163655f69641030306630363761613062613930326238",
     ),
 ];
 
@@ -135,6 +173,38 @@ fn make(disk: &SimDisk) -> Store {
     store
 }
 
+/// Exemplars in their file and in the log.
+fn make_exemplars(disk: &SimDisk) -> Store {
+    let store = open(disk, &options());
+    let append = |samples: &[(i64, f64)], exemplars: &[(&str, f64, i64)]| {
+        let mut columns = Columns::default();
+        columns.push_floats(store.series_key("b07", b"requests"), samples.to_vec());
+        for (trace, value, millis) in exemplars {
+            columns.push_exemplar(Exemplar {
+                labels: LabelSet::from_pairs([("trace_id", *trace)]).unwrap(),
+                value: *value,
+                at: at(*millis),
+            });
+        }
+        let labels = |_: usize| labels("requests");
+        let batch = ColumnBatch {
+            scope: "b07",
+            labels: &labels,
+            metadata: &[],
+        };
+        store.append_columns(&mut columns, batch).unwrap();
+    };
+    append(
+        &[(1000, 1.0)],
+        &[("", f64::NAN, -7), ("4bf92f3577b34da6", 0.25, 900)],
+    );
+    store.close().unwrap();
+    append(&[(2000, 2.0)], &[("00f067aa0ba902b7", 0.5, 1900)]);
+    append(&[], &[("00f067aa0ba902b8", -1e300, 1901)]);
+    store.sync().unwrap();
+    store
+}
+
 fn everything(store: &Store) -> String {
     let selection = store
         .select(&[], TimeRange::ALL, &SelectLimits::default(), &|| false)
@@ -151,6 +221,14 @@ fn everything(store: &Store) -> String {
         }
         text += "\n";
     }
+    let exemplars = store.select_exemplars(&[&[]], TimeRange::ALL);
+    assert_eq!(exemplars.warnings, [""; 0]);
+    for series in exemplars.series {
+        for exemplar in series.exemplars {
+            let (at, bits) = (exemplar.at.millis(), exemplar.value.to_bits());
+            text += &format!("{} {} {at}:{bits:016x}\n", series.labels, exemplar.labels);
+        }
+    }
     format!("{text}{:?}", store.metadata(None))
 }
 
@@ -164,8 +242,13 @@ fn bytes_of(hex: &str) -> Vec<u8> {
 
 #[test]
 fn version_1_is_readable() {
+    check_readable(VERSION_1, make);
+    check_readable(EXEMPLARS_1, make_exemplars);
+}
+
+fn check_readable(golden: &[(&str, &str)], make: fn(&SimDisk) -> Store) {
     let disk = SimDisk::new(1);
-    for (path, hex) in VERSION_1 {
+    for (path, hex) in golden {
         let path = Path::new(DIR).join(path);
         disk.create_dir_all(path.parent().unwrap()).unwrap();
         disk.create(&path).unwrap().append(&bytes_of(hex)).unwrap();
@@ -179,6 +262,11 @@ fn version_1_is_readable() {
 /// What is written today is that version, but for zstd's choices inside of the blocks.
 #[test]
 fn version_1_is_written() {
+    check_written(VERSION_1, make);
+    check_written(EXEMPLARS_1, make_exemplars);
+}
+
+fn check_written(golden: &[(&str, &str)], make: fn(&SimDisk) -> Store) {
     let disk = SimDisk::new(1);
     drop(make(&disk));
     let dir = Path::new(DIR);
@@ -193,9 +281,9 @@ fn version_1_is_written() {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         listing += &format!("    (\"{name}\", \"{hex}\"),\n");
     }
-    let golden: Vec<&str> = VERSION_1.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, golden, "\n{listing}");
-    for (name, hex) in VERSION_1 {
+    let expected: Vec<&str> = golden.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, expected, "\n{listing}");
+    for (name, hex) in golden {
         // Sizes of parts stand in the manifest, and depend on zstd.
         if !name.starts_with("parts/") && *name != "MANIFEST" {
             assert_eq!(

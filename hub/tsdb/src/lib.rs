@@ -6,7 +6,7 @@
 //!
 //! Below: a write-ahead log on `journal`; recent samples in memory in the order of writing; immutable columnar *parts* on
 //! disk, sealed from memory by row count, merged with their neighbours and dropped by partition of time; a catalogue of
-//! series in segments of 65,536. [`Store::maintain`] does the background work when it is called: the store has no thread
+//! series in segments of 65,536. The last exemplars of all series are in memory, and saved before the log is freed. [`Store::maintain`] does the background work when it is called: the store has no thread
 //! and no clock of its own (but for the log's syncing thread). Every byte on disk is drawn in `FORMAT.md`.
 //!
 //! Not in here: the query language, any wire format (series arrive as a key and a way to get their labels), which branch is
@@ -16,7 +16,7 @@
 //!
 //! - Nothing whose commit completed, on a disk that keeps what it synced. Torn ends of logs are normal.
 //! - A damaged record in the middle of the log: its samples are lost, counted in [`Stats::records_lost`] and said in
-//!   [`Selection::warnings`]; the rest is served. So is a damaged file of the catalogue, which costs its own series.
+//!   [`Selection::warnings`]; the rest is served. So is a damaged file of the catalogue, which costs its own series, or of the exemplars.
 //! - A part that does not pass a checksum is *quarantined*: no longer read, kept on disk, named in the warnings of every
 //!   selection that overlaps its time.
 //! - A failed fsync, or any failed write but a full disk: no more writes ([`AppendError::Poisoned`]), reads go on.
@@ -55,6 +55,7 @@ mod columns;
 mod compact;
 mod deletions;
 mod error;
+mod exemplars;
 mod frame;
 mod head;
 mod keys;
@@ -68,6 +69,7 @@ mod read;
 mod rows;
 mod runs;
 mod seal;
+mod sealed;
 mod snapshot;
 mod store;
 mod types;
@@ -83,6 +85,9 @@ mod tests;
 
 pub use batch::{ColumnBatch, Columns};
 pub use error::{AppendError, RefusedReason, SelectError, StoreError};
+pub use exemplars::{
+    ExemplarRefusal, ExemplarSelection, ExemplarsAppended, RefusedExemplar, SeriesExemplars,
+};
 pub use journal::SyncPolicy;
 pub use keys::SeriesKeys;
 pub use snapshot::SnapshotOf;

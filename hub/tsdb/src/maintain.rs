@@ -329,26 +329,40 @@ impl Store {
     /// were appended before. What is written afterwards is kept, with whatever timestamp. When this returns, the
     /// deletion is durable, and so is everything appended before.
     ///
+    /// Exemplars in the range go with them.
+    ///
     /// Their room is given back when parts are merged, or by [`Store::clean_tombstones`]. Seals what is in memory.
     ///
     /// # Errors
     /// [`StoreError::TooManyDeletions`], or as [`Store::maintain`]: nothing was deleted, but after
-    /// [`StoreError::Poisoned`] a restart may find that it was.
+    /// [`StoreError::Poisoned`] a restart may find that it was. Exemplars come last: those may be left then.
     pub fn delete(&self, matchers: &[Matcher], range: TimeRange) -> Result<Deleted, StoreError> {
         let _installing = self.lock_installing();
         self.seal_all()?;
         let fitting = self.read_catalogue().select(matchers);
+        let deleted = self.delete_samples(&fitting, range)?;
+        self.forget_exemplars(&fitting, range)
+            .map_err(|error| self.poison_unless_full(error))?;
+        Ok(deleted)
+    }
+
+    /// The caller holds `installing`, and has sealed memory.
+    fn delete_samples(
+        &self,
+        fitting: &RoaringBitmap,
+        range: TimeRange,
+    ) -> Result<Deleted, StoreError> {
         let (deletions, deleted) = {
             let state = self.read_state();
             let mut ids = RoaringBitmap::new();
             for part in state.parts.iter().filter(|part| part.overlaps(range)) {
-                ids |= &fitting & state.deletions.left_of(part, range);
+                ids |= fitting & state.deletions.left_of(part, range);
             }
             let deleted = Deleted { series: ids.len() };
             let mut unread = state.quarantined.iter().map(|(meta, _)| meta);
             if unread.any(|meta| range.overlaps(meta.first, meta.last)) {
                 // It may be put back one day.
-                ids = fitting;
+                ids = fitting.clone();
             }
             if ids.is_empty() {
                 return Ok(deleted);
@@ -473,11 +487,16 @@ impl Store {
             if dead == 0 || dead * DEAD_SERIES_FRACTION < catalogue.len() {
                 return Ok(0);
             }
-            catalogue.retain(&live)
+            let dropped = catalogue.retain(&live);
+            let mut exemplars = self.write_exemplars();
+            exemplars.retain(|id, _, _| catalogue.contains_id(id));
+            dropped
         };
+        let through = self.read_state().sealed_through;
         // Should this fail, the forgotten series are back after a restart, without samples: harmless.
         let rewritten = self
             .save_catalogue(Unsaved::All)
+            .and_then(|()| self.save_exemplars(through))
             .and_then(|()| self.install(Change::default()));
         drop(installing);
         rewritten.map_err(|error| self.poison_unless_full(error))?;

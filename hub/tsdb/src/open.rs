@@ -16,6 +16,7 @@ use crate::{
     catalogue::Catalogue,
     deletions::Deletions,
     error::StoreError,
+    exemplars::{self, Exemplars},
     frame::{self, Entry},
     head::Head,
     manifest::{self, Manifest},
@@ -74,7 +75,12 @@ pub(crate) fn open(
         records_lost: 0,
         damage: Vec::new(),
     };
-    for what in damage {
+    let max = options.limits.exemplars_max;
+    let exemplars::Loaded {
+        mut exemplars,
+        damage: exemplars_damage,
+    } = Exemplars::load(&*disk, dir, max)?;
+    for what in damage.into_iter().chain(exemplars_damage) {
         state.report(1, what);
     }
     let cache = Arc::new(BlockCache::new(options.block_cache_bytes_max));
@@ -82,16 +88,23 @@ pub(crate) fn open(
     replay(
         &mut state,
         &mut catalogue,
+        &mut exemplars,
         &wal,
         manifest.sealed_through + 1,
         "write-ahead log",
     )?;
-    if !state.active.is_empty() {
+    if wal.last_seq() > manifest.sealed_through {
         state
             .active
             .cover(manifest.sealed_through + 1, wal.last_seq());
     }
     catalogue.reserve(manifest.next_series.saturating_sub(1));
+    if let Some(id) = exemplars.largest_id() {
+        // The log may have lost what says the series: nobody else gets its id.
+        catalogue.reserve(id);
+    }
+    exemplars.retain(|id, _, _| catalogue.contains_id(id));
+    exemplars.follow_log(&*disk, dir, wal.last_seq())?;
     // Segments that were to be freed when the process ended.
     wal.free_through(manifest.sealed_through)?;
     remove_leftovers(&*disk, dir, &state);
@@ -109,6 +122,7 @@ pub(crate) fn open(
         catalogue: RwLock::new(catalogue),
         appending: Mutex::new(()),
         state: RwLock::new(state),
+        exemplars: RwLock::new(exemplars),
     };
     if store.read_state().quarantined.len() > manifest.quarantined.len() {
         store.save_quarantine();
@@ -170,6 +184,7 @@ fn create(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Manifes
 fn replay(
     state: &mut State,
     catalogue: &mut Catalogue,
+    exemplars: &mut Exemplars,
     log: &Journal,
     from: u64,
     name: &str,
@@ -197,9 +212,16 @@ fn replay(
         };
         last = seq;
         match frame::decode(&bytes) {
-            Ok(entries) => entries
-                .into_iter()
-                .for_each(|entry| apply(state, catalogue, entry)),
+            Ok(entries) => {
+                for entry in entries {
+                    if let Entry::Exemplars(new) = entry {
+                        state.active.exemplar_bytes += bytes.len();
+                        exemplars.replay(seq, new);
+                    } else {
+                        apply(state, catalogue, entry);
+                    }
+                }
+            }
             Err(e) => state.report(
                 1,
                 format!(
@@ -235,6 +257,8 @@ fn apply(state: &mut State, catalogue: &mut Catalogue, entry: Entry) {
         Entry::Metadata { metric, metadata } => {
             catalogue.insert_metadata(&metric, &metadata, usize::MAX);
         }
+        // Not here: they are not of the state.
+        Entry::Exemplars(_) => {}
     }
 }
 

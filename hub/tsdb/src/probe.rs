@@ -11,7 +11,7 @@ use crate::{
     columns::floats::{self, Form},
     compact,
     deletions::Deletions,
-    frame, manifest,
+    exemplars, frame, manifest,
     part::{self, BlockCache, Part, PartMeta, PartWriter},
     rows::Rows,
     types::TimeRange,
@@ -64,6 +64,11 @@ pub fn read_catalogue_segment(content: &[u8]) -> Option<u32> {
 /// The same with the metadata of the catalogue; how many metrics.
 pub fn read_metadata(content: &[u8]) -> Option<usize> {
     catalogue::probe_metadata(content).ok()
+}
+
+/// The same with the file of the exemplars; how many.
+pub fn read_exemplars(content: &[u8]) -> Option<usize> {
+    exemplars::bytes::probe(content).ok()
 }
 
 /// What a part is made of, to start fuzzing from.

@@ -237,7 +237,7 @@ impl Store {
     }
 
     /// Of a range what the retention by age keeps: a part goes only when all of it is older.
-    fn kept(&self, range: TimeRange) -> TimeRange {
+    pub(crate) fn kept(&self, range: TimeRange) -> TimeRange {
         let oldest = Timestamp::from_millis(self.read_state().accepted.0);
         TimeRange::new(range.start.max(oldest), range.end)
     }
@@ -272,6 +272,7 @@ impl Store {
     pub fn stats(&self) -> Stats {
         let catalogue = self.read_catalogue();
         let state = self.read_state();
+        let exemplars = self.read_exemplars();
         let heads = || {
             state
                 .frozen
@@ -297,6 +298,9 @@ impl Store {
             part_bytes: parts().map(|part| part.bytes).sum(),
             wal_bytes: self.wal.bytes(),
             catalogue_bytes: catalogue.file_bytes(),
+            exemplars: exemplars.len() as u64,
+            exemplar_series: exemplars.series() as u64,
+            exemplars_oldest: exemplars.oldest(),
             samples_appended: state.samples_appended,
             samples_refused: state.samples_refused,
             time: time
@@ -312,7 +316,7 @@ impl Store {
 
 impl State {
     /// Those of the fitting series that may have samples in the range.
-    fn found(&self, fitting: RoaringBitmap, range: TimeRange) -> RoaringBitmap {
+    pub(crate) fn found(&self, fitting: RoaringBitmap, range: TimeRange) -> RoaringBitmap {
         let mut found = RoaringBitmap::new();
         for part in self.parts.iter().filter(|part| part.overlaps(range)) {
             found |= &fitting & self.deletions.left_of(part, range);

@@ -29,7 +29,7 @@ impl Store {
             let mut state = self.write_state();
             check_poisoned(&state)?;
             let options = &self.options.seal;
-            if state.active.is_empty() {
+            if state.active.is_unwritten() {
                 state.active_since = None;
             }
             let fresh = Active {
@@ -37,7 +37,7 @@ impl Store {
                 rows: 0,
                 quiet_since: now,
             };
-            let rows = state.active.rows;
+            let (rows, written) = (state.active.weight(), !state.active.is_unwritten());
             let active = state.active_since.get_or_insert(fresh);
             if active.rows != rows {
                 (active.rows, active.quiet_since) = (rows, now);
@@ -46,7 +46,7 @@ impl Store {
             let quiet = now.saturating_since(active.quiet_since) >= options.quiet_max;
             !state.frozen.is_empty()
                 || rows >= options.rows_max
-                || rows > 0 && old
+                || written && old
                 || rows >= options.quiet_rows_min && quiet
         };
         if due { self.seal() } else { Ok(0) }
@@ -106,7 +106,7 @@ impl Store {
         let _appending = self.lock_appending();
         let mut state = self.write_state();
         check_poisoned(&state)?;
-        if state.frozen.is_empty() && !state.active.is_empty() {
+        if state.frozen.is_empty() && !state.active.is_unwritten() {
             let head = Arc::new(std::mem::take(&mut state.active));
             state.frozen.push(head);
             state.active_since = None;
@@ -118,6 +118,7 @@ impl Store {
         // Series must be in the catalogue before a part relies on them. Those of the head are: who brings new ones holds the
         // catalogue until they are in there.
         self.save_catalogue(Unsaved::All)?;
+        self.save_exemplars(head.seq_last)?;
         let mut parts: Vec<Arc<Part>> = Vec::new();
         for partitions in self.partitions_of(head).chunks(PARTS_AT_A_TIME) {
             match self.seal_partitions(head, partitions) {

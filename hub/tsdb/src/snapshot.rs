@@ -96,6 +96,8 @@ impl Store {
             // A missing file is damage, which the snapshot's catalogue reports as ours does.
             link_if_there(disk, &ours.join(&name), &catalogue.join(&name))?;
         }
+        let exemplars = crate::exemplars::FILE;
+        link_if_there(disk, &self.dir.join(exemplars), &dir.join(exemplars))?;
         for folder in [&parts, &catalogue] {
             disk.sync_dir(folder)
                 .map_err(|e| StoreError::io("fsync", folder, e))?;

@@ -1,9 +1,9 @@
 //! The store: its state, opening it, and writing to it.
 //!
 //! Locks, in the order in which they are taken: `merging` (one merge or retention at a time), `installing` (whoever changes
-//! the manifest, or copies what it names), `catalogue`, `appending` (whoever writes to the log), `state`. Readers take `catalogue` and `state`
-//! shared and let go before they read parts. Nobody holds `state` during an fsync, `catalogue` only where an append that
-//! brings new series closes a full log segment.
+//! the manifest, or copies what it names), `catalogue`, `appending` (whoever writes to the log), `state`, `exemplars`. Readers
+//! take `catalogue` and `state` shared and let go before they read parts. Nobody holds `state` during an fsync, `catalogue`
+//! only where an append that brings new series closes a full log segment.
 //!
 //! A sample's way: log record and memory (`Store::append`), then a frozen head, then a part, then merged parts. At every
 //! step the state of before stays readable until the next is installed, and on disk the log record is freed only after
@@ -19,6 +19,7 @@ use crate::{
     catalogue::{Catalogue, HashedLabels, LabelHasher, UNKNOWN},
     deletions::Deletions,
     error::{AppendError, RefusedReason, StoreError},
+    exemplars::{Exemplars, ExemplarsAppended},
     head::Head,
     keys::SeriesKeys,
     manifest::Manifest,
@@ -46,6 +47,8 @@ pub struct Store {
     /// Whoever writes to the log: its order is the order of `State::active`.
     pub(crate) appending: Mutex<()>,
     pub(crate) state: RwLock<State>,
+    /// Changed by whoever holds `appending`, or takes some out.
+    pub(crate) exemplars: RwLock<Exemplars>,
 }
 
 /// Invariant: every sample acknowledged is in `active`, in `frozen` or in `parts` (or `quarantined`), and their write
@@ -167,6 +170,10 @@ impl Store {
     ) -> Result<Appended, AppendError> {
         let (oldest, newest) = self.make_room()?;
         let mut refused = columns.refuse_unfit(oldest, newest);
+        if !columns.exemplars.is_empty() {
+            let max = self.options.limits.exemplars_max;
+            columns.exemplars.refuse_unfit(max, oldest, newest);
+        }
         let catalogue = self.read_catalogue();
         catalogue.resolve(&columns.keys, &mut columns.ids);
         let known = !columns.ids.contains(&UNKNOWN);
@@ -221,13 +228,21 @@ impl Store {
         refused: &[RefusedSeries],
     ) -> Result<Written, AppendError> {
         columns.encode(put_news);
-        let slices: Vec<&[u8]> = columns.records().collect();
+        if !columns.exemplars.is_empty() {
+            columns.exemplars.encode(&columns.ids);
+        }
+        // Exemplars are in records of their own, after the series that they are of.
+        let exemplars = columns.exemplars.records();
+        let exemplar_bytes = exemplars.map(<[u8]>::len).sum::<usize>();
+        let records = columns.records().chain(columns.exemplars.records());
+        let slices: Vec<&[u8]> = records.collect();
         let samples = columns.rows();
         if slices.is_empty() {
             self.write_state().samples_refused += count(refused);
             return Ok(Written {
                 commit: Commit(None),
                 samples,
+                exemplars: columns.exemplars.take_outcome(),
                 seal_due: false,
             });
         }
@@ -241,11 +256,20 @@ impl Store {
             state.active.push_mixed(*id, rows);
         }
         state.samples_appended += samples;
+        state.active.exemplar_bytes += exemplar_bytes;
         state.samples_refused += count(refused);
+        let seal_due = state.active.weight() >= self.options.seal.rows_max;
+        drop(state);
+        if !columns.exemplars.is_empty() {
+            let mut ring = self.write_exemplars();
+            let last = appended.last_seq;
+            columns.exemplars.insert_into(&mut ring, &columns.ids, last);
+        }
         Ok(Written {
             commit: Commit(Some(appended.commit)),
             samples,
-            seal_due: state.active.rows >= self.options.seal.rows_max,
+            exemplars: columns.exemplars.take_outcome(),
+            seal_due,
         })
     }
 
@@ -279,7 +303,7 @@ impl Store {
             {
                 let state = self.read_state();
                 check_writable(&state)?;
-                if state.active.rows < self.options.seal.rows_max.saturating_mul(2).max(1) {
+                if state.active.weight() < self.options.seal.rows_max.saturating_mul(2).max(1) {
                     return Ok(state.accepted);
                 }
             }
@@ -297,7 +321,9 @@ impl Store {
         let limits = &self.options.limits;
         let mut parsed = Vec::new();
         for (index, id) in columns.ids.iter().enumerate() {
-            if *id != UNKNOWN || columns.is_empty_series(index) {
+            if *id != UNKNOWN
+                || columns.is_empty_series(index) && !columns.exemplars.has(index as u32)
+            {
                 continue;
             }
             let labels = (batch.labels)(index).map_err(RefusedReason::Labels);
@@ -329,8 +355,13 @@ impl Store {
         };
         // Of the created ones, by their labels.
         let mut created = HashTable::with_capacity(unknown.len());
+        let mut exemplars_only = Vec::new();
         for Parsed { index, labels } in unknown {
             let key = columns.keys[index];
+            if columns.is_empty_series(index) {
+                exemplars_only.push((index, labels));
+                continue;
+            }
             let id = match catalogue.id_of_key(key) {
                 // Somebody else brought it meanwhile.
                 Some(id) => Ok(id),
@@ -346,6 +377,14 @@ impl Store {
                     reason,
                 }),
             }
+        }
+        for (index, labels) in exemplars_only {
+            let known = catalogue.id_of_key(columns.keys[index]).or_else(|| {
+                let labels = labels.ok()?;
+                let known = catalogue.id_of_hashed(&labels);
+                known.or_else(|| news.id_of(&labels, &created, catalogue.next_id()))
+            });
+            columns.ids[index] = known.unwrap_or(UNKNOWN);
         }
         news
     }
@@ -366,14 +405,11 @@ impl Store {
             }
             return Ok(id);
         }
-        let HashedLabels { labels, hash } = labels;
         let first = catalogue.next_id();
-        let same = |(other, id): &(u64, u32)| {
-            *other == hash && news.created[(id - first) as usize].2 == labels
-        };
-        if let Some((_, id)) = created.find(hash, same) {
-            return Ok(*id);
+        if let Some(id) = news.id_of(&labels, created, first) {
+            return Ok(id);
         }
+        let HashedLabels { labels, hash } = labels;
         let max = self.options.limits.series_per_scope_max;
         let full = || RefusedReason::SeriesLimit {
             scope: scope.to_owned(),
@@ -420,6 +456,18 @@ impl Store {
 
     pub(crate) fn write_state(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn read_exemplars(&self) -> RwLockReadGuard<'_, Exemplars> {
+        self.exemplars
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write_exemplars(&self) -> RwLockWriteGuard<'_, Exemplars> {
+        self.exemplars
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lock_installing(&self) -> MutexGuard<'_, ()> {
@@ -469,6 +517,7 @@ impl Store {
 struct Written {
     commit: Commit,
     samples: u64,
+    exemplars: ExemplarsAppended,
     seal_due: bool,
 }
 
@@ -479,12 +528,26 @@ impl Written {
             samples: self.samples,
             series_created,
             refused,
+            exemplars: self.exemplars,
             seal_due: self.seal_due,
         }
     }
 }
 
 impl News {
+    /// The created series with these labels; the first one has the id `first`.
+    fn id_of(
+        &self,
+        labels: &HashedLabels,
+        created: &HashTable<(u64, u32)>,
+        first: u32,
+    ) -> Option<u32> {
+        let same = |(hash, id): &(u64, u32)| {
+            *hash == labels.hash && self.created[(id - first) as usize].2 == labels.labels
+        };
+        created.find(labels.hash, same).map(|(_, id)| *id)
+    }
+
     /// What names a series comes in the log before its samples.
     fn put(&self, batch: ColumnBatch<'_>, records: &mut Records) {
         for (key, id, labels) in &self.created {

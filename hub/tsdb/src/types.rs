@@ -7,6 +7,7 @@ use model::{Histogram, LabelSet, Metadata, Sample, Timestamp, Value};
 
 use crate::{
     error::{AppendError, RefusedReason},
+    exemplars::ExemplarsAppended,
     part::block_cache,
 };
 
@@ -59,6 +60,8 @@ pub struct Appended {
     pub series_created: u64,
     /// What was not stored, in the order of the batch.
     pub refused: Vec<RefusedSeries>,
+    /// What became of the exemplars.
+    pub exemplars: ExemplarsAppended,
     /// Memory is full enough: see [`crate::Store::seal_when_due`].
     pub seal_due: bool,
 }
@@ -312,6 +315,9 @@ pub struct Limits {
     pub future_max: Duration,
     /// Metric names that metadata is kept for; later ones are dropped. Default 100,000.
     pub metadata_metrics_max: usize,
+    /// Exemplars kept of all series together: a new one takes the place of the oldest. 0 switches them off. Default 100,000
+    /// (about 20 MB once so many have come with a trace id each).
+    pub exemplars_max: usize,
 }
 
 impl Default for Limits {
@@ -322,6 +328,7 @@ impl Default for Limits {
             label_bytes_max: 4096,
             future_max: Duration::from_secs(24 * 3600),
             metadata_metrics_max: 100_000,
+            exemplars_max: 100_000,
         }
     }
 }
@@ -434,6 +441,12 @@ pub struct Stats {
     pub wal_bytes: u64,
     /// Size of the catalogue.
     pub catalogue_bytes: u64,
+    /// Exemplars kept.
+    pub exemplars: u64,
+    /// Series that have any.
+    pub exemplar_series: u64,
+    /// When the oldest of them was made.
+    pub exemplars_oldest: Option<Timestamp>,
     /// Samples stored since opening.
     pub samples_appended: u64,
     /// Samples refused since opening.

@@ -1,9 +1,8 @@
 //! The bytes of a segment's file (drawn in `FORMAT.md`).
 //!
-//! Keys are random and stand as they are; the sets, the symbols and the column of own sets are compressed. Reading is
-//! total: whatever the bytes, an answer or [`Malformed`]. Memory is bounded: what is compressed may be at most
-//! [`PACKED_FACTOR`] times the file's size (and 64 KiB), and takes at most 24 times as much memory while it
-//! is read, beside 2 MiB for any segment. A writer whose text shrinks more than that writes it uncompressed.
+//! Keys are random and stand as they are; the sets, the symbols and the column of own sets are packed (`sealed`), and take
+//! at most 24 times as much memory while they are read, beside 2 MiB for any segment. Reading is total: whatever the
+//! bytes, an answer or [`Malformed`].
 
 use super::{
     bits::{Bits, SPAN},
@@ -11,16 +10,12 @@ use super::{
     segment::{Draft, Run, Segment},
     symbols::{SCOPE, SymbolsBuilder},
 };
-use crate::codec::{Decoded, Input, Malformed, put_bytes, put_varint};
+use crate::{
+    codec::{Decoded, Input, Malformed, put_bytes, put_varint},
+    sealed::{open_sealed, pack, sealed, unpack},
+};
 
-pub(super) const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"BRLSEGM\n";
-const HEADER_BYTES: usize = 16;
-const ZSTD_LEVEL: i32 = 1;
-/// Fewer bytes are not worth it.
-const PACK_FROM: usize = 512;
-const PACKED_FACTOR: usize = 16;
-const PACKED_FREE: usize = 64 << 10;
 
 /// A segment as its file says it.
 pub(crate) struct SegmentFile {
@@ -29,79 +24,6 @@ pub(crate) struct SegmentFile {
     pub(super) live: Bits,
     /// By id; 0 where there is no series.
     pub(super) keys: Vec<u128>,
-}
-
-/// A header of 16 bytes and what it checks.
-pub(super) fn sealed(magic: [u8; 8], content: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + content.len());
-    bytes.extend_from_slice(&magic);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes), content);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
-    bytes.extend_from_slice(content);
-    bytes
-}
-
-fn checksum_passes(bytes: &[u8]) -> bool {
-    let mut input = Input(bytes);
-    let (Ok(head), Ok(checksum)) = (input.take(HEADER_BYTES - 4), input.u32()) else {
-        return false;
-    };
-    crc32c::crc32c_append(crc32c::crc32c(head), input.0) == checksum
-}
-
-/// What stands behind a header, checked.
-pub(super) fn open_sealed(magic: [u8; 8], bytes: &[u8]) -> Decoded<Input<'_>> {
-    let mut input = Input(bytes);
-    if input.take(8)? != magic {
-        return Err(Malformed("the magic of such a file"));
-    }
-    if !checksum_passes(bytes) {
-        return Err(Malformed("a file that passes its checksum"));
-    }
-    if input.u32()? != VERSION {
-        return Err(Malformed("version 1"));
-    }
-    input.u32()?;
-    Ok(input)
-}
-
-/// The version of a whole file, if it is another one. All versions have version and checksum at this place.
-pub(super) fn other_version(bytes: &[u8]) -> Option<u32> {
-    let version = Input(bytes.get(8..)?).u32().ok()?;
-    (version != VERSION && checksum_passes(bytes)).then_some(version)
-}
-
-/// Writes `body` to the end of `out`: compressed, if the reader may unpack that much.
-pub(super) fn pack(out: &mut Vec<u8>, body: &[u8]) {
-    put_varint(out, body.len() as u64);
-    if body.len() >= PACK_FROM {
-        let packed = zstd::bulk::compress(body, ZSTD_LEVEL).unwrap_or_default();
-        let size = HEADER_BYTES + out.len() + packed.len();
-        let readable = body.len() <= size * PACKED_FACTOR + PACKED_FREE;
-        if readable && !packed.is_empty() && packed.len() < body.len() {
-            out.extend_from_slice(&packed);
-            return;
-        }
-    }
-    out.extend_from_slice(body);
-}
-
-/// Reads what [`pack`] wrote, up to the end of a file of `file_bytes`.
-pub(super) fn unpack(mut input: Input<'_>, file_bytes: usize) -> Decoded<Vec<u8>> {
-    let len = input.varint()?;
-    let stored = input.0;
-    if len == stored.len() as u64 {
-        return Ok(stored.to_vec());
-    }
-    if len > (file_bytes * PACKED_FACTOR + PACKED_FREE) as u64 {
-        return Err(Malformed("fewer bytes unpacked"));
-    }
-    let body = zstd::bulk::decompress(stored, len as usize);
-    match body {
-        Ok(body) if body.len() as u64 == len => Ok(body),
-        _ => Err(Malformed("a zstd frame of the length that is said")),
-    }
 }
 
 /// The file of a segment all of whose series are live.

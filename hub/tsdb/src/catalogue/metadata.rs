@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use model::{Metadata, MetricType};
 
-use super::file;
 use crate::{
     codec::{Decoded, Input, Malformed, put_bytes},
+    sealed::{open_sealed, pack, sealed, unpack},
     types::MetadataByMetric,
 };
 
@@ -58,14 +58,14 @@ pub(super) fn encode(known: &MetadataByMetric) -> Vec<u8> {
         }
     }
     let mut content = Vec::new();
-    file::pack(&mut content, &body);
-    file::sealed(MAGIC, &content)
+    pack(&mut content, &body);
+    sealed(MAGIC, &content)
 }
 
 /// Total, and bounded as a segment's is.
 pub(super) fn decode(bytes: &[u8]) -> Decoded<MetadataByMetric> {
-    let input = file::open_sealed(MAGIC, bytes)?;
-    let body = file::unpack(input, bytes.len())?;
+    let input = open_sealed(MAGIC, bytes)?;
+    let body = unpack(input, bytes.len())?;
     let mut input = Input(&body);
     let mut known = MetadataByMetric::new();
     while !input.is_empty() {
@@ -83,5 +83,5 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded<MetadataByMetric> {
 
 /// For fuzzing: how many metrics a file says `content` of.
 pub(crate) fn probe(content: &[u8]) -> Decoded<usize> {
-    decode(&file::sealed(MAGIC, content)).map(|known| known.len())
+    decode(&sealed(MAGIC, content)).map(|known| known.len())
 }

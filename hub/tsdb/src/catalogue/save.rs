@@ -28,13 +28,13 @@ use super::{
 use crate::{
     codec::{Decoded, Input, put_varint},
     error::StoreError,
+    sealed::{check_version, set_aside},
     types::MetadataByMetric,
 };
 
 const METADATA_FILE: &str = "metadata";
 const SUFFIX: &str = ".seg";
 const TEMPORARY: &str = ".tmp";
-const DAMAGED: &str = ".damaged";
 /// Larger than any file of a segment whose labels keep to sane limits.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
@@ -375,27 +375,6 @@ fn remove_leftovers(disk: &dyn Disk, dir: &Path, listed: &[SegmentMeta]) {
         if left_over || name.ends_with(TEMPORARY) {
             let _ = disk.remove(&dir.join(name));
         }
-    }
-}
-
-/// Keeps a damaged file for whoever wants to look at it; what to say of that.
-fn set_aside(disk: &dyn Disk, dir: &Path, name: &str) -> String {
-    let aside = format!("{name}{DAMAGED}");
-    let moved = disk.rename(&dir.join(name), &dir.join(&aside));
-    match moved.and_then(|()| disk.sync_dir(dir)) {
-        Ok(()) => format!("; it is set aside as {aside}"),
-        Err(_) => String::new(),
-    }
-}
-
-fn check_version(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    match file::other_version(bytes) {
-        None => Ok(()),
-        Some(found) => Err(StoreError::UnknownVersion {
-            path: path.to_owned(),
-            found: found.to_string(),
-            expected: file::VERSION,
-        }),
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Head {
     open: OpenBlock,
     mixed: HashMap<u32, Mixed>,
     pub(crate) rows: usize,
+    /// Of log records that are about exemplars: they are not in here, but the log is freed with what is.
+    pub(crate) exemplar_bytes: usize,
     /// 0 while empty.
     pub(crate) seq_first: u64,
     pub(crate) seq_last: u64,
@@ -45,8 +47,16 @@ struct Mixed {
 }
 
 impl Head {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows == 0
+    /// Whether no log record came to it, not even one without samples.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        self.seq_last == 0
+    }
+
+    /// What it keeps of memory and log, in rows.
+    pub(crate) fn weight(&self) -> usize {
+        /// Of a row, in memory.
+        const ROW_BYTES: usize = 10;
+        self.rows + self.exemplar_bytes / ROW_BYTES
     }
 
     /// Rows in blocks.

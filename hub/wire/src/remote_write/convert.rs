@@ -1,7 +1,7 @@
 //! Between remote write's messages and the model's nouns.
 
 use model::{
-    HistogramError, LabelError, LabelSet, METRIC_NAME, Metadata, Sample, Timestamp, Value,
+    Exemplar, HistogramError, LabelError, LabelSet, METRIC_NAME, Metadata, Sample, Timestamp, Value,
 };
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
@@ -42,6 +42,12 @@ pub enum SeriesRefusal {
     /// An exemplar whose labels are none.
     #[error("an exemplar cannot be read: {0}")]
     Exemplar(String),
+    /// An exemplar with more label text than anybody takes.
+    #[error(
+        "labels of an exemplar have more than {} characters",
+        Exemplar::LABEL_CHARS_MAX
+    )]
+    ExemplarTooLong,
     /// A native histogram that contradicts itself.
     #[error("native histogram of {series} at {at}: {error}")]
     Histogram {
@@ -52,6 +58,30 @@ pub enum SeriesRefusal {
         /// What is wrong.
         error: HistogramError,
     },
+}
+
+/// Checks an exemplar as it comes from outside, before anything is made of its labels.
+pub(super) fn exemplar(
+    pairs: &[(&str, &str)],
+    value: f64,
+    timestamp: i64,
+) -> Result<Exemplar, SeriesRefusal> {
+    let bytes = pairs.iter().map(|(name, value)| name.len() + value.len());
+    // A character has four bytes at most.
+    if bytes.fold(0, usize::saturating_add) > 4 * Exemplar::LABEL_CHARS_MAX {
+        return Err(SeriesRefusal::ExemplarTooLong);
+    }
+    let labels = LabelSet::from_pairs(pairs.iter().copied())
+        .map_err(|error| SeriesRefusal::Exemplar(error.to_string()))?;
+    let exemplar = Exemplar {
+        labels,
+        value,
+        at: Timestamp::from_millis(timestamp),
+    };
+    match exemplar.is_short() {
+        true => Ok(exemplar),
+        false => Err(SeriesRefusal::ExemplarTooLong),
+    }
 }
 
 /// A series in the model's nouns.
@@ -100,6 +130,16 @@ impl SeriesView<'_> {
             Some(labels) => Ok(labels),
             None => label_set(&self.raw_labels()?),
         }
+    }
+
+    /// The exemplars in the model's form.
+    pub fn checked_exemplars(&self) -> impl Iterator<Item = Result<Exemplar, SeriesRefusal>> + '_ {
+        self.exemplars().map(|sent| {
+            let sent = sent?;
+            let labels = sent.labels.iter();
+            let pairs: Vec<(&str, &str)> = labels.map(|l| (&*l.name, &*l.value)).collect();
+            exemplar(&pairs, sent.value, sent.timestamp)
+        })
     }
 
     /// The samples, floats first, appended to `samples`. A native histogram that is not valid is left out and its

@@ -1,8 +1,8 @@
-use model::{LabelSet, Metadata, Sample, Timestamp};
+use model::{Exemplar, LabelSet, Metadata, Sample, Timestamp};
 use prost::Message;
 use prost::encoding::encode_varint;
 
-use super::super::convert::{SeriesRefusal, label_set, metadata_from_proto};
+use super::super::convert::{SeriesRefusal, exemplar, label_set, metadata_from_proto};
 use super::super::walk::{FieldValue, Fields, bad};
 use super::super::{DecodeError, Limits, histogram_from_proto, proto as v1};
 use super::proto;
@@ -10,8 +10,6 @@ use super::proto;
 /// A reference of one byte can stand for a symbol of megabytes: what labels, help and units of all series come to may be
 /// so many times the longest message.
 const EXPANSION_MAX: usize = 4;
-/// Bytes of an exemplar's labels: Prometheus takes 128 characters.
-const EXEMPLAR_BYTES_MAX: usize = 4 * 128;
 
 /// Reads a decompressed request in place: first the symbols, wherever they stand, then series by series.
 #[derive(Clone, Debug)]
@@ -232,11 +230,11 @@ impl<'a> SeriesViewV2<'a> {
         self.exemplars.len()
     }
 
-    /// The exemplars, each as its labels, value and time.
+    /// The exemplars in the model's form.
     pub fn exemplars<'s>(
         &self,
         symbols: &'s [&'s str],
-    ) -> impl Iterator<Item = Result<(LabelSet, f64, Timestamp), SeriesRefusal>> + '_
+    ) -> impl Iterator<Item = Result<Exemplar, SeriesRefusal>> + '_
     where
         's: 'a,
     {
@@ -244,14 +242,7 @@ impl<'a> SeriesViewV2<'a> {
             let sent = proto::Exemplar::decode(*bytes)
                 .map_err(|_| bad(self.offset, "an exemplar in this series"))?;
             let pairs = pairs(&sent.labels_refs, symbols)?;
-            let bytes = pairs.iter().map(|(name, value)| name.len() + value.len());
-            if bytes.fold(0, usize::saturating_add) > EXEMPLAR_BYTES_MAX {
-                let why = "its labels have more than 128 characters";
-                return Err(SeriesRefusal::Exemplar(why.to_owned()));
-            }
-            let labels = LabelSet::from_pairs(pairs)
-                .map_err(|error| SeriesRefusal::Exemplar(error.to_string()))?;
-            Ok((labels, sent.value, Timestamp::from_millis(sent.timestamp)))
+            exemplar(&pairs, sent.value, sent.timestamp)
         })
     }
 
