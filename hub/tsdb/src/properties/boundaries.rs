@@ -19,7 +19,7 @@ fn the_power_may_go_at_every_change() {
     let name = "the_power_may_go_at_every_change";
     seeds::check(
         name,
-        15,
+        4,
         (ops::setup(), ops::calm_ops(20)),
         |(setup, ops)| {
             let (changes, _) = calm_run(&setup, &ops)?;
@@ -42,7 +42,7 @@ fn every_fsync_may_fail() {
     let name = "every_fsync_may_fail";
     seeds::check(
         name,
-        30,
+        12,
         (ops::setup(), ops::calm_ops(20)),
         |(setup, ops)| {
             let (_, syncs) = calm_run(&setup, &ops)?;
