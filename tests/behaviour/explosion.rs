@@ -67,6 +67,67 @@ fn a_branch_that_explodes_is_limited_and_the_others_are_not() {
     assert_eq!(count("count(calm{branch=\"b02\"})"), 20.0);
 }
 
+/// Body after body, as fast as it goes, while another branch writes: that one must not be refused, lose, or wait.
+#[test]
+fn a_branch_writes_undisturbed_while_another_explodes() {
+    const WRITES: u64 = 200;
+    let folder = tempfile::tempdir().expect("a folder");
+    let hub = Service::hub(folder.path())
+        .config(&hub_with_limit(&[("b01", "one"), ("b02", "two")]))
+        .start();
+    let url = hub.url("/api/v1/write");
+    let at = now_millis();
+    let calm_is_done = AtomicBool::new(false);
+    let (exploded, slowest) = std::thread::scope(|scope| {
+        let explode = |sender: u64| {
+            let (url, calm_is_done) = (&url, &calm_is_done);
+            scope.spawn(move || {
+                let mut answered = 0_u64;
+                while !calm_is_done.load(Ordering::SeqCst) || answered < 3 {
+                    let ever_new = (0..1000).map(|index| {
+                        let value = format!("{sender}-{answered}-{index}");
+                        series(&[("__name__", "exploding"), ("id", &value)], &[(at, 1.0)])
+                    });
+                    let body = body(ever_new.collect());
+                    let answer = send(url, Some("one"), &body).expect("an answer");
+                    assert_eq!(answer.status, 429, "{}", answer.text());
+                    assert_eq!(answer.header("branchline-reason"), Some("series-limit"));
+                    answered += 1;
+                }
+                answered
+            })
+        };
+        let exploding = [explode(0), explode(1)];
+        let calm = scope.spawn(|| {
+            let mut slowest = Duration::ZERO;
+            for round in 0..WRITES {
+                // Known series go on, and now and then there is a new one.
+                let time = at + i64::try_from(round).expect("small");
+                let id = format!("{}", round / 10);
+                let one = |name, id| series(&[("__name__", name), ("id", id)], &[(time, 1.0)]);
+                let body = body(vec![one("calm", "0"), one("fresh", &id)]);
+                let began = Instant::now();
+                let answer = send(&url, Some("two"), &body).expect("an answer");
+                assert_eq!(answer.status / 100, 2, "{}", answer.text());
+                slowest = slowest.max(began.elapsed());
+            }
+            slowest
+        });
+        let slowest = calm.join();
+        // Set whatever came of it: the others wait for it.
+        calm_is_done.store(true, Ordering::SeqCst);
+        let answered = exploding.map(|sender| sender.join().expect("a sender"));
+        (answered, slowest.expect("the calm branch"))
+    });
+    assert!(exploded.iter().all(|answered| *answered >= 3));
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    let count = |query: &str| hub.api().value(query).expect("an answer");
+    let all = "sum(count_over_time({branch=\"b02\",__name__=~\"calm|fresh\"}[1h]))";
+    assert_eq!(count(all), 2.0 * WRITES as f64);
+    assert_eq!(count("count(fresh{branch=\"b02\"})"), WRITES as f64 / 10.0);
+    assert_eq!(count("count({branch=\"b01\"})"), SERIES_MAX as f64);
+}
+
 #[test]
 fn an_edge_keeps_what_is_refused_and_sends_the_rest() {
     let folder = tempfile::tempdir().expect("a folder");

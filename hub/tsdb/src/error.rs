@@ -82,6 +82,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether there was no room, so that the same may work later.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(
+            self,
+            Self::DiskFull { .. } | Self::Journal(JournalError::DiskFull { .. })
+        )
+    }
+
     pub(crate) fn io(operation: &'static str, path: &std::path::Path, source: io::Error) -> Self {
         if journal::is_disk_full(&source) {
             return Self::DiskFull {

@@ -329,6 +329,28 @@ fn a_full_disk_refuses_appends_keeps_reading_and_recovers() {
     assert_eq!(parts as u64, store.stats().parts, "nothing is left over");
 }
 
+/// What waits in memory may be too much for the disk; what is too old goes all the same, and then there is room.
+#[test]
+fn a_full_disk_does_not_keep_retention_from_making_room() {
+    let disk = SimDisk::new(1);
+    let mut options = options();
+    options.seal.rows_max = 1000;
+    options.wal.segment_bytes_max = 1 << 20;
+    options.retention.age = Some(Duration::from_secs(60));
+    let store = open(&disk, &options);
+    let many = |from: i64| -> Vec<i64> { (0..1000).map(|i| from + i * i % 50_021).collect() };
+    append(&store, "up", &many(0)).unwrap();
+    store.close().unwrap();
+    append(&store, "up", &many(120_000)).unwrap();
+    let stored = times(&store).len();
+    disk.set_capacity(Some(disk.used_bytes() + 600));
+    let error = store.maintain(at(170_000)).unwrap_err();
+    assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
+    assert_eq!(store.stats().parts, 0, "what is too old is gone");
+    assert!(times(&store).len() < stored);
+    assert_eq!(store.maintain(at(170_000)).unwrap().rows_sealed, 1000);
+}
+
 #[test]
 fn memory_log_and_parts_stay_bounded() {
     let disk = SimDisk::new(1);
@@ -418,6 +440,100 @@ fn retention_by_bytes_drops_the_oldest_partitions() {
     assert_eq!(store.maintain(at(600_000)).unwrap().parts_dropped, 3);
     assert_eq!(times(&store)[0], 3 * 60_000);
     assert_eq!(store.maintain(at(600_000)).unwrap(), Maintained::default());
+}
+
+/// Whatever there is and whatever the bound: the oldest partitions go, no more than must, never the newest; what is left is
+/// exact, and a reader that had begun sees what there was then.
+#[test]
+fn retention_by_bytes_drops_no_more_than_it_must() {
+    for seed in 0..100_u64 {
+        let disk = SimDisk::new(seed);
+        let mut options = options();
+        options.seal.merge_width = 2 + (seed % 3) as usize;
+        let store = open(&disk, &options);
+        let mut random = seed;
+        let mut draw = |below: u64| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (random >> 33) % below
+        };
+        for _ in 0..1 + draw(12) {
+            let minute = draw(8) as i64 * 60_000;
+            let some: Vec<i64> = (0..1 + draw(60)).map(|i| minute + i as i64 * 7).collect();
+            append(&store, "up", &some).unwrap();
+            store.seal().unwrap();
+        }
+        let before = times(&store);
+        let stats = store.stats();
+        let bytes_max = draw(stats.part_bytes + stats.wal_bytes + stats.catalogue_bytes + 100);
+        drop(store);
+        options.retention.bytes_max = Some(bytes_max);
+        options.seal.merge_width = 1000;
+        let store = open(&disk, &options);
+        let partitions = || -> Vec<(i64, u64)> {
+            let state = store.read_state();
+            let parts = state.parts.iter().map(|part| &part.meta);
+            parts.map(|meta| (meta.partition, meta.bytes)).collect()
+        };
+        let bytes = || {
+            let stats = store.stats();
+            stats.part_bytes + stats.wal_bytes + stats.catalogue_bytes
+        };
+        let (there, used) = (partitions(), bytes());
+        let held = store.read_state().parts.clone();
+        store.maintain(at(480_000)).unwrap();
+        // Their files are gone by now.
+        let mut read: Vec<i64> = Vec::new();
+        for part in &held {
+            let mut visit = |_, rows: &crate::rows::Rows| {
+                read.extend(&rows.times);
+                true
+            };
+            part.read(&part.ids, TimeRange::ALL, &mut visit).unwrap();
+        }
+        read.sort_unstable();
+        read.dedup();
+        assert_eq!(read, before, "seed {seed}: what a reader holds");
+        drop(held);
+
+        let left = partitions();
+        let newest = there.last().unwrap().0;
+        let oldest_left = left.first().unwrap().0;
+        assert_eq!(left.last().unwrap().0, newest, "seed {seed}");
+        let kept = there
+            .iter()
+            .filter(|(partition, _)| *partition >= oldest_left);
+        assert!(
+            kept.eq(&left),
+            "seed {seed}: the oldest, and whole partitions"
+        );
+        let after = bytes();
+        assert!(
+            after <= bytes_max || oldest_left == newest,
+            "seed {seed}: {after} > {bytes_max}"
+        );
+        let gone = there.iter().map(|(partition, _)| *partition);
+        if let Some(last) = gone.filter(|partition| *partition < oldest_left).max() {
+            let its = there.iter().filter(|(partition, _)| *partition == last);
+            let its: u64 = its.map(|(_, bytes)| bytes).sum();
+            assert!(
+                after + its > bytes_max,
+                "seed {seed}: {last} could have stayed of {used}"
+            );
+        }
+        let expected: Vec<i64> = before
+            .into_iter()
+            .filter(|at| *at >= oldest_left * 60_000)
+            .collect();
+        assert_eq!(times(&store), expected, "seed {seed}");
+        drop(store);
+        assert_eq!(
+            times(&open(&disk, &options)),
+            expected,
+            "seed {seed}, restarted"
+        );
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
-//! Bytes of released formats stay readable: never change a file here, add the next version's beside it.
+//! Bytes of released formats stay readable: `tests/formats` has a store of each version, and what it must answer.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use journal::{Disk as _, read_file, sim::SimDisk};
+use journal::{Disk, read_file, sim::SimDisk};
 use model::{Buckets, Exemplar, Histogram, LabelSet, Metadata, MetricType, Sample, Span, Value};
 
 use crate::{
@@ -10,92 +13,16 @@ use crate::{
     *,
 };
 
-/// The files of a store of version 1 in hexadecimal, made by [`make`].
-const VERSION_1: &[(&str, &str)] = &[
-    ("FORMAT", "6272616e63686c696e652073746f726520310a"),
-    (
-        "MANIFEST",
-        "\
-         42524c53544f520a0100000090f1ba0607070707070707070707070707070707e0d403070306010005000201000001070ae0 \
-         ce050fe40100020002010790b907c0a309037700000000",
-    ),
-    (
-        "catalogue/0000000000.seg",
-        "\
-         42524c5345474d0a01000000245f53630000000005000000ea377c8c43baa76067f9081f9f1975318a39a9eefe87970582ea \
-         64090b77fc45fce50810b62a3a462852e0a45ca824f9cc6bb2ae270abd40aa851a2fa2c9a627bebc1c979711e8f761a70db7 \
-         ed5a09a36a010105030001020003623037085f5f6e616d655f5f010508636f6e7374616e7407646563696d616c076c617465 \
-         6e63790672616e646f6d057374616c65066272616e6368010103623037010005030101030201040200010200040200030100 \
-         0000000100020003000400",
-    ),
-    (
-        "catalogue/metadata",
-        "\
-         42524c4d4554410a01000000c0b840b91808636f6e7374616e7407636f756e7465720468656c700173",
-    ),
-    (
-        "parts/00000000000000000001.part",
-        "\
-         42524c504152540a02000000c4e26dc766898b9f28b52ffd20a235040052c71b28704dd201a0b58aefaaae3e1fa8e85d0059 \
-         5f5c06170023e845190e070b51434f41b6040411b2650a2ffeffbd9fac992d640cab5ffc89be29507c40a44b46a271558452 \
-         312d28e8082d7313ffcf45190eed1c70094e4fa3524f89f11442939b9001f9d8b5bd31076b0cd66dd5820808004006b8a1d2 \
-         06a5b0a9d9be51c28341448027010f0aabe7020f3b3000000100000400010001000400019301a201010400abe702a3000000 \
-         00000000210000000000000087b003368af09bbf42524c50454e440a",
-    ),
-    (
-        "parts/00000000000000000002.part",
-        "\
-         42524c504152540a02000000c4e26dc7a0db9a7e28b52ffd2016b100000a2002010000280205000090b9070890b907987502 \
-         0e020390b9079875143a30000001000000000001001000000002000300012316020100987533000000000000002400000000 \
-         000000b2952b5cdf610b4542524c50454e440a",
-    ),
-    (
-        "wal/00000000000000000008.seg",
-        "\
-         42524c4a524e4c0a010000002d1b1501080000000000000008000000000000003a0000001b68815408000000000000000101 \
-         d4f4778bb44a872d3b695bde2d96ba32060362303801085f5f6e616d655f5f046c6174650503010c0601d00fb0ea01032202 \
-         3ff03ff87ff82000000022becfbe090000000000000001028cacf361df85df9d346176079962a1c403050101060301d00f00 \
-         01024020",
-    ),
-];
+/// What is written today, and by what.
+const CURRENT: [(&str, fn(&SimDisk) -> Store); 2] =
+    [("store-1", make), ("store-1-exemplars", make_exemplars)];
+/// Of keys that were made in another way.
+const SIPHASH: &str = "store-1-siphash";
 
-/// The same with exemplars, made by [`make_exemplars`].
-const EXEMPLARS_1: &[(&str, &str)] = &[
-    ("FORMAT", "6272616e63686c696e652073746f726520310a"),
-    (
-        "MANIFEST",
-        "\
-         42524c53544f520a01000000637b3ee107070707070707070707070707070707e0d40302020201000100010100000102d00f \
-         d00f016500000000",
-    ),
-    (
-        "exemplars",
-        "\
-         42524c4558454d0a01000000ebb4b721023202010d000000000000f87f0001960e000000000000d03f010874726163655f69 \
-         641034626639326633353737623334646136",
-    ),
-    (
-        "catalogue/0000000000.seg",
-        "\
-         42524c5345474d0a01000000f7e34546000000000100000044d7c3b57f5ffe867a40a6b3a0ffbe3b2a010101020001010362 \
-         3037085f5f6e616d655f5f01010872657175657374730100010200000100000000",
-    ),
-    (
-        "parts/00000000000000000001.part",
-        "\
-         42524c504152540a02000000c4e26dc732f7facf28b52ffd2009490000052001010000d00f020101d00f00123a3000000100 \
-         0000000000001000000001000116090100000026000000000000001f00000000000000487ade2db14e44d642524c50454e44 \
-         0a",
-    ),
-    (
-        "wal/00000000000000000003.seg",
-        "\
-         42524c4a524e4c0a010000004ad77702030000000000000003000000000000000d0000009e65c0a203000000000000000105 \
-         0101020301a01f000101402900000007424e0a040000000000000001060101d81d000000000000e03f010874726163655f69 \
-         6410303066303637616130626139303262372900000045aac9c5050000000000000001060101da1d9c7500883ce437fe0108 \
-         74726163655f69641030306630363761613062613930326238",
-    ),
-];
+fn folder(version: &str) -> PathBuf {
+    let formats = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/formats");
+    formats.join(version)
+}
 
 fn histogram() -> Histogram {
     Histogram {
@@ -221,6 +148,11 @@ fn everything(store: &Store) -> String {
         }
         text += "\n";
     }
+    for (metric, known) in store.metadata(None) {
+        for about in known {
+            text += &format!("# {metric} {about:?}\n");
+        }
+    }
     let exemplars = store.select_exemplars(&[&[]], TimeRange::ALL);
     assert_eq!(exemplars.warnings, [""; 0]);
     for series in exemplars.series {
@@ -229,68 +161,137 @@ fn everything(store: &Store) -> String {
             text += &format!("{} {} {at}:{bits:016x}\n", series.labels, exemplar.labels);
         }
     }
-    format!("{text}{:?}", store.metadata(None))
+    text
 }
 
-fn bytes_of(hex: &str) -> Vec<u8> {
-    let digits: Vec<char> = hex.chars().filter(|c| !c.is_whitespace()).collect();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap())
-        .collect()
-}
-
-#[test]
-fn version_1_is_readable() {
-    check_readable(VERSION_1, make);
-    check_readable(EXEMPLARS_1, make_exemplars);
-}
-
-fn check_readable(golden: &[(&str, &str)], make: fn(&SimDisk) -> Store) {
-    let disk = SimDisk::new(1);
-    for (path, hex) in golden {
-        let path = Path::new(DIR).join(path);
-        disk.create_dir_all(path.parent().unwrap()).unwrap();
-        disk.create(&path).unwrap().append(&bytes_of(hex)).unwrap();
-    }
-    assert_eq!(
-        everything(&open(&disk, &options())),
-        everything(&make(&SimDisk::new(2)))
-    );
-}
-
-/// What is written today is that version, but for zstd's choices inside of the blocks.
-#[test]
-fn version_1_is_written() {
-    check_written(VERSION_1, make);
-    check_written(EXEMPLARS_1, make_exemplars);
-}
-
-fn check_written(golden: &[(&str, &str)], make: fn(&SimDisk) -> Store) {
-    let disk = SimDisk::new(1);
-    drop(make(&disk));
-    let dir = Path::new(DIR);
-    let names: Vec<String> = disk
-        .files()
-        .iter()
-        .map(|(path, _)| path.strip_prefix(dir).unwrap().display().to_string())
-        .collect();
-    let mut listing = String::new();
-    for name in &names {
-        let bytes = read_file(&disk, &dir.join(name), 1 << 20).unwrap();
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        listing += &format!("    (\"{name}\", \"{hex}\"),\n");
-    }
-    let expected: Vec<&str> = golden.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, expected, "\n{listing}");
-    for (name, hex) in golden {
-        // Sizes of parts stand in the manifest, and depend on zstd.
-        if !name.starts_with("parts/") && *name != "MANIFEST" {
-            assert_eq!(
-                read_file(&disk, &dir.join(name), 1 << 20).unwrap(),
-                bytes_of(hex),
-                "{name}\n{listing}"
-            );
+/// The files of a folder and of those in it, from the store's own folder.
+fn files(dir: &Path, inside: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir.join(inside)).unwrap() {
+        let entry = entry.unwrap();
+        let path = inside.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => files(dir, &path, found),
+            false if path.as_os_str() != EXPECTED => found.push(path),
+            false => {}
         }
     }
+    found.sort();
+}
+
+const EXPECTED: &str = "expected.txt";
+
+/// A committed store, on a disk where opening it changes nothing that is committed.
+fn committed(version: &str) -> SimDisk {
+    let (disk, from) = (SimDisk::new(1), folder(version));
+    let mut paths = Vec::new();
+    files(&from, Path::new(""), &mut paths);
+    assert!(paths.len() >= 6, "{version}: {paths:?}");
+    for path in paths {
+        let to = Path::new(DIR).join(&path);
+        disk.create_dir_all(to.parent().unwrap()).unwrap();
+        let bytes = std::fs::read(from.join(&path)).unwrap();
+        disk.create(&to).unwrap().append(&bytes).unwrap();
+    }
+    disk
+}
+
+fn expected(version: &str) -> String {
+    std::fs::read_to_string(folder(version).join(EXPECTED)).unwrap()
+}
+
+#[test]
+fn every_version_is_readable() {
+    let mut versions = Vec::new();
+    for entry in std::fs::read_dir(folder("")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            versions.push(entry.file_name().into_string().unwrap());
+        }
+    }
+    versions.sort();
+    let [(everything_else, _), (exemplars, _)] = CURRENT;
+    assert_eq!(versions, [everything_else, exemplars, SIPHASH]);
+    for version in versions {
+        let disk = committed(&version);
+        assert_eq!(
+            everything(&open(&disk, &options())),
+            expected(&version),
+            "{version}"
+        );
+        // And again, once it is all in parts of today.
+        let store = open(&disk, &options());
+        store.close().unwrap();
+        store.clean_tombstones().unwrap();
+        assert_eq!(everything(&store), expected(&version), "{version}, sealed");
+    }
+}
+
+#[test]
+fn the_current_version_is_written() {
+    for (version, make) in CURRENT {
+        check_written(version, make);
+    }
+}
+
+/// What is written today is the current version, but for zstd's choices inside of the blocks: sizes of parts stand in the
+/// manifest, and depend on zstd. BRANCHLINE_RENEW_FORMATS=true writes it into the folder first.
+fn check_written(version: &str, make: fn(&SimDisk) -> Store) {
+    let disk = SimDisk::new(2);
+    let store = make(&disk);
+    let written = everything(&store);
+    drop(store);
+    let (dir, golden) = (Path::new(DIR), folder(version));
+    let mut paths: Vec<PathBuf> = disk
+        .files()
+        .iter()
+        .map(|(path, _)| path.strip_prefix(dir).unwrap().to_owned())
+        .collect();
+    paths.sort();
+    if std::env::var("BRANCHLINE_RENEW_FORMATS").is_ok_and(|renew| renew == "true") {
+        let _ = std::fs::remove_dir_all(&golden);
+        for path in &paths {
+            std::fs::create_dir_all(golden.join(path).parent().unwrap()).unwrap();
+            let bytes = read_file(&disk, &dir.join(path), 1 << 20).unwrap();
+            std::fs::write(golden.join(path), bytes).unwrap();
+        }
+        std::fs::write(golden.join(EXPECTED), &written).unwrap();
+    }
+    let mut there = Vec::new();
+    files(&golden, Path::new(""), &mut there);
+    assert_eq!(paths, there);
+    assert_eq!(written, expected(version));
+    let now: Arc<dyn Disk> = Arc::new(disk.clone());
+    let then: Arc<dyn Disk> = Arc::new(committed(version));
+    for path in paths {
+        let path = dir.join(path);
+        if path.extension().is_some_and(|end| end == "part") {
+            let blocks = |disk: &Arc<dyn Disk>| probe::pieces(disk, &path).unwrap().blocks;
+            assert!(blocks(&now) == blocks(&then), "{} changed", path.display());
+        } else if !path.ends_with("MANIFEST") {
+            let bytes = |disk: &Arc<dyn Disk>| read_file(&**disk, &path, 1 << 20).unwrap();
+            assert_eq!(bytes(&now), bytes(&then), "{} changed", path.display());
+        }
+    }
+}
+
+/// Keys of another kind cost an alias, not a second id.
+#[test]
+fn a_known_series_gets_no_second_id() {
+    let store = open(&committed(SIPHASH), &options());
+    let before = store.stats().series;
+    let known = ["decimal,branch=b07", "stale"];
+    for (name, time) in known.into_iter().zip([50_000, 51_000]) {
+        let samples = [Sample::float(at(time), 9.0)];
+        let appended = append_samples(&store, "b07", name, &samples).unwrap();
+        assert_eq!(appended.series_created, 0, "{name}");
+        let late = append_samples(&store, "b08", "late", &[]).unwrap();
+        assert_eq!(late.series_created, 0);
+    }
+    assert_eq!(store.stats().series, before);
+    let text = everything(&store);
+    assert_eq!(
+        text.matches("stale{").count() + text.matches("stale ").count(),
+        1,
+        "{text}"
+    );
 }

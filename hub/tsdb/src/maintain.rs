@@ -50,12 +50,19 @@ impl Store {
                 now.saturating_add(self.options.limits.future_max).millis(),
             );
         }
-        done.rows_sealed = self.seal_when_due(now)?;
+        let sealed = self.seal_when_due(now);
+        if let Err(error) = &sealed
+            && !error.is_disk_full()
+        {
+            return Err(error.clone());
+        }
         let _merging = self
             .merging
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // On a full disk above all: this is what makes room.
         self.drop_expired(now, &mut done)?;
+        done.rows_sealed = sealed?;
         while done.merges < MERGES_PER_CALL && self.merge_once()? {
             done.merges += 1;
         }

@@ -499,12 +499,7 @@ impl Store {
 
     /// After any failed write but a full disk nothing more is written: what the disk holds is no longer known.
     pub(crate) fn poison_unless_full(&self, error: StoreError) -> StoreError {
-        let full = matches!(
-            error,
-            StoreError::DiskFull { .. }
-                | StoreError::Journal(journal::JournalError::DiskFull { .. })
-        );
-        if !full {
+        if !error.is_disk_full() {
             self.write_state()
                 .poisoned
                 .get_or_insert_with(|| error.to_string());
