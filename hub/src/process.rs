@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use tsdb::{Limits, Store, StoreOptions};
 
 use crate::alerts::Alerts;
-use crate::api::{self, Queries};
+use crate::api::{self, Queries, RemoteReads};
 use crate::config::HubConfig;
 use crate::federation::{BranchMetrics, Branches};
 use crate::ingest::{self, Credentials, Ingest};
@@ -184,6 +184,7 @@ impl Hub {
         let state = Arc::new(HubState {
             store,
             queries: Queries::new(engine),
+            remote_reads: RemoteReads::new(tasks.http.token().clone()),
             branches,
             ruler,
             writers,
@@ -387,6 +388,7 @@ fn routes(state: &Arc<HubState>, ingest: &Arc<Ingest>, alerts: &Alerts, common: 
     common
         .merge(pages)
         .merge(api::routes(state))
+        .merge(api::remote_read(state))
         .merge(api::lifecycle(state))
         .merge(api::administration(state))
         .merge(ingest::routes(ingest.clone()))

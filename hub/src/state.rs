@@ -10,7 +10,7 @@ use model::{LabelSet, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tsdb::Store;
 
-use crate::api::Queries;
+use crate::api::{Queries, RemoteReads};
 use crate::config::HubConfig;
 use crate::federation::Branches;
 use crate::ingest::Credentials;
@@ -22,6 +22,7 @@ use crate::ruler::Ruler;
 pub(crate) struct HubState {
     pub(crate) store: Arc<Store>,
     pub(crate) queries: Queries,
+    pub(crate) remote_reads: RemoteReads,
     pub(crate) branches: Branches,
     pub(crate) ruler: Arc<Ruler>,
     pub(crate) writers: Credentials,
@@ -47,6 +48,7 @@ pub(crate) struct Loaded {
     pub(crate) series_per_branch_max: usize,
     pub(crate) block_cache_bytes_max: usize,
     pub(crate) anonymous_reads: bool,
+    pub(crate) remote_read_samples_max: u64,
     pub(crate) admin_api: bool,
     /// Whether the head office's own edge is to run, by the file.
     pub(crate) local_edge: bool,
@@ -69,6 +71,13 @@ impl HubState {
             .unwrap_or_else(PoisonError::into_inner)
             .external_labels
             .clone()
+    }
+
+    pub(crate) fn remote_read_samples_max(&self) -> u64 {
+        self.loaded
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remote_read_samples_max
     }
 
     pub(crate) fn may_read(&self, headers: &HeaderMap) -> bool {
@@ -132,6 +141,7 @@ impl Loaded {
             series_per_branch_max: config.series_per_branch_max,
             block_cache_bytes_max: config.block_cache_bytes_max,
             anonymous_reads: config.anonymous_reads,
+            remote_read_samples_max: config.remote_read_samples_max,
             admin_api: config.admin_api,
             local_edge: config.local_edge.is_some(),
             loaded_at: now,

@@ -11,4 +11,5 @@ mod failures;
 mod first_run;
 mod peers;
 mod reload;
+mod remote_read;
 mod setup;

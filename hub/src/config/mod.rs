@@ -22,6 +22,8 @@ use crate::ruler;
 const EVALUATION_INTERVAL: Duration = Duration::from_secs(60);
 /// Prometheus's default.
 const RETENTION: Duration = Duration::from_secs(15 * 24 * 3600);
+/// Prometheus's default.
+const REMOTE_READ_SAMPLES_MAX: u64 = 50_000_000;
 const LOCAL_BRANCH: &str = "hq";
 const LOCAL_INTERVAL: Duration = Duration::from_secs(5);
 /// Rule files that one pattern may name.
@@ -46,6 +48,7 @@ pub struct HubConfig {
     pub(crate) branches: Vec<BranchToken>,
     pub(crate) readers: Vec<BranchToken>,
     pub(crate) anonymous_reads: bool,
+    pub(crate) remote_read_samples_max: u64,
     pub(crate) admins: Vec<BranchToken>,
     pub(crate) admin_api: bool,
     /// The head office's own edge; None: switched off.
@@ -162,6 +165,8 @@ impl HubConfig {
             admins,
             admin_api,
             anonymous_reads: branchline.anonymous_reads.unwrap_or(false),
+            remote_read_samples_max: check
+                .remote_read_samples_max(branchline.remote_read_samples_max)?,
             local_edge,
             router: RouterConfig::embedded(path, router)?,
             warnings,
@@ -307,6 +312,14 @@ impl Check<'_> {
             Some(0) => Err(self.invalid("branchline.series_per_branch_max", "at least 1")),
             Some(max) => Ok(max),
             None => Ok(tsdb::Limits::default().series_per_scope_max),
+        }
+    }
+
+    fn remote_read_samples_max(&self, given: Option<u64>) -> Result<u64, ConfigError> {
+        match given {
+            Some(0) => Err(self.invalid("branchline.remote_read_samples_max", "at least 1")),
+            Some(max) => Ok(max),
+            None => Ok(REMOTE_READ_SAMPLES_MAX),
         }
     }
 

@@ -11,5 +11,6 @@ mod metadata;
 mod pages;
 mod readers;
 mod reload;
+mod remote_read;
 mod ruler;
 mod status;

@@ -9,12 +9,15 @@
 //! The answer ends with its body. One that broke off in the midst of a series looks like one that ended there: whoever
 //! sends must break the connection then, and not end the body in order.
 
+use model::LabelSet;
 use prost::Message;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
-use super::proto::ChunkedReadResponse;
+use super::chunk::Chunks;
+use super::proto::{ChunkedReadResponse, ChunkedSeries};
+use crate::remote_write::proto::Label;
 
-/// Bytes of a frame's data, about: a frame holds at least one chunk, however long that is. Prometheus's default.
+/// Bytes of a frame's data, about: the chunk that fills it is still in it. Prometheus's default.
 pub const DATA_BYTES_MAX: usize = 1 << 20;
 /// Longest data that a reader takes, fifty times as much as senders make by default, as Prometheus's reader.
 pub const READ_BYTES_MAX: usize = 50 << 20;
@@ -44,6 +47,33 @@ pub fn encode(response: &ChunkedReadResponse) -> Vec<u8> {
     let checksum = crc32c::crc32c(&frame[checksum_at + 4..]);
     frame[checksum_at..checksum_at + 4].copy_from_slice(&checksum.to_be_bytes());
     frame
+}
+
+/// A frame with as many of a series' chunks as have room in it, at least one. None when no chunk is left.
+pub fn of_series(
+    query_index: usize,
+    labels: &LabelSet,
+    chunks: &mut Chunks<'_>,
+) -> Option<Vec<u8>> {
+    let first = chunks.next()?;
+    let label = |(name, value): (&str, &str)| Label {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    let mut series = ChunkedSeries {
+        labels: labels.iter().map(label).collect(),
+        chunks: vec![first],
+    };
+    let mut length = series.encoded_len();
+    while length < DATA_BYTES_MAX {
+        let Some(chunk) = chunks.next() else { break };
+        length += chunk.encoded_len();
+        series.chunks.push(chunk);
+    }
+    Some(encode(&ChunkedReadResponse {
+        chunked_series: vec![series],
+        query_index: query_index as i64,
+    }))
 }
 
 /// The first frame of some bytes, and what stands behind it. None at their end.
@@ -77,7 +107,8 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(ChunkedReadResponse, &[u8])>, Fram
 
 #[cfg(test)]
 mod tests {
-    use super::super::proto::{Chunk, ChunkedSeries};
+    use super::super::chunk::Values;
+    use super::super::proto::Chunk;
     use super::*;
 
     fn response() -> ChunkedReadResponse {
@@ -116,6 +147,29 @@ mod tests {
         assert_eq!(frame, [&[2][..], &checksum, &[0x10, 1]].concat());
         // The check value of CRC-32C: Castagnoli, not the polynomial of zip.
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn a_long_series_goes_over_several_frames() {
+        let times: Vec<i64> = (0..400_000).map(|at| at * at % 977 + at * 1000).collect();
+        let floats: Vec<f64> = times.iter().map(|at| (*at as f64).sqrt()).collect();
+        let labels = LabelSet::from_pairs([("__name__", "m")]).unwrap();
+        let mut chunks = Chunks::new(&times, Values::Floats(&floats));
+        let (mut frames, mut samples) = (0, 0);
+        while let Some(frame) = of_series(2, &labels, &mut chunks) {
+            assert!(frame.len() < DATA_BYTES_MAX + 4096, "{}", frame.len());
+            let (response, rest) = decode(&frame).unwrap().unwrap();
+            assert!(rest.is_empty());
+            assert_eq!(response.query_index, 2);
+            let series = &response.chunked_series[0];
+            assert_eq!(series.labels[0].value, "m");
+            for chunk in &series.chunks {
+                samples += super::super::chunk::decode(chunk).unwrap().len();
+            }
+            frames += 1;
+        }
+        assert_eq!(samples, times.len());
+        assert!(frames > 2, "{frames}");
     }
 
     #[test]

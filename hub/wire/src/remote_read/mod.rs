@@ -16,7 +16,9 @@ pub mod proto;
 mod request;
 mod samples;
 
-pub use request::{Limits, Query, Request, RequestError, ResponseType, decode, encode};
+pub use request::{
+    Limits, Query, Request, RequestError, ResponseType, decode, encode, encode_message,
+};
 pub use samples::{SamplesBody, TooLong, decode_samples};
 
 /// `Content-Type` of requests and of answers with samples.

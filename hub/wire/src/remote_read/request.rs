@@ -13,8 +13,10 @@ pub struct Limits {
     pub bytes_max: usize,
     /// Queries in a request; Prometheus sends one. Default 1,000.
     pub queries_max: usize,
-    /// Matchers of all queries together: a regular expression of ten bytes may become megabytes. Default 1,000.
+    /// Matchers of all queries together. Default 1,000.
     pub matchers_max: usize,
+    /// Regular expressions among them: ten bytes of one may become megabytes. Default 100.
+    pub regexes_max: usize,
 }
 
 impl Default for Limits {
@@ -23,6 +25,7 @@ impl Default for Limits {
             bytes_max: 32 << 20,
             queries_max: 1000,
             matchers_max: 1000,
+            regexes_max: 100,
         }
     }
 }
@@ -77,7 +80,7 @@ pub enum RequestError {
     /// More than [`Limits`] say.
     #[error("read request holds more than {limit} {what}: send several requests")]
     TooMany {
-        /// Queries or matchers.
+        /// Queries, matchers or regular expressions.
         what: &'static str,
         /// The limit in force.
         limit: usize,
@@ -147,6 +150,7 @@ pub fn decode(body: &[u8], limits: &Limits) -> Result<Request, RequestError> {
     let mut reading = Reading {
         limits,
         matchers: 0,
+        regexes: 0,
         queries: Vec::new(),
     };
     let (mut response, mut others, mut any_type) = (None, Vec::new(), false);
@@ -195,6 +199,7 @@ struct Reading<'a> {
     limits: &'a Limits,
     /// So far, of all queries.
     matchers: usize,
+    regexes: usize,
     queries: Vec<Query>,
 }
 
@@ -235,7 +240,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn matcher(&self, bytes: &[u8], base: usize) -> Result<Matcher, RequestError> {
+    fn matcher(&mut self, bytes: &[u8], base: usize) -> Result<Matcher, RequestError> {
         let query = self.queries.len();
         let (mut kind, mut name, mut value) = (0, "", "");
         let mut fields = Fields::new(bytes, base);
@@ -261,6 +266,15 @@ impl Reading<'_> {
                 return Err(RequestError::MatcherType { query, found });
             }
         };
+        if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
+            self.regexes += 1;
+            if self.regexes > self.limits.regexes_max {
+                return Err(RequestError::TooMany {
+                    what: "regular expressions",
+                    limit: self.limits.regexes_max,
+                });
+            }
+        }
         Matcher::new(op, name, value).map_err(|error| RequestError::Matcher { query, error })
     }
 }
@@ -292,6 +306,11 @@ pub fn encode(request: &Request) -> Vec<u8> {
         queries: request.queries.iter().map(query).collect(),
         accepted_response_types: vec![request.response as i32],
     };
+    encode_message(&message)
+}
+
+/// Writes any message of a request as a body.
+pub fn encode_message(message: &proto::ReadRequest) -> Vec<u8> {
     compress(&message.encode_to_vec())
 }
 
@@ -416,13 +435,14 @@ mod tests {
         let limits = Limits {
             queries_max: 2,
             matchers_max: 3,
+            regexes_max: 1,
             bytes_max: 100,
         };
-        let check = |queries: Vec<usize>, fine: bool| {
+        let check = |kind: i32, queries: Vec<usize>, fine: bool| {
             let queries = queries
                 .into_iter()
                 .map(|matchers| proto::Query {
-                    matchers: vec![matcher(0, "a", "b"); matchers],
+                    matchers: vec![matcher(kind, "a", "b"); matchers],
                     ..proto::Query::default()
                 })
                 .collect();
@@ -433,9 +453,11 @@ mod tests {
             let got = decode(&compress(&message.encode_to_vec()), &limits);
             assert_eq!(got.is_ok(), fine, "{got:?}");
         };
-        check(vec![2, 1], true);
-        check(vec![2, 2], false);
-        check(vec![0, 0, 0], false);
+        check(0, vec![2, 1], true);
+        check(0, vec![2, 2], false);
+        check(0, vec![0, 0, 0], false);
+        check(2, vec![1], true);
+        check(3, vec![1, 1], false);
         let long = compress(&[0; 101]);
         let got = decode(&long, &limits);
         assert_eq!(got, Err(RequestError::TooLong { limit: 100 }));
