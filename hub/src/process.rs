@@ -123,12 +123,14 @@ impl Hub {
         )
         .await?;
         // As in Prometheus a subquery without a step takes the evaluation interval's.
-        let engine = Engine::new(EngineOptions {
+        let features = config.features;
+        let engine = Engine::new(features.engine_options(EngineOptions {
             subquery_step: config.evaluation_interval,
             ..EngineOptions::default()
-        });
+        }));
         let ruler = Arc::new(Ruler::new(
             Arc::new(engine.clone()),
+            features.parse,
             store.clone(),
             clock.clone(),
             alerts.sender(),
@@ -183,7 +185,8 @@ impl Hub {
         let (reloads, requests) = mpsc::channel(RELOADS_MAX);
         let state = Arc::new(HubState {
             store,
-            queries: Queries::new(engine),
+            queries: Queries::new(engine, features.parse),
+            features,
             remote_reads: RemoteReads::new(tasks.http.token().clone()),
             branches,
             ruler,

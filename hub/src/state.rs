@@ -12,6 +12,7 @@ use tsdb::Store;
 
 use crate::api::{Queries, RemoteReads};
 use crate::config::HubConfig;
+use crate::features::Features;
 use crate::federation::Branches;
 use crate::ingest::Credentials;
 use crate::local_edge::LocalEdge;
@@ -22,6 +23,8 @@ use crate::ruler::Ruler;
 pub(crate) struct HubState {
     pub(crate) store: Arc<Store>,
     pub(crate) queries: Queries,
+    /// From the command line: a reload keeps them.
+    pub(crate) features: Features,
     pub(crate) remote_reads: RemoteReads,
     pub(crate) branches: Branches,
     pub(crate) ruler: Arc<Ruler>,

@@ -15,6 +15,7 @@ use edge_scraper::config::{EdgeConfig, GlobalYaml, ScrapingYaml};
 use model::LabelSet;
 
 use self::secrets::without_secrets;
+use crate::features::Features;
 use crate::ingest::{BranchToken, Credentials, Secret};
 use crate::ruler;
 
@@ -55,6 +56,8 @@ pub struct HubConfig {
     pub(crate) local_edge: Option<EdgeConfig>,
     /// The alert-router inside. A router elsewhere stands under `alerting` like an Alertmanager.
     pub(crate) router: RouterConfig,
+    /// What of PromQL is on; the rule files have been read with it.
+    pub features: Features,
     /// What has no effect, or will not work as it is now.
     pub warnings: Vec<String>,
 }
@@ -70,6 +73,7 @@ impl HubConfig {
             None,
             String::new(),
             raw::File::default(),
+            Features::default(),
         )
     }
 
@@ -78,9 +82,18 @@ impl HubConfig {
     /// # Errors
     /// The first thing that is wrong, with file and line or key, and the way out.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(path, Features::default())
+    }
+
+    /// The same with other features of PromQL.
+    ///
+    /// # Errors
+    /// As [`HubConfig::load`].
+    pub fn load_with(path: &Path, features: Features) -> Result<Self, ConfigError> {
         let file = load_yaml(path)?;
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        Self::check(path, Some(path.to_owned()), without_secrets(&text), file)
+        let given = Some(path.to_owned());
+        Self::check(path, given, without_secrets(&text), file, features)
     }
 
     /// Checks a text; `path` is what errors name and what relative paths start from.
@@ -93,6 +106,7 @@ impl HubConfig {
             Some(path.to_owned()),
             without_secrets(text),
             parse_yaml(text, path)?,
+            Features::default(),
         )
     }
 
@@ -101,9 +115,10 @@ impl HubConfig {
         given: Option<PathBuf>,
         yaml_without_secrets: String,
         file: raw::File,
+        features: Features,
     ) -> Result<Self, ConfigError> {
         refuse_unsupported(path, &file)?;
-        let check = Check { path };
+        let check = Check { path, features };
         let global = match &file.global {
             Some(global) => global.for_rules(path)?,
             None => GlobalYaml::default().for_rules(path)?,
@@ -169,6 +184,7 @@ impl HubConfig {
                 .remote_read_samples_max(branchline.remote_read_samples_max)?,
             local_edge,
             router: RouterConfig::embedded(path, router)?,
+            features,
             warnings,
         })
     }
@@ -223,6 +239,7 @@ impl HubConfig {
 
 struct Check<'a> {
     path: &'a Path,
+    features: Features,
 }
 
 impl Check<'_> {
@@ -249,7 +266,8 @@ impl Check<'_> {
             paths.extend(found);
         }
         let paths: Vec<PathBuf> = paths.into_iter().collect();
-        let files = ruler::load_files(&paths).map_err(|error| self.invalid("rule_files", error))?;
+        let files = ruler::load_files(&paths, &self.features.parse)
+            .map_err(|error| self.invalid("rule_files", error))?;
         Ok((files, warnings))
     }
 
