@@ -33,7 +33,7 @@ struct Cli {
 /// Who is asked.
 enum Asked {
     Engine(Engine),
-    Hub(HubSubject),
+    Hub(Box<HubSubject>),
 }
 
 fn main() -> ExitCode {
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let mut asked = Asked::Engine(Engine::new(engine_options()));
     if cli.through_hub {
         match HubSubject::new() {
-            Ok(hub) => asked = Asked::Hub(hub),
+            Ok(hub) => asked = Asked::Hub(Box::new(hub)),
             Err(why) => {
                 eprintln!("promqltest: {why}");
                 return ExitCode::FAILURE;
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         for (file, script) in scripts {
             let report: Report = match &mut asked {
                 Asked::Engine(engine) => run(&script, &mut MemoryTarget::default(), engine),
-                Asked::Hub(hub) => run_with(&script, hub),
+                Asked::Hub(hub) => run_with(&script, &mut **hub),
             };
             passed += report.passed;
             hinted += hinted_cases(&script);

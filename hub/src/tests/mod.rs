@@ -4,6 +4,7 @@ mod admin;
 mod api;
 mod api_errors;
 mod durability;
+mod features;
 mod harness;
 mod ingest;
 mod ingest_v2;

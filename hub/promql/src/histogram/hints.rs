@@ -54,3 +54,52 @@ fn runs_on(before: &Histogram, current: &Histogram) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Buckets;
+
+    #[test]
+    fn resets_are_found_and_told() {
+        use ResetHint::{Gauge, NotReset, Reset, Unknown};
+        let value = |hint: ResetHint, count: f64| {
+            Value::Histogram(Arc::new(Histogram {
+                count,
+                reset_hint: hint,
+                positive: Buckets::from_indexed([(0, count)]),
+                ..Histogram::default()
+            }))
+        };
+        let check = |sent: &[(ResetHint, f64)], expected: &[ResetHint]| {
+            let mut values: Vec<Value> = sent.iter().map(|(h, n)| value(*h, *n)).collect();
+            note_resets(&mut values);
+            let found: Vec<ResetHint> = values
+                .iter()
+                .map(|value| match value {
+                    Value::Histogram(histogram) => histogram.reset_hint,
+                    Value::Float(_) => Unknown,
+                })
+                .collect();
+            assert_eq!(found, expected, "{sent:?}");
+        };
+        check(
+            &[(Unknown, 1.0), (Unknown, 2.0), (Unknown, 2.0)],
+            &[Unknown, NotReset, NotReset],
+        );
+        check(
+            &[(Unknown, 2.0), (Unknown, 1.0), (Unknown, 1.0)],
+            &[Unknown, Unknown, NotReset],
+        );
+        // The sample that this one followed is not there.
+        check(&[(NotReset, 2.0), (NotReset, 1.0)], &[Unknown, Unknown]);
+        check(
+            &[(Unknown, 1.0), (Reset, 2.0), (Unknown, 3.0)],
+            &[Unknown, Reset, NotReset],
+        );
+        check(
+            &[(Gauge, 1.0), (Gauge, 2.0), (Unknown, 3.0)],
+            &[Gauge, Gauge, Unknown],
+        );
+    }
+}
