@@ -9,6 +9,7 @@ mod drop_in;
 mod explosion;
 mod failures;
 mod first_run;
+mod grafana;
 mod peers;
 mod reload;
 mod remote_read;
