@@ -236,7 +236,9 @@ fn prometheus_answers_queries_from_what_it_reads_at_the_hub() {
     }
 }
 
-fn query(now: i64, matchers: &[(&str, MatchOp, &str)]) -> Query {
+type Matchers<'a> = &'a [(&'a str, MatchOp, &'a str)];
+
+fn query(now: i64, matchers: Matchers<'_>) -> Query {
     Query {
         start: Timestamp::from_millis(now - 150 * STEP),
         end: Timestamp::from_millis(now - 10 * STEP + OFF),
@@ -353,7 +355,7 @@ fn the_hub_answers_reads_as_prometheus_does() {
     }
     let (ours, theirs) = (hub.url("/api/v1/read"), prometheus.url("/api/v1/read"));
     use MatchOp::{Equal, NotEqual, NotRegex, Regex};
-    let matchers: [(&[(&str, MatchOp, &str)], usize); 6] = [
+    let matchers: [(Matchers<'_>, usize); 6] = [
         (&[("__name__", Equal, "requests_total")], 3),
         (&[("job", NotEqual, "a"), ("kind", Equal, "")], 7),
         (&[("__name__", Regex, ".*s.*"), ("job", NotRegex, "a|b")], 3),
