@@ -67,7 +67,8 @@ pub fn of_series(
     let mut length = series.encoded_len();
     while length < DATA_BYTES_MAX {
         let Some(chunk) = chunks.next() else { break };
-        length += chunk.encoded_len();
+        let chunk_length = chunk.encoded_len();
+        length += 1 + encoded_len_varint(chunk_length as u64) + chunk_length;
         series.chunks.push(chunk);
     }
     Some(encode(&ChunkedReadResponse {

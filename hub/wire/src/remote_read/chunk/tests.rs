@@ -185,6 +185,66 @@ fn the_bits_are_those_of_the_description() {
     assert_eq!(chunk.data, expected);
 }
 
+/// Chunks that Prometheus 2.42 wrote: read, they are the samples that it had been given, and written again the same bytes.
+#[test]
+fn chunks_of_a_real_prometheus() {
+    let check = |kind: i32, hex: &str, expected: &[&str]| {
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
+        let data: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+        let chunk = Chunk {
+            r#type: kind,
+            data: data.clone(),
+            ..Chunk::default()
+        };
+        let samples = decode(&chunk).expect("a chunk");
+        let found: Vec<String> = samples
+            .iter()
+            .map(|sample| match &sample.value {
+                Value::Float(value) => format!("{} {value}", sample.at),
+                Value::Histogram(h) => format!(
+                    "{} {} {} {} {:?} {:?}",
+                    sample.at, h.count, h.zero_count, h.sum, h.positive.counts, h.negative.counts
+                ),
+            })
+            .collect();
+        assert_eq!(found, expected);
+        let samples: Vec<_> = samples
+            .into_iter()
+            .map(|s| (s.at.millis(), s.value))
+            .collect();
+        let again = chunks(&samples);
+        assert_eq!(again.len(), 1);
+        assert_eq!((again[0].r#type, &again[0].data), (kind, &data));
+    };
+    check(
+        1,
+        "0005f48e8bbec168c0318ef5e0190ffb9875c00400c5c9de35e7ba1a803e21bcb3d0e1b74ffd390abffab0688bff71c310057301f4",
+        &[
+            "1795495650.234 -17.558439260596042",
+            "1795495665.234 12.60899468208332",
+            "1795495680.234 -5.771921477577293",
+            "1795495695.234 -1.9292368092661885",
+            "1795495710.234 9.341578840784774",
+        ],
+    );
+    let histograms = [
+        "1795495650.234 713 261 21.75 [87.0, 174.0, 67.0, 37.0] [87.0]",
+        "1795495665.234 722 264 22 [88.0, 176.0, 68.0, 38.0] [88.0]",
+        "1795495680.234 731 267 22.25 [89.0, 178.0, 69.0, 39.0] [89.0]",
+        "1795495695.234 740 270 22.5 [90.0, 180.0, 70.0, 40.0] [90.0]",
+    ];
+    check(
+        2,
+        "0004007494e3bc94a3868c63fc00034417c2c775e2c9e82a01ae00000000000715f8afd95d1715fe0ea63133dc27c6374442011800",
+        &histograms,
+    );
+    check(
+        3,
+        "0004007494e3bc94a3868c63fc00034417c2c774810c90000000000080e0a00000000000806b80000000000080ab80000000000080cb80000000000080a1800000000000808500000000000080ab800000000001f07531c05df0137709fb84fdc27ef0fef0bdc27a4c70c30c6616f1bf9638e39ed13e30",
+        &histograms,
+    );
+}
+
 #[test]
 fn histograms_of_integers_and_floats() {
     for integer in [true, false] {
