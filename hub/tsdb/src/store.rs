@@ -97,6 +97,8 @@ impl State {
 /// What the catalogue does not know yet.
 #[derive(Default)]
 struct News {
+    /// That the scope has already.
+    scope_series: usize,
     created: Vec<(SeriesKey, u32, LabelSet)>,
     aliases: Vec<(SeriesKey, u32)>,
     /// Indices into the batch's metadata.
@@ -321,7 +323,10 @@ impl Store {
         unknown: Vec<Parsed>,
         refused: &mut Vec<RefusedSeries>,
     ) -> News {
-        let mut news = News::default();
+        let mut news = News {
+            scope_series: catalogue.series_in_scope(scope),
+            ..News::default()
+        };
         // Of the created ones, by their labels.
         let mut created = HashTable::with_capacity(unknown.len());
         for Parsed { index, labels } in unknown {
@@ -374,7 +379,7 @@ impl Store {
             scope: scope.to_owned(),
             max,
         };
-        if catalogue.series_in_scope(scope) + news.created.len() >= max {
+        if news.scope_series + news.created.len() >= max {
             return Err(full());
         }
         let id = first
@@ -518,14 +523,15 @@ fn check_labels(
             "a series needs at least one label".to_owned(),
         ));
     }
-    let found = labels.len();
-    if found > labels_max {
-        return Err(RefusedReason::TooManyLabels {
-            found,
-            max: labels_max,
-        });
-    }
+    let mut count = 0;
     for (name, value) in labels.iter() {
+        count += 1;
+        if count > labels_max {
+            return Err(RefusedReason::TooManyLabels {
+                found: labels.len(),
+                max: labels_max,
+            });
+        }
         let found = name.len().max(value.len());
         if found > bytes_max {
             return Err(RefusedReason::LabelTooLong {
