@@ -1,111 +1,96 @@
-//! Answers of streamed chunks: frames, made as the reader takes them.
+//! Answers of streamed chunks: frames, made on a thread of their own and handed to the reader through a short queue.
+
+use std::pin::Pin;
 
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt};
+use tokio::sync::mpsc;
 use wire::remote_read::chunk::Chunks;
 use wire::remote_read::{CHUNKS_CONTENT_TYPE, Query, frame};
 
-use super::select::{ReadSeries, SeriesReader};
 use super::{Asked, ReadError};
 use crate::api::query::CancelOnDrop;
 
 /// Frames of small series go together: handing each to the network alone would cost more than making it.
 const PIECE_BYTES: usize = 64 << 10;
+/// Pieces, of about a frame at most, that are made before the reader has taken them; then making waits.
+const PIECES_MAX: usize = 2;
 
-/// An answer under way.
-struct Frames {
-    asked: Asked,
-    queries: std::iter::Enumerate<std::vec::IntoIter<Query>>,
-    /// The query at hand and its series.
-    open: Option<(usize, SeriesReader)>,
-    /// The series at hand, and how many of its samples have been sent.
-    series: Option<(ReadSeries, usize)>,
+/// How making the answer ends.
+enum End {
+    Later(Pin<Box<dyn Future<Output = Result<(), ReadError>> + Send>>),
+    Known(Result<(), ReadError>),
+}
+
+impl End {
+    async fn wait(self) -> Result<(), ReadError> {
+        match self {
+            End::Later(making) => making.await,
+            End::Known(result) => result,
+        }
+    }
 }
 
 pub(super) async fn answer(asked: Asked, queries: Vec<Query>, guard: CancelOnDrop) -> Response {
-    let frames = Frames {
-        asked,
-        queries: queries.into_iter().enumerate(),
-        open: None,
-        series: None,
-    };
+    let (pieces, mut made) = mpsc::channel(PIECES_MAX);
+    let mut making = Box::pin(daemon::blocking(move || make(asked, &queries, &pieces)));
     // What goes wrong before the first piece still has a status.
-    let (frames, first) = match piece(frames).await {
-        Ok(Some((frames, first))) => (Some(frames), first),
-        Ok(None) => (None, Bytes::new()),
-        Err(error) => return error.into_response(),
+    let (first, end) = tokio::select! {
+        piece = made.recv() => (piece, End::Later(making)),
+        result = &mut making => (made.try_recv().ok(), End::Known(result)),
     };
-    let rest = stream::try_unfold((frames, guard), |(frames, guard)| async move {
-        let Some(frames) = frames else {
-            return Ok(None);
+    let Some(first) = first else {
+        return match end.wait().await {
+            Ok(()) => response(Body::empty()),
+            Err(error) => error.into_response(),
         };
-        match piece(frames).await {
-            Ok(Some((frames, piece))) => Ok(Some((piece, (Some(frames), guard)))),
-            Ok(None) => Ok(None),
-            // The connection breaks, and so the reader knows that this was not all.
-            Err(error) => {
-                tracing::warn!("remote read broke off: {error}");
-                Err(error)
-            }
+    };
+    let rest = stream::try_unfold((made, end, guard), |(mut made, end, guard)| async move {
+        if let Some(piece) = made.recv().await {
+            return Ok(Some((piece, (made, end, guard))));
         }
+        // An error breaks the connection, and so the reader knows that this was not all.
+        end.wait()
+            .await
+            .inspect_err(|error| tracing::warn!("remote read broke off: {error}"))?;
+        Ok::<_, ReadError>(None)
     });
-    let body = Body::from_stream(stream::once(async { Ok(first) }).chain(rest));
+    response(Body::from_stream(
+        stream::once(async { Ok(first) }).chain(rest),
+    ))
+}
+
+fn response(body: Body) -> Response {
     ([(header::CONTENT_TYPE, CHUNKS_CONTENT_TYPE)], body).into_response()
 }
 
-/// The next frames, off the async threads.
-async fn piece(mut frames: Frames) -> Result<Option<(Frames, Bytes)>, ReadError> {
-    daemon::blocking(move || {
-        let mut piece = Vec::new();
-        while piece.len() < PIECE_BYTES {
-            match frames.next()? {
-                Some(frame) if piece.is_empty() => piece = frame,
-                Some(frame) => piece.extend_from_slice(&frame),
-                None => break,
+/// Makes all of the answer, as fast as the reader takes it.
+fn make(
+    mut asked: Asked,
+    queries: &[Query],
+    pieces: &mpsc::Sender<Bytes>,
+) -> Result<(), ReadError> {
+    let send = |piece: Vec<u8>| {
+        let sent = pieces.blocking_send(Bytes::from(piece));
+        sent.map_err(|_| ReadError::Gone)
+    };
+    let mut piece = Vec::new();
+    for (index, query) in queries.iter().enumerate() {
+        asked.read(query, &mut |series| {
+            let mut chunks = Chunks::new(series.times, series.values);
+            while let Some(frame) = frame::of_series(index, series.labels, &mut chunks) {
+                piece.extend_from_slice(&frame);
+                if piece.len() >= PIECE_BYTES {
+                    send(std::mem::take(&mut piece))?;
+                }
             }
-        }
-        Ok(match piece.is_empty() {
-            true => None,
-            false => Some((frames, Bytes::from(piece))),
-        })
-    })
-    .await
-}
-
-impl Frames {
-    fn next(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
-        loop {
-            let Some((index, reader)) = &mut self.open else {
-                let Some((index, query)) = self.queries.next() else {
-                    return Ok(None);
-                };
-                self.open = Some((index, self.asked.open(&query)?));
-                continue;
-            };
-            if self.asked.state.remote_reads.stopping.is_cancelled() {
-                return Err(ReadError::Stopping);
-            }
-            let (series, sent) = match self.series.take() {
-                Some(series) => series,
-                None => match reader.next() {
-                    Some(series) => {
-                        self.asked.take(series.times.len())?;
-                        (series, 0)
-                    }
-                    None => {
-                        self.open = None;
-                        continue;
-                    }
-                },
-            };
-            let mut chunks = Chunks::new(&series.times, series.values()).after(sent);
-            if let Some(frame) = frame::of_series(*index, &series.labels, &mut chunks) {
-                let sent = chunks.taken();
-                self.series = Some((series, sent));
-                return Ok(Some(frame));
-            }
-        }
+            Ok(())
+        })?;
+    }
+    match piece.is_empty() {
+        true => Ok(()),
+        false => send(piece),
     }
 }

@@ -1,8 +1,8 @@
 //! `POST /api/v1/read`: a Prometheus, or whoever speaks its remote read, gets the stored samples of some series.
 //!
 //! As in Prometheus, external labels are part of what is answered and not of what is stored: [`external`]. An answer of
-//! samples is made whole and then sent, within a limit of samples; one of chunks is made piece by piece as the reader takes it,
-//! so that a slow reader costs a piece and not an answer. When a reader leaves, reading stops.
+//! samples is made whole and then sent, within a limit of samples; one of chunks is made piece by piece, a few pieces ahead of the
+//! reader, so that a slow reader costs those and not an answer. When a reader leaves, reading stops.
 
 mod chunks;
 mod external;
@@ -26,7 +26,7 @@ use wire::remote_read::{
 };
 
 use self::external::External;
-use self::select::SeriesReader;
+use self::select::ReadSeries;
 use super::query::CancelOnDrop;
 use crate::state::HubState;
 
@@ -80,8 +80,10 @@ enum ReadError {
     TooLong(#[from] TooLong),
     #[error("the hub is shutting down: try again")]
     Stopping,
+    #[error("the reader has left")]
+    Gone,
     #[error(transparent)]
-    Store(SelectError),
+    Store(#[from] SelectError),
 }
 
 impl ReadError {
@@ -117,33 +119,38 @@ struct Asked {
 }
 
 impl Asked {
-    /// The series of one query.
-    fn open(&mut self, query: &Query) -> Result<SeriesReader, ReadError> {
-        if self.state.remote_reads.stopping.is_cancelled() {
-            return Err(ReadError::Stopping);
-        }
-        SeriesReader::open(
-            &self.state,
+    /// Shows the series of one query, each as long as the call lasts.
+    fn read(
+        &mut self,
+        query: &Query,
+        visit: &mut dyn FnMut(&ReadSeries<'_>) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let (max, before) = (self.samples_max, self.samples_left);
+        let (state, left) = (&self.state, &mut self.samples_left);
+        let mut visit = |series: &ReadSeries<'_>| {
+            if state.remote_reads.stopping.is_cancelled() {
+                return Err(ReadError::Stopping);
+            }
+            let samples = series.times.len() as u64;
+            *left = left
+                .checked_sub(samples)
+                .ok_or(ReadError::TooManySamples { max })?;
+            visit(series)
+        };
+        let found = select::read(
+            state,
             query,
             &self.external,
-            self.samples_left,
+            before,
             &self.cancel,
-        )
-        .map_err(|error| match error {
-            SelectError::TooManySamples { .. } => ReadError::TooManySamples {
-                max: self.samples_max,
-            },
-            other => ReadError::Store(other),
+            &mut visit,
+        );
+        found.map_err(|error| match error {
+            ReadError::Store(SelectError::TooManySamples { .. }) => {
+                ReadError::TooManySamples { max }
+            }
+            other => other,
         })
-    }
-
-    /// Takes what a query has found from what the others may find.
-    fn take(&mut self, samples: usize) -> Result<(), ReadError> {
-        let left = self.samples_left.checked_sub(samples as u64);
-        self.samples_left = left.ok_or(ReadError::TooManySamples {
-            max: self.samples_max,
-        })?;
-        Ok(())
     }
 }
 
@@ -194,11 +201,9 @@ async fn samples(mut asked: Asked, queries: Vec<Query>, _guard: CancelOnDrop) ->
         let mut body = SamplesBody::new();
         for query in &queries {
             body.begin_query();
-            let mut series = asked.open(query)?;
-            while let Some(series) = series.next() {
-                asked.take(series.times.len())?;
-                body.series(&series.labels, &series.samples())?;
-            }
+            asked.read(query, &mut |series| {
+                Ok(body.series(series.labels, &series.samples())?)
+            })?;
             body.end_query();
         }
         Ok::<_, ReadError>(body.finish())

@@ -95,18 +95,6 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    /// Goes on behind so many samples.
-    #[must_use]
-    pub fn after(mut self, samples: usize) -> Self {
-        self.next = samples;
-        self
-    }
-
-    /// Samples that are in chunks already.
-    pub fn taken(&self) -> usize {
-        self.next
-    }
-
     /// Floats from `next` on.
     fn floats(&self) -> (Encoding, usize, Vec<u8>) {
         let values: Vec<f64> = (self.next..self.times.len())
