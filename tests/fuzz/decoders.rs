@@ -82,6 +82,8 @@ pub(crate) const TARGETS: &[Target] = &[
             while let Ok(Some((_, behind))) = remote_read::frame::decode(rest) {
                 rest = behind;
             }
+            // Behind a checksum that is right.
+            let _ = remote_read::frame::decode(&remote_read::frame::of_data(bytes));
         },
         seeds: read_frames,
         // An empty chunk is two bytes on the wire; vectors grow by doubling.
@@ -398,7 +400,10 @@ fn read_frames() -> Vec<Vec<u8>> {
     let values = remote_read::chunk::Values::Mixed(&values);
     let mut chunks = remote_read::chunk::Chunks::new(&times, values);
     let frame = remote_read::frame::of_series(1, &labels, &mut chunks).expect("a frame");
-    vec![[frame.clone(), frame].concat()]
+    // Length of two bytes, checksum, data.
+    let data = frame[6..].to_vec();
+    assert_eq!(remote_read::frame::of_data(&data), frame);
+    vec![[frame.clone(), frame].concat(), data]
 }
 
 fn exposition(format: Format, text: &[u8]) {

@@ -38,14 +38,16 @@ pub enum FrameError {
 
 /// A whole frame.
 pub fn encode(response: &ChunkedReadResponse) -> Vec<u8> {
-    let length = response.encoded_len();
-    let mut frame = Vec::with_capacity(encoded_len_varint(length as u64) + 4 + length);
-    encode_varint(length as u64, &mut frame);
-    let checksum_at = frame.len();
-    frame.extend_from_slice(&[0; 4]);
-    response.encode_raw(&mut frame);
-    let checksum = crc32c::crc32c(&frame[checksum_at + 4..]);
-    frame[checksum_at..checksum_at + 4].copy_from_slice(&checksum.to_be_bytes());
+    of_data(&response.encode_to_vec())
+}
+
+/// A frame of data that is encoded already.
+pub fn of_data(data: &[u8]) -> Vec<u8> {
+    let length = data.len() as u64;
+    let mut frame = Vec::with_capacity(encoded_len_varint(length) + 4 + data.len());
+    encode_varint(length, &mut frame);
+    frame.extend_from_slice(&crc32c::crc32c(data).to_be_bytes());
+    frame.extend_from_slice(data);
     frame
 }
 
