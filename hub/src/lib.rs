@@ -11,6 +11,7 @@ mod alerts;
 mod api;
 mod config;
 mod demo;
+mod features;
 mod federation;
 mod ingest;
 mod local_edge;
@@ -27,4 +28,5 @@ mod tests;
 
 pub use config::HubConfig;
 pub use demo::{Cut, DemoOptions, run as run_demo};
+pub use features::Features;
 pub use process::{Hub, HubOptions};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use daemon::SystemClock;
-use hub::{DemoOptions, Hub, HubConfig, HubOptions};
+use hub::{DemoOptions, Features, Hub, HubConfig, HubOptions};
 use journal::RealDisk;
 
 /// Branchline's hub: stores the metrics of all branches, answers the Prometheus API, evaluates rules.
@@ -29,6 +29,9 @@ struct Cli {
     /// Do not scrape this machine and this hub.
     #[arg(long)]
     no_local_edge: bool,
+    /// What of PromQL is off by default, by Prometheus's names and separated by commas: promql-experimental-functions, ...
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', global = true)]
+    enable_feature: Vec<String>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
     let result = runtime().and_then(|runtime| {
         runtime.block_on(async {
             match cli.command {
-                Some(Command::CheckConfig { file }) => check_config(&file),
+                Some(Command::CheckConfig { file }) => check_config(&file, &cli.enable_feature),
                 Some(Command::Demo(options)) => hub::run_demo(options).await,
                 None => serve(cli).await.map(|()| true),
             }
@@ -76,18 +79,27 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start threads")
 }
 
-fn check_config(file: &std::path::Path) -> anyhow::Result<bool> {
-    let config = HubConfig::load(file)?;
+fn features(names: &[String]) -> anyhow::Result<Features> {
+    let names = names.iter().map(|name| name.trim());
+    Features::from_names(names.filter(|name| !name.is_empty()))
+        .map_err(anyhow::Error::msg)
+        .context("--enable-feature")
+}
+
+fn check_config(file: &std::path::Path, enabled: &[String]) -> anyhow::Result<bool> {
+    let config = HubConfig::load_with(file, features(enabled)?)?;
     print!("{} is fine\n{}", file.display(), config.summary());
     Ok(true)
 }
 
 async fn serve(cli: Cli) -> anyhow::Result<()> {
     daemon::init_log();
-    let config = match &cli.config {
-        Some(path) => HubConfig::load(path)?,
+    let features = features(&cli.enable_feature)?;
+    let mut config = match &cli.config {
+        Some(path) => HubConfig::load_with(path, features)?,
         None => HubConfig::without_file()?,
     };
+    config.features = features;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -102,6 +114,7 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
         ("listen".to_owned(), cli.listen.to_string()),
         ("data-dir".to_owned(), cli.data_dir.display().to_string()),
         ("no-local-edge".to_owned(), cli.no_local_edge.to_string()),
+        ("enable-feature".to_owned(), cli.enable_feature.join(",")),
     ]);
     let hub = Hub::start(HubOptions {
         config,

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use tsdb::{Limits, Store, StoreOptions};
 
 use crate::alerts::Alerts;
-use crate::api::{self, Queries};
+use crate::api::{self, Queries, RemoteReads};
 use crate::config::HubConfig;
 use crate::federation::{BranchMetrics, Branches};
 use crate::ingest::{self, Credentials, Ingest};
@@ -123,12 +123,14 @@ impl Hub {
         )
         .await?;
         // As in Prometheus a subquery without a step takes the evaluation interval's.
-        let engine = Engine::new(EngineOptions {
+        let features = config.features;
+        let engine = Engine::new(features.engine_options(EngineOptions {
             subquery_step: config.evaluation_interval,
             ..EngineOptions::default()
-        });
+        }));
         let ruler = Arc::new(Ruler::new(
             Arc::new(engine.clone()),
+            features.parse,
             store.clone(),
             clock.clone(),
             alerts.sender(),
@@ -184,7 +186,9 @@ impl Hub {
         let (reloads, requests) = mpsc::channel(RELOADS_MAX);
         let state = Arc::new(HubState {
             store,
-            queries: Queries::new(engine),
+            queries: Queries::new(engine, features.parse),
+            features,
+            remote_reads: RemoteReads::new(tasks.http.token().clone()),
             branches,
             ruler,
             writers,
@@ -389,6 +393,7 @@ fn routes(state: &Arc<HubState>, ingest: &Arc<Ingest>, alerts: &Alerts, common: 
     common
         .merge(pages)
         .merge(api::routes(state))
+        .merge(api::remote_read(state))
         .merge(api::lifecycle(state))
         .merge(api::administration(state))
         .merge(ingest::routes(ingest.clone()))

@@ -55,8 +55,9 @@ impl Reloader {
         let Some(path) = self.state.loaded().path else {
             return Ok(());
         };
+        let features = self.state.features;
         let (config, write, read, admin) = daemon::blocking(move || {
-            let config = HubConfig::load(&path)?;
+            let config = HubConfig::load_with(&path, features)?;
             let load = |tokens| Credentials::load(tokens).map_err(anyhow::Error::msg);
             let (write, read) = (load(&config.branches)?, load(&config.readers)?);
             let admin = load(&config.admins)?;

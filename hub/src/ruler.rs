@@ -34,6 +34,8 @@ pub(crate) type SendAlerts = Arc<dyn Fn(Vec<Alert>) + Send + Sync>;
 /// Runs every group at its times.
 pub(crate) struct Ruler {
     engine: Arc<Engine>,
+    /// How `query` in templates is parsed; rule files have been parsed so.
+    parse: ParseOptions,
     reader: StoreReader,
     clock: Arc<dyn Clock>,
     send: SendAlerts,
@@ -78,11 +80,14 @@ pub(crate) struct RulerOptions {
 ///
 /// # Errors
 /// Everything that is wrong in the files, each with its place.
-pub(crate) fn load_files(paths: &[PathBuf]) -> Result<Vec<RuleFile>, String> {
+pub(crate) fn load_files(
+    paths: &[PathBuf],
+    options: &ParseOptions,
+) -> Result<Vec<RuleFile>, String> {
     let (mut files, mut errors) = (Vec::new(), Vec::new());
     for path in paths {
         match read(path).and_then(|text| {
-            RuleFile::parse(&path.display().to_string(), &text, &ParseOptions::default())
+            RuleFile::parse(&path.display().to_string(), &text, options)
                 .map_err(|error| error.to_string())
         }) {
             Ok(file) => files.push(file),
@@ -112,6 +117,7 @@ fn read(path: &Path) -> Result<String, String> {
 impl Ruler {
     pub(crate) fn new(
         engine: Arc<Engine>,
+        parse: ParseOptions,
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
         send: SendAlerts,
@@ -119,6 +125,7 @@ impl Ruler {
         let reader = StoreReader { store };
         Ruler {
             engine,
+            parse,
             reader,
             clock,
             send,
@@ -392,6 +399,10 @@ impl RuleContext for Context<'_> {
             ResultValue::Scalar(_, value) => Ok(vec![(LabelSet::empty(), Value::Float(value))]),
             _ => Err("rule result is not a vector or scalar".to_owned()),
         }
+    }
+
+    fn parse_options(&self) -> ParseOptions {
+        self.ruler.parse
     }
 
     fn append(&mut self, samples: Vec<RuleSample>) -> Result<(), String> {

@@ -10,8 +10,9 @@ use model::{LabelSet, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tsdb::Store;
 
-use crate::api::Queries;
+use crate::api::{Queries, RemoteReads};
 use crate::config::HubConfig;
+use crate::features::Features;
 use crate::federation::Branches;
 use crate::ingest::Credentials;
 use crate::local_edge::LocalEdge;
@@ -22,6 +23,9 @@ use crate::ruler::Ruler;
 pub(crate) struct HubState {
     pub(crate) store: Arc<Store>,
     pub(crate) queries: Queries,
+    /// From the command line: a reload keeps them.
+    pub(crate) features: Features,
+    pub(crate) remote_reads: RemoteReads,
     pub(crate) branches: Branches,
     pub(crate) ruler: Arc<Ruler>,
     pub(crate) writers: Credentials,
@@ -48,6 +52,7 @@ pub(crate) struct Loaded {
     pub(crate) block_cache_bytes_max: usize,
     pub(crate) exemplars_max: usize,
     pub(crate) anonymous_reads: bool,
+    pub(crate) remote_read_samples_max: u64,
     pub(crate) admin_api: bool,
     /// Whether the head office's own edge is to run, by the file.
     pub(crate) local_edge: bool,
@@ -70,6 +75,13 @@ impl HubState {
             .unwrap_or_else(PoisonError::into_inner)
             .external_labels
             .clone()
+    }
+
+    pub(crate) fn remote_read_samples_max(&self) -> u64 {
+        self.loaded
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remote_read_samples_max
     }
 
     pub(crate) fn may_read(&self, headers: &HeaderMap) -> bool {
@@ -134,6 +146,7 @@ impl Loaded {
             block_cache_bytes_max: config.block_cache_bytes_max,
             exemplars_max: config.exemplars_max,
             anonymous_reads: config.anonymous_reads,
+            remote_read_samples_max: config.remote_read_samples_max,
             admin_api: config.admin_api,
             local_edge: config.local_edge.is_some(),
             loaded_at: now,

@@ -38,7 +38,10 @@ impl promql::Storage for StoreReader {
         for each in selection.series {
             let values = match each.values {
                 tsdb::Column::Floats(values) => promql::Column::Floats(values),
-                tsdb::Column::Mixed(values) => promql::Column::Mixed(values),
+                tsdb::Column::Mixed(mut values) => {
+                    promql::note_resets(&mut values);
+                    promql::Column::Mixed(values)
+                }
             };
             budget.take(values.weight())?;
             let starts = each

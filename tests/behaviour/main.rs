@@ -11,6 +11,8 @@ mod exemplars;
 mod explosion;
 mod failures;
 mod first_run;
+mod grafana;
 mod peers;
 mod reload;
+mod remote_read;
 mod setup;

@@ -12,6 +12,7 @@ use wire::{
     alertmanager::{PostLimits, Webhook, parse_posted},
     edge_headers::{self, EdgeHeaders},
     exposition::{Entry, Format, Parser},
+    remote_read,
     remote_write::{
         self, Limits, Part, SeriesView, Walk, proto,
         v2::{self, SeriesViewV2, WalkV2},
@@ -59,6 +60,36 @@ pub(crate) const TARGETS: &[Target] = &[
         // A symbol of two bytes is sixteen in memory and in the message that prost makes; texts are referred to again and
         // again, within the limit that the target sets.
         bound: (600, 64 * KIB),
+    },
+    Target {
+        name: "remote_read_request",
+        read: |body| {
+            let _ = remote_read::decode(body, &remote_read::Limits::default());
+        },
+        seeds: || vec![read_request()],
+        // Snappy, and regular expressions, each compiled to 10 MiB at most.
+        bound: (16 * KIB, 12 * MIB),
+    },
+    Target {
+        name: "remote_read_chunk",
+        read: remote_read_chunk,
+        seeds: read_chunks,
+        // A sample of two bits is forty bytes; of histograms a chunk may hold a million numbers.
+        bound: (4 * 8 * 48, 24 * MIB),
+    },
+    Target {
+        name: "remote_read_frame",
+        read: |bytes| {
+            let mut rest = bytes;
+            while let Ok(Some((_, behind))) = remote_read::frame::decode(rest) {
+                rest = behind;
+            }
+            // Behind a checksum that is right.
+            let _ = remote_read::frame::decode(&remote_read::frame::of_data(bytes));
+        },
+        seeds: read_frames,
+        // An empty chunk is two bytes on the wire; vectors grow by doubling.
+        bound: (256, 4 * KIB),
     },
     Target {
         name: "exposition",
@@ -295,6 +326,98 @@ fn remote_write_v2(message: &[u8]) {
             "walk and prost read the same message differently"
         );
     }
+}
+
+/// The encoding stands before the chunk. What is read is written and read again as the same.
+fn remote_read_chunk(bytes: &[u8]) {
+    let Some((kind, data)) = bytes.split_first() else {
+        return;
+    };
+    let chunk = remote_read::proto::Chunk {
+        r#type: i32::from(*kind),
+        data: data.to_vec(),
+        ..Default::default()
+    };
+    let Ok(samples) = remote_read::chunk::decode(&chunk) else {
+        return;
+    };
+    let floats: Vec<(i64, f64)> = samples
+        .iter()
+        .filter_map(|sample| match sample.value {
+            Value::Float(value) => Some((sample.at.millis(), value)),
+            Value::Histogram(_) => None,
+        })
+        .collect();
+    if floats.is_empty() || !floats.windows(2).all(|pair| pair[0].0 < pair[1].0) {
+        return;
+    }
+    let (times, values): (Vec<i64>, Vec<f64>) = floats.into_iter().unzip();
+    let again =
+        remote_read::chunk::Chunks::new(&times, remote_read::chunk::Values::Floats(&values));
+    let again = again.flat_map(|chunk| remote_read::chunk::decode(&chunk).expect("our own"));
+    assert!(again.eq(samples), "floats are written as others");
+}
+
+fn read_request() -> Vec<u8> {
+    use model::{MatchOp, Matcher};
+    let query = remote_read::Query {
+        start: Timestamp::from_millis(-5),
+        end: Timestamp::from_millis(1_700_000_000_000),
+        matchers: [
+            MatchOp::Equal,
+            MatchOp::NotEqual,
+            MatchOp::Regex,
+            MatchOp::NotRegex,
+        ]
+        .map(|op| Matcher::new(op, "job", "a|b.*").expect("a matcher"))
+        .to_vec(),
+    };
+    remote_read::encode(&remote_read::Request {
+        queries: vec![query.clone(), query],
+        response: remote_read::ResponseType::StreamedXorChunks,
+    })
+}
+
+/// Floats, integer and float histograms, with other samples between them.
+fn read_samples() -> (Vec<i64>, Vec<Value>) {
+    let histogram = |integer, count: f64| {
+        let value = Histogram {
+            schema: 3,
+            count,
+            sum: 1.5,
+            positive: Buckets::from_indexed([(-2, count / 2.0), (3, count / 2.0)]),
+            integer,
+            ..Histogram::default()
+        };
+        Value::Histogram(Arc::new(value))
+    };
+    let floats = [1.0, 1.0, 2.5, f64::NAN, -1e300].map(Value::Float);
+    let integers = [2.0, 4.0, 4.0, 100.0].map(|count| histogram(true, count));
+    let others = [2.0, 4.5, 1.0].map(|count| histogram(false, count));
+    let values: Vec<Value> = floats.into_iter().chain(integers).chain(others).collect();
+    let times = (0..values.len() as i64).map(|n| 1_700_000_000_000 + n * 15_000 + n * n);
+    (times.collect(), values)
+}
+
+fn read_chunks() -> Vec<Vec<u8>> {
+    let (times, values) = read_samples();
+    let chunks =
+        remote_read::chunk::Chunks::new(&times, remote_read::chunk::Values::Mixed(&values));
+    let bytes =
+        |chunk: remote_read::proto::Chunk| [&[chunk.r#type as u8][..], &chunk.data].concat();
+    chunks.map(bytes).collect()
+}
+
+fn read_frames() -> Vec<Vec<u8>> {
+    let (times, values) = read_samples();
+    let labels = LabelSet::from_pairs([("__name__", "m"), ("job", "a")]).expect("labels");
+    let values = remote_read::chunk::Values::Mixed(&values);
+    let mut chunks = remote_read::chunk::Chunks::new(&times, values);
+    let frame = remote_read::frame::of_series(1, &labels, &mut chunks).expect("a frame");
+    // Length of two bytes, checksum, data.
+    let data = frame[6..].to_vec();
+    assert_eq!(remote_read::frame::of_data(&data), frame);
+    vec![[frame.clone(), frame].concat(), data]
 }
 
 fn exposition(format: Format, text: &[u8]) {

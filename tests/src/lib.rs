@@ -14,6 +14,7 @@ pub mod http;
 pub mod link;
 pub mod peers;
 pub mod process;
+pub mod remote_read;
 pub mod remote_write;
 pub mod server;
 pub mod service;

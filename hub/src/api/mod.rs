@@ -11,6 +11,7 @@ mod json;
 mod labels;
 mod params;
 mod query;
+mod remote_read;
 mod rules;
 mod status;
 mod targets;
@@ -29,6 +30,7 @@ pub(crate) use cors::cors;
 pub(crate) use error::ApiError;
 pub(crate) use params::Params;
 pub(crate) use query::Queries;
+pub(crate) use remote_read::{RemoteReads, routes as remote_read};
 
 use crate::state::HubState;
 

@@ -38,6 +38,7 @@ type Answer = Result<Response, ApiError>;
 /// Runs queries: how many at a time, for how long, and parsed once.
 pub(crate) struct Queries {
     engine: Engine,
+    parse: ParseOptions,
     parsed: Cache<String, Arc<Expr>>,
     running: Arc<Semaphore>,
 }
@@ -50,7 +51,7 @@ struct Ran {
 }
 
 impl Queries {
-    pub(crate) fn new(engine: Engine) -> Self {
+    pub(crate) fn new(engine: Engine, parse: ParseOptions) -> Self {
         let weigh =
             |text: &String, _: &Arc<Expr>| u32::try_from(text.len() + 64).unwrap_or(u32::MAX);
         let parsed = Cache::builder()
@@ -59,6 +60,7 @@ impl Queries {
             .build();
         Queries {
             engine,
+            parse,
             parsed,
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
         }
@@ -73,7 +75,7 @@ impl Queries {
         if let Some(expr) = self.parsed.get(text) {
             return Ok(expr);
         }
-        let expr = promql::parse(text, &ParseOptions::default())
+        let expr = promql::parse(text, &self.parse)
             .map_err(|error| ApiError::bad_parameter("query", error))?;
         let expr = Arc::new(expr);
         self.parsed.insert(text.to_owned(), expr.clone());
@@ -227,7 +229,7 @@ pub(crate) async fn exemplars(State(state): State<Arc<HubState>>, params: Params
         return Err(ApiError::bad_parameter("end", END_BEFORE_START));
     }
     let text = params.required("query")?;
-    let expr = promql::parse(text, &ParseOptions::default()).map_err(ApiError::bad_data)?;
+    let expr = promql::parse(text, &state.queries.parse).map_err(ApiError::bad_data)?;
     if expr.selectors().is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }

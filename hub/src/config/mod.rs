@@ -15,6 +15,7 @@ use edge_scraper::config::{EdgeConfig, GlobalYaml, ScrapingYaml};
 use model::LabelSet;
 
 use self::secrets::without_secrets;
+use crate::features::Features;
 use crate::ingest::{BranchToken, Credentials, Secret};
 use crate::ruler;
 
@@ -22,6 +23,8 @@ use crate::ruler;
 const EVALUATION_INTERVAL: Duration = Duration::from_secs(60);
 /// Prometheus's default.
 const RETENTION: Duration = Duration::from_secs(15 * 24 * 3600);
+/// Prometheus's default.
+const REMOTE_READ_SAMPLES_MAX: u64 = 50_000_000;
 const LOCAL_BRANCH: &str = "hq";
 const LOCAL_INTERVAL: Duration = Duration::from_secs(5);
 /// Rule files that one pattern may name.
@@ -47,12 +50,15 @@ pub struct HubConfig {
     pub(crate) branches: Vec<BranchToken>,
     pub(crate) readers: Vec<BranchToken>,
     pub(crate) anonymous_reads: bool,
+    pub(crate) remote_read_samples_max: u64,
     pub(crate) admins: Vec<BranchToken>,
     pub(crate) admin_api: bool,
     /// The head office's own edge; None: switched off.
     pub(crate) local_edge: Option<EdgeConfig>,
     /// The alert-router inside. A router elsewhere stands under `alerting` like an Alertmanager.
     pub(crate) router: RouterConfig,
+    /// What of PromQL is on; the rule files have been read with it.
+    pub features: Features,
     /// What has no effect, or will not work as it is now.
     pub warnings: Vec<String>,
 }
@@ -68,6 +74,7 @@ impl HubConfig {
             None,
             String::new(),
             raw::File::default(),
+            Features::default(),
         )
     }
 
@@ -76,9 +83,18 @@ impl HubConfig {
     /// # Errors
     /// The first thing that is wrong, with file and line or key, and the way out.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(path, Features::default())
+    }
+
+    /// The same with other features of PromQL.
+    ///
+    /// # Errors
+    /// As [`HubConfig::load`].
+    pub fn load_with(path: &Path, features: Features) -> Result<Self, ConfigError> {
         let file = load_yaml(path)?;
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        Self::check(path, Some(path.to_owned()), without_secrets(&text), file)
+        let given = Some(path.to_owned());
+        Self::check(path, given, without_secrets(&text), file, features)
     }
 
     /// Checks a text; `path` is what errors name and what relative paths start from.
@@ -91,6 +107,7 @@ impl HubConfig {
             Some(path.to_owned()),
             without_secrets(text),
             parse_yaml(text, path)?,
+            Features::default(),
         )
     }
 
@@ -99,9 +116,10 @@ impl HubConfig {
         given: Option<PathBuf>,
         yaml_without_secrets: String,
         file: raw::File,
+        features: Features,
     ) -> Result<Self, ConfigError> {
         refuse_unsupported(path, &file)?;
-        let check = Check { path };
+        let check = Check { path, features };
         let global = match &file.global {
             Some(global) => global.for_rules(path)?,
             None => GlobalYaml::default().for_rules(path)?,
@@ -164,8 +182,11 @@ impl HubConfig {
             admins,
             admin_api,
             anonymous_reads: branchline.anonymous_reads.unwrap_or(false),
+            remote_read_samples_max: check
+                .remote_read_samples_max(branchline.remote_read_samples_max)?,
             local_edge,
             router: RouterConfig::embedded(path, router)?,
+            features,
             warnings,
         })
     }
@@ -220,6 +241,7 @@ impl HubConfig {
 
 struct Check<'a> {
     path: &'a Path,
+    features: Features,
 }
 
 impl Check<'_> {
@@ -246,7 +268,8 @@ impl Check<'_> {
             paths.extend(found);
         }
         let paths: Vec<PathBuf> = paths.into_iter().collect();
-        let files = ruler::load_files(&paths).map_err(|error| self.invalid("rule_files", error))?;
+        let files = ruler::load_files(&paths, &self.features.parse)
+            .map_err(|error| self.invalid("rule_files", error))?;
         Ok((files, warnings))
     }
 
@@ -309,6 +332,14 @@ impl Check<'_> {
             Some(0) => Err(self.invalid("branchline.series_per_branch_max", "at least 1")),
             Some(max) => Ok(max),
             None => Ok(tsdb::Limits::default().series_per_scope_max),
+        }
+    }
+
+    fn remote_read_samples_max(&self, given: Option<u64>) -> Result<u64, ConfigError> {
+        match given {
+            Some(0) => Err(self.invalid("branchline.remote_read_samples_max", "at least 1")),
+            Some(max) => Ok(max),
+            None => Ok(REMOTE_READ_SAMPLES_MAX),
         }
     }
 

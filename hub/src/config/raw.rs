@@ -86,6 +86,9 @@ pub(super) struct Branchline {
     pub(super) series_per_branch_max: Option<usize>,
     /// Memory for what queries read of the store. Changing it takes a restart. Default: 32MiB.
     pub(super) block_cache_bytes: Option<ByteSize>,
+    /// Samples that the answer to one remote read may have, from 1 on; beyond them it is refused with 400. Default: 50,000,000,
+    /// as Prometheus's `--storage.remote.read-sample-limit`.
+    pub(super) remote_read_samples_max: Option<u64>,
     /// The address under which people reach this hub, for links in alerts. Default: http:// and `--listen`.
     pub(super) external_url: Option<String>,
     /// The head office's own edge.

@@ -13,7 +13,7 @@ use wire::remote_write::proto::{
     Histogram, Label, MetricMetadata, Sample, TimeSeries, WriteRequest,
 };
 
-use crate::{Hub, HubConfig, HubOptions};
+use crate::{Features, Hub, HubConfig, HubOptions};
 
 /// When every test begins: a full minute, in ms.
 pub(super) const START: i64 = 1_800_000_000_000;
@@ -27,6 +27,7 @@ pub(super) struct TestHub {
     pub(super) clock: SimClock,
     pub(super) disk: SimDisk,
     folder: Arc<tempfile::TempDir>,
+    features: Features,
     client: reqwest::Client,
 }
 
@@ -55,15 +56,25 @@ impl Answer {
 
 impl TestHub {
     pub(super) async fn start(yaml: &str) -> Self {
+        Self::start_with(yaml, Features::default()).await
+    }
+
+    pub(super) async fn start_with(yaml: &str, features: Features) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         std::fs::write(folder.path().join("hub.yml"), yaml).expect("a file");
         let clock = SimClock::new(Timestamp::from_millis(START));
-        Self::open(folder, clock, SimDisk::new(1)).await
+        Self::open(folder, clock, SimDisk::new(1), features).await
     }
 
-    async fn open(folder: Arc<tempfile::TempDir>, clock: SimClock, disk: SimDisk) -> Self {
+    async fn open(
+        folder: Arc<tempfile::TempDir>,
+        clock: SimClock,
+        disk: SimDisk,
+        features: Features,
+    ) -> Self {
         let hub = Hub::start(HubOptions {
-            config: HubConfig::load(&folder.path().join("hub.yml")).expect("a configuration"),
+            config: HubConfig::load_with(&folder.path().join("hub.yml"), features)
+                .expect("a configuration"),
             listen: "127.0.0.1:0".parse().expect("an address"),
             data_dir: folder.path().join("hub"),
             local_edge: false,
@@ -79,6 +90,7 @@ impl TestHub {
             clock,
             disk,
             folder,
+            features,
             client,
         };
         // By the time of an answer its tasks have begun, and wait on the clock.
@@ -90,14 +102,14 @@ impl TestHub {
     pub(super) async fn restart(self, later: Duration) -> Self {
         self.hub.shutdown().await.expect("an orderly end");
         self.clock.advance(later);
-        Self::open(self.folder, self.clock, self.disk).await
+        Self::open(self.folder, self.clock, self.disk, self.features).await
     }
 
     /// Cuts the power and starts it again.
     pub(super) async fn crash(self) -> Self {
         self.disk.crash();
         drop(self.hub);
-        Self::open(self.folder, self.clock, self.disk).await
+        Self::open(self.folder, self.clock, self.disk, self.features).await
     }
 
     pub(super) fn file(&self, name: &str) -> PathBuf {

@@ -13,9 +13,10 @@ use crate::{
     *,
 };
 
+type Make = fn(&SimDisk) -> Store;
+
 /// What is written today, and by what.
-const CURRENT: [(&str, fn(&SimDisk) -> Store); 2] =
-    [("store-1", make), ("store-1-exemplars", make_exemplars)];
+const CURRENT: [(&str, Make); 2] = [("store-1", make), ("store-1-exemplars", make_exemplars)];
 /// Of keys that were made in another way.
 const SIPHASH: &str = "store-1-siphash";
 
@@ -235,7 +236,7 @@ fn the_current_version_is_written() {
 
 /// What is written today is the current version, but for zstd's choices inside of the blocks: sizes of parts stand in the
 /// manifest, and depend on zstd. BRANCHLINE_RENEW_FORMATS=true writes it into the folder first.
-fn check_written(version: &str, make: fn(&SimDisk) -> Store) {
+fn check_written(version: &str, make: Make) {
     let disk = SimDisk::new(2);
     let store = make(&disk);
     let written = everything(&store);

@@ -4,6 +4,7 @@
 //! the bounds that both have. Exponential and custom buckets do not mix.
 
 pub(crate) mod classic;
+mod hints;
 pub(crate) mod quantile;
 mod reset;
 pub(crate) mod sum;
@@ -11,6 +12,7 @@ pub(crate) mod trim;
 
 use model::{Buckets, Histogram, ResetHint, Span};
 
+pub use hints::note_resets;
 pub(crate) use reset::detect_reset;
 pub(crate) use sum::Accumulator;
 

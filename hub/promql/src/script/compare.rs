@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use model::{Histogram, LabelSet, Timestamp, Value};
+use model::{BucketBound, Histogram, LabelSet, Timestamp, Value};
 
+use super::answer::{AnswerSeries, AnswerValue, Found, FoundHistogram};
 use super::command::step_time;
 use super::expect::{Expectation, Expected, ExpectedSeries, Text};
 use crate::histogram::classic::almost_equal;
 use crate::histogram::compact;
 use crate::parser::SeriesValue;
-use crate::result::{InstantSample, RangeSeries, ResultValue};
 use crate::text::format_histogram;
 
 /// Relative difference that rounding may cause.
@@ -62,28 +62,28 @@ fn of_kind(kind: &str, expected: &[Text], found: &[String]) -> Check {
 /// The values. `steps`: first time, last time and step of a range vector's values.
 pub(super) fn values(
     expected: &Expected,
-    found: &ResultValue,
+    found: &AnswerValue,
     steps: Option<(Timestamp, Timestamp, Duration)>,
 ) -> Check {
     match (&expected.values, found) {
-        (Expectation::Scalar(number), ResultValue::Scalar(_, found)) => {
+        (Expectation::Scalar(number), AnswerValue::Scalar(found)) => {
             if almost_equal(*number, *found, EPSILON) {
                 Ok(())
             } else {
                 Err(format!("expected scalar {number}, got {found}"))
             }
         }
-        (Expectation::String(text), ResultValue::String(_, found)) => {
+        (Expectation::String(text), AnswerValue::String(found)) => {
             if text == found {
                 Ok(())
             } else {
                 Err(format!("expected string {text:?}, got {found:?}"))
             }
         }
-        (Expectation::Series(rows), ResultValue::Vector(found)) => {
+        (Expectation::Series(rows), AnswerValue::Vector(found)) => {
             vector(rows, found, expected.ordered)
         }
-        (Expectation::Series(rows), ResultValue::Matrix(found)) => match steps {
+        (Expectation::Series(rows), AnswerValue::Matrix(found)) => match steps {
             Some(steps) => matrix(rows, found, steps),
             None => Err("unexpected range vector".to_owned()),
         },
@@ -91,32 +91,30 @@ pub(super) fn values(
     }
 }
 
-pub(super) fn vector(rows: &[ExpectedSeries], found: &[InstantSample], ordered: bool) -> Check {
+pub(super) fn vector(rows: &[ExpectedSeries], found: &[(LabelSet, Found)], ordered: bool) -> Check {
     let places: HashMap<&LabelSet, usize> = rows
         .iter()
         .enumerate()
         .map(|(at, row)| (&row.labels, at))
         .collect();
     let mut seen = vec![false; rows.len()];
-    for (at, sample) in found.iter().enumerate() {
-        let Some(place) = places.get(&sample.labels) else {
+    for (at, (labels, found)) in found.iter().enumerate() {
+        let Some(place) = places.get(labels) else {
             return Err(format!(
-                "unexpected series {} with {}",
-                sample.labels,
-                show(&sample.value)
+                "unexpected series {labels} with {}",
+                show_found(found)
             ));
         };
         if ordered && *place != at {
             return Err(format!(
-                "expected {} at place {place}, got it at {at}",
-                sample.labels
+                "expected {labels} at place {place}, got it at {at}"
             ));
         }
         let row = &rows[*place];
         let Some(expected) = row.values.first() else {
             return Err(format!("expected no value for {}", row.labels));
         };
-        value(expected, &sample.value).map_err(|e| format!("{}: {e}", sample.labels))?;
+        value(expected, found).map_err(|e| format!("{labels}: {e}"))?;
         seen[*place] = true;
     }
     all_seen(rows, &seen)
@@ -131,7 +129,7 @@ fn all_seen(rows: &[ExpectedSeries], seen: &[bool]) -> Check {
 
 fn matrix(
     rows: &[ExpectedSeries],
-    found: &[RangeSeries],
+    found: &[AnswerSeries],
     (start, end, step): (Timestamp, Timestamp, Duration),
 ) -> Check {
     if !found.is_sorted_by(|a, b| a.labels < b.labels) {
@@ -165,10 +163,10 @@ fn matrix(
             }
             let found = match &expected.value {
                 None => continue,
-                Some(Value::Float(_)) => floats.next().map(|(t, v)| (*t, Value::Float(*v))),
+                Some(Value::Float(_)) => floats.next().map(|(t, v)| (*t, Found::Float(*v))),
                 Some(Value::Histogram(_)) => histograms
                     .next()
-                    .map(|(t, h)| (*t, Value::Histogram(h.clone()))),
+                    .map(|(t, h)| (*t, Found::Histogram(h.clone()))),
             };
             let wrong =
                 |e: String| format!("{labels} at {time}: {e}, whole: {}", show_series(series));
@@ -192,19 +190,36 @@ fn matrix(
     all_seen(rows, &seen)
 }
 
-fn value(expected: &SeriesValue, found: &Value) -> Check {
+fn value(expected: &SeriesValue, found: &Found) -> Check {
     let Some(wanted) = &expected.value else {
-        return Err(format!("expected nothing, got {}", show(found)));
+        return Err(format!("expected nothing, got {}", show_found(found)));
     };
     let same = match (wanted, found) {
-        (Value::Float(a), Value::Float(b)) => almost_equal(*a, *b, EPSILON),
-        (Value::Histogram(a), Value::Histogram(b)) => same_histogram(a, b, expected.hint_set),
+        (Value::Float(a), Found::Float(b)) => almost_equal(*a, *b, EPSILON),
+        (Value::Histogram(a), Found::Histogram(FoundHistogram::Whole(b))) => {
+            same_histogram(a, b, expected.hint_set)
+        }
+        (
+            Value::Histogram(a),
+            Found::Histogram(FoundHistogram::Shown {
+                count,
+                sum,
+                buckets,
+            }),
+        ) => {
+            let near = |a: f64, b: f64| almost_equal(a, b, EPSILON);
+            near(a.count, *count) && near(a.sum, *sum) && same_buckets(a, buckets)
+        }
         _ => false,
     };
     if same {
         Ok(())
     } else {
-        Err(format!("expected {}, got {}", show(wanted), show(found)))
+        Err(format!(
+            "expected {}, got {}",
+            show(wanted),
+            show_found(found)
+        ))
     }
 }
 
@@ -228,6 +243,35 @@ fn same_histogram(a: &Histogram, b: &Histogram, with_hint: bool) -> bool {
         && (!with_hint || a.reset_hint == b.reset_hint)
 }
 
+/// Whether a histogram would be shown with these buckets. Empty ones are left out, also by whoever expects them.
+fn same_buckets(a: &Histogram, shown: &[BucketBound]) -> bool {
+    let near = |a: f64, b: f64| almost_equal(a, b, EPSILON);
+    let expected = a.all_buckets();
+    let expected: Vec<&BucketBound> = expected.iter().filter(|b| b.count != 0.0).collect();
+    let shown: Vec<&BucketBound> = shown.iter().filter(|b| b.count != 0.0).collect();
+    expected.len() == shown.len()
+        && expected.iter().zip(shown).all(|(a, b)| {
+            (a.lower_inclusive, a.upper_inclusive) == (b.lower_inclusive, b.upper_inclusive)
+                && near(a.lower, b.lower)
+                && near(a.upper, b.upper)
+                && near(a.count, b.count)
+        })
+}
+
+fn show_found(found: &Found) -> String {
+    match found {
+        Found::Float(value) => value.to_string(),
+        Found::Histogram(FoundHistogram::Whole(histogram)) => {
+            show(&Value::Histogram(histogram.clone()))
+        }
+        Found::Histogram(FoundHistogram::Shown {
+            count,
+            sum,
+            buckets,
+        }) => format!("count {count} sum {sum} buckets {buckets:?}"),
+    }
+}
+
 fn show(value: &Value) -> String {
     match value {
         Value::Float(value) => value.to_string(),
@@ -241,11 +285,11 @@ fn show(value: &Value) -> String {
     }
 }
 
-fn show_series(series: &RangeSeries) -> String {
+fn show_series(series: &AnswerSeries) -> String {
     let floats = series.floats.iter().map(|(t, v)| format!("{v}@{t}"));
     let histograms = series
         .histograms
         .iter()
-        .map(|(t, h)| format!("{}@{t}", show(&Value::Histogram(h.clone()))));
+        .map(|(t, h)| format!("{}@{t}", show_found(&Found::Histogram(h.clone()))));
     floats.chain(histograms).collect::<Vec<_>>().join(" ")
 }

@@ -1,13 +1,12 @@
 //! A storage for scripts: a sorted map.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use model::{Histogram, LabelSet, ResetHint, Sample, Value};
+use model::{LabelSet, Sample, Value};
 
 use super::command::Load;
 use super::run::Target;
-use crate::histogram::detect_reset;
+use crate::histogram::note_resets;
 use crate::limits::{Budget, Cancel};
 use crate::storage::{Column, Select, Selection, SeriesColumns, Storage, StorageError};
 
@@ -34,7 +33,7 @@ impl Target for MemoryTarget {
             samples.reverse();
             samples.dedup_by_key(|sample| sample.at);
             samples.reverse();
-            hint(samples);
+            note_resets(samples.iter_mut().map(|sample| &mut sample.value));
         }
         Ok(())
     }
@@ -92,42 +91,5 @@ fn columns(labels: &LabelSet, samples: &[Sample]) -> SeriesColumns {
             None => Column::Mixed(samples.iter().map(|sample| sample.value.clone()).collect()),
         },
         starts,
-    }
-}
-
-/// Writes into each histogram what is known of its predecessor.
-fn hint(samples: &mut [Sample]) {
-    let mut before: Option<Arc<Histogram>> = None;
-    for sample in samples {
-        let Value::Histogram(histogram) = &mut sample.value else {
-            before = None;
-            continue;
-        };
-        if model::is_stale(histogram.sum) {
-            before = None;
-            continue;
-        }
-        if histogram.reset_hint == ResetHint::Gauge {
-            before = None;
-            continue;
-        }
-        // A hint from an earlier load is found anew; an explicit reset stays one.
-        let explicit = histogram.reset_hint == ResetHint::Reset;
-        let mut plain = Histogram::clone(histogram);
-        plain.reset_hint = ResetHint::Unknown;
-        let runs_on = before.is_some_and(|before| {
-            !explicit
-                && before.schema == plain.schema
-                && before.zero_threshold == plain.zero_threshold
-                && before.custom_values == plain.custom_values
-                && !detect_reset(&plain, &before)
-        });
-        before = Some(Arc::new(plain.clone()));
-        plain.reset_hint = if runs_on {
-            ResetHint::NotReset
-        } else {
-            ResetHint::Unknown
-        };
-        *histogram = Arc::new(plain);
     }
 }

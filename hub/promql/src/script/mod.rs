@@ -10,8 +10,10 @@
 //!
 //! A case is run in more forms than the one written: with `@` put on every selector and printed back, at other times of
 //! evaluation, and as the middle step of a range query; all have to give the same. Scripts run against any storage
-//! through [`Target`]; [`MemoryTarget`] is one that holds what a script loads.
+//! through [`Target`]; [`MemoryTarget`] is one that holds what a script loads. Whoever answers queries in another way, such
+//! as an HTTP API, is a [`Subject`].
 
+mod answer;
 mod classic;
 mod command;
 mod compare;
@@ -19,10 +21,11 @@ mod expect;
 mod memory;
 mod run;
 
+pub use answer::{Answer, AnswerSeries, AnswerValue, Found, FoundHistogram};
 pub use command::{Command, Eval, EvalTime, Load, LoadedSeries, ScriptError, parse};
 pub use expect::{Expectation, Expected, ExpectedSeries, Text};
 pub use memory::MemoryTarget;
-pub use run::{Failure, Report, Target, engine_options, run};
+pub use run::{Failure, Report, Subject, Target, engine_options, run, run_with};
 
 use std::path::PathBuf;
 

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use model::{Timestamp, Value};
+use model::{LabelSet, Timestamp};
 use regex::Regex;
 
+use super::answer::{Answer, AnswerValue, Found};
 use super::command::{Command, Eval, EvalTime, Load, commands};
 use super::compare::{self, Check};
 use super::expect::Expectation;
@@ -14,7 +15,6 @@ use crate::ast::{At, Expr};
 use crate::engine::{Engine, EngineOptions, QueryOptions};
 use crate::functions::FunctionId;
 use crate::parser::ParseOptions;
-use crate::result::{InstantSample, QueryResult, RangeSeries, ResultValue};
 use crate::storage::Storage;
 
 /// A storage that scripts can fill.
@@ -30,6 +30,90 @@ pub trait Target {
 
     /// What queries read.
     fn storage(&self) -> &dyn Storage;
+}
+
+/// Whoever is asked. Errors of queries are texts as Prometheus's engine words them, without the position of what does not
+/// parse.
+pub trait Subject {
+    /// Forgets what was loaded.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn clear(&mut self) -> Result<(), String>;
+
+    /// Adds series.
+    ///
+    /// # Errors
+    /// Why they cannot be stored.
+    fn load(&mut self, load: &Load) -> Result<(), String>;
+
+    /// An instant query.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    fn instant(&self, expr: &str, at: Timestamp) -> Result<Answer, String>;
+
+    /// A range query.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    fn range(
+        &self,
+        expr: &str,
+        start: Timestamp,
+        end: Timestamp,
+        step: Duration,
+    ) -> Result<Answer, String>;
+}
+
+/// An engine over a storage.
+struct EngineSubject<'a> {
+    target: &'a mut dyn Target,
+    engine: &'a Engine,
+}
+
+impl Subject for EngineSubject<'_> {
+    fn clear(&mut self) -> Result<(), String> {
+        self.target.clear();
+        Ok(())
+    }
+
+    fn load(&mut self, load: &Load) -> Result<(), String> {
+        self.target.load(load)
+    }
+
+    fn instant(&self, expr: &str, at: Timestamp) -> Result<Answer, String> {
+        let expr = parse(expr)?;
+        self.engine
+            .instant(self.target.storage(), &expr, at, &query_options())
+            .map(Answer::from)
+            .map_err(|e| e.to_string())
+    }
+
+    fn range(
+        &self,
+        expr: &str,
+        start: Timestamp,
+        end: Timestamp,
+        step: Duration,
+    ) -> Result<Answer, String> {
+        let expr = parse(expr)?;
+        self.engine
+            .range(
+                self.target.storage(),
+                &expr,
+                start,
+                end,
+                step,
+                &query_options(),
+            )
+            .map(Answer::from)
+            .map_err(|e| e.to_string())
+    }
+}
+
+fn parse(expr: &str) -> Result<Expr, String> {
+    crate::parser::parse(expr, &ParseOptions::all()).map_err(|e| e.message)
 }
 
 /// How a script went.
@@ -74,33 +158,33 @@ pub fn engine_options() -> EngineOptions {
 /// Runs a script to its end. A block that is no part of the language, or series that cannot be stored, count as a
 /// failure of their own.
 pub fn run(script: &str, target: &mut dyn Target, engine: &Engine) -> Report {
-    target.clear();
+    run_with(script, &mut EngineSubject { target, engine })
+}
+
+/// The same with whoever else can be asked.
+pub fn run_with(script: &str, subject: &mut dyn Subject) -> Report {
     let mut report = Report::default();
+    let failed = |line: usize, message: String| Failure {
+        line,
+        expr: String::new(),
+        message,
+    };
+    report
+        .failures
+        .extend(subject.clear().err().map(|e| failed(1, e)));
     for command in commands(script) {
         let failure = match command {
-            Err(error) => Some(Failure {
-                line: error.line,
-                expr: String::new(),
-                message: error.message,
-            }),
-            Ok(Command::Clear) => {
-                target.clear();
-                None
-            }
-            Ok(Command::Load(load)) => target.load(&load).err().map(|message| Failure {
-                line: load.line,
-                expr: String::new(),
-                message,
-            }),
+            Err(error) => Some(failed(error.line, error.message)),
+            Ok(Command::Clear) => subject.clear().err().map(|e| failed(0, e)),
+            Ok(Command::Load(load)) => subject.load(&load).err().map(|e| failed(load.line, e)),
             Ok(Command::Eval(eval)) => {
                 let case = Case {
                     eval: &eval,
-                    storage: target.storage(),
-                    engine,
+                    subject,
                 };
-                let failed = case.run().err();
-                report.passed += usize::from(failed.is_none());
-                failed.map(|message| Failure {
+                let wrong = case.run().err();
+                report.passed += usize::from(wrong.is_none());
+                wrong.map(|message| Failure {
                     line: eval.line,
                     expr: eval.expr.clone(),
                     message,
@@ -114,8 +198,7 @@ pub fn run(script: &str, target: &mut dyn Target, engine: &Engine) -> Report {
 
 struct Case<'a> {
     eval: &'a Eval,
-    storage: &'a dyn Storage,
-    engine: &'a Engine,
+    subject: &'a dyn Subject,
 }
 
 /// These give something else in a range query.
@@ -134,7 +217,7 @@ impl Case<'_> {
     fn run(&self) -> Check {
         match self.eval.time {
             EvalTime::Range { start, end, step } => {
-                let result = self.range(&self.eval.expr, start, end, step);
+                let result = self.subject.range(&self.eval.expr, start, end, step);
                 match self.outcome(result)? {
                     Some(result) => self.compare(&result, Some((start, end, step))),
                     None => Ok(()),
@@ -154,25 +237,8 @@ impl Case<'_> {
         }
     }
 
-    fn parse(&self, expr: &str) -> Result<Expr, String> {
-        crate::parser::parse(expr, &ParseOptions::all()).map_err(|e| e.message)
-    }
-
-    fn range(
-        &self,
-        expr: &str,
-        start: Timestamp,
-        end: Timestamp,
-        step: Duration,
-    ) -> Result<QueryResult, String> {
-        let expr = self.parse(expr)?;
-        self.engine
-            .range(self.storage, &expr, start, end, step, &query_options())
-            .map_err(|e| e.to_string())
-    }
-
     /// The result, if one is expected and there; nothing if the query failed as expected.
-    fn outcome(&self, result: Result<QueryResult, String>) -> Result<Option<QueryResult>, String> {
+    fn outcome(&self, result: Result<Answer, String>) -> Result<Option<Answer>, String> {
         match (result, &self.eval.expected.fail) {
             (Ok(result), None) => Ok(Some(result)),
             (Ok(_), Some(_)) => Err("expected a failure, got a result".to_owned()),
@@ -182,23 +248,14 @@ impl Case<'_> {
         }
     }
 
-    fn compare(
-        &self,
-        result: &QueryResult,
-        steps: Option<(Timestamp, Timestamp, Duration)>,
-    ) -> Check {
+    fn compare(&self, result: &Answer, steps: Option<(Timestamp, Timestamp, Duration)>) -> Check {
         compare::annotations(&self.eval.expected, &result.warnings, &result.infos)?;
         compare::values(&self.eval.expected, &result.value, steps)
     }
 
     /// The instant query, and the range query around it.
     fn instant(&self, text: &str, at: Timestamp) -> Check {
-        let result = self.parse(text).and_then(|expr| {
-            self.engine
-                .instant(self.storage, &expr, at, &query_options())
-                .map_err(|e| e.to_string())
-        });
-        let Some(result) = self.outcome(result)? else {
+        let Some(result) = self.outcome(self.subject.instant(text, at))? else {
             return Ok(());
         };
         let expected = &self.eval.expected;
@@ -212,21 +269,24 @@ impl Case<'_> {
         let minute = Duration::from_secs(60);
         let around = (at.saturating_sub(minute), at.saturating_add(minute));
         let ranged = self
+            .subject
             .range(text, around.0, around.1, minute)
             .map_err(|e| format!("as a range query: {e}"))?;
         if expected.ordered {
             return Ok(());
         }
-        let ResultValue::Matrix(series) = ranged.value else {
+        let AnswerValue::Matrix(series) = ranged.value else {
             return Err("as a range query: no range vector".to_owned());
         };
-        let middle: Vec<InstantSample> = series.iter().filter_map(|s| sample_at(s, at)).collect();
+        let middle: Vec<(LabelSet, Found)> = series
+            .iter()
+            .filter_map(|series| Some((series.labels.clone(), series.at(at)?)))
+            .collect();
         let checked = match (&expected.values, result.value) {
-            (Expectation::Scalar(_), ResultValue::Scalar(..)) => match middle.first() {
-                Some(InstantSample {
-                    value: Value::Float(value),
-                    ..
-                }) => compare::values(expected, &ResultValue::Scalar(at, *value), None),
+            (Expectation::Scalar(_), AnswerValue::Scalar(_)) => match middle.first() {
+                Some((_, Found::Float(value))) => {
+                    compare::values(expected, &AnswerValue::Scalar(*value), None)
+                }
                 _ => Err("no scalar".to_owned()),
             },
             (Expectation::Series(rows), _) => compare::vector(rows, &middle, false),
@@ -237,7 +297,7 @@ impl Case<'_> {
 
     /// The expression with every time fixed to that of the case, printed back, and when to evaluate it.
     fn fixed_forms(&self, at: Timestamp) -> Result<Option<(String, Vec<Timestamp>)>, String> {
-        let Ok(mut expr) = self.parse(&self.eval.expr) else {
+        let Ok(mut expr) = parse(&self.eval.expr) else {
             // It was to fail, or has failed already.
             return Ok(None);
         };
@@ -253,21 +313,6 @@ impl Case<'_> {
         let times = times.into_iter().map(Timestamp::from_millis).collect();
         Ok(Some((expr.to_string(), times)))
     }
-}
-
-fn sample_at(series: &RangeSeries, at: Timestamp) -> Option<InstantSample> {
-    let float = series.floats.iter().find(|(t, _)| *t == at);
-    let histogram = series.histograms.iter().find(|(t, _)| *t == at);
-    let value = match (float, histogram) {
-        (Some((_, value)), _) => Value::Float(*value),
-        (None, Some((_, histogram))) => Value::Histogram(histogram.clone()),
-        (None, None) => return None,
-    };
-    Some(InstantSample {
-        labels: series.labels.clone(),
-        at,
-        value,
-    })
 }
 
 /// Puts `@` on every selector and subquery that has no time of its own; what is inside a subquery that has one stays.

@@ -26,4 +26,5 @@ pub use codec::{
 };
 pub use convert::SeriesRefusal;
 pub use histogram::{histogram_from_proto, histogram_to_proto};
+pub(crate) use walk::{FieldValue, Fields, bad};
 pub use walk::{Part, SeriesView, Walk};

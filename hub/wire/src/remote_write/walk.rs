@@ -346,13 +346,13 @@ fn read_sample(bytes: &[u8], base: usize) -> Result<(i64, f64), DecodeError> {
     Ok((at, value))
 }
 
-pub(super) fn bad(offset: usize, expected: &'static str) -> DecodeError {
+pub(crate) fn bad(offset: usize, expected: &'static str) -> DecodeError {
     DecodeError::Protobuf { offset, expected }
 }
 
 /// The fields of one message, one after the other.
 #[derive(Clone, Debug)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Where `bytes` begins in the whole request, for errors.
@@ -360,15 +360,15 @@ pub(super) struct Fields<'a> {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Field<'a> {
-    pub(super) number: u32,
+pub(crate) struct Field<'a> {
+    pub(crate) number: u32,
     /// Where the value begins in the whole request.
-    pub(super) offset: usize,
-    pub(super) value: FieldValue<'a>,
+    pub(crate) offset: usize,
+    pub(crate) value: FieldValue<'a>,
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum FieldValue<'a> {
+pub(crate) enum FieldValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -377,16 +377,16 @@ pub(super) enum FieldValue<'a> {
 
 impl<'a> Fields<'a> {
     /// Nothing is left to read.
-    pub(super) fn is_at_end(&self) -> bool {
+    pub(crate) fn is_at_end(&self) -> bool {
         self.at >= self.bytes.len()
     }
 
-    pub(super) fn new(bytes: &'a [u8], base: usize) -> Self {
+    pub(crate) fn new(bytes: &'a [u8], base: usize) -> Self {
         Fields { bytes, at: 0, base }
     }
 
     #[inline]
-    pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
         if self.at >= self.bytes.len() {
             return Ok(None);
         }
@@ -428,7 +428,7 @@ impl<'a> Fields<'a> {
 
     /// What a packed field holds is read with this too.
     #[inline]
-    pub(super) fn varint(&mut self, expected: &'static str) -> Result<u64, DecodeError> {
+    pub(crate) fn varint(&mut self, expected: &'static str) -> Result<u64, DecodeError> {
         let start = self.at;
         let mut value = 0;
         for shift in (0..70).step_by(7) {

@@ -199,7 +199,7 @@ impl<'a> SeriesViewV2<'a> {
     /// The floats in the model's form.
     pub fn floats(&self) -> impl Iterator<Item = Sample> + '_ {
         self.samples.iter().map(|sample| Sample {
-            start: start(sample.start_timestamp, sample.timestamp),
+            start: start(sample.start_timestamp),
             ..Sample::float(Timestamp::from_millis(sample.timestamp), sample.value)
         })
     }
@@ -219,7 +219,7 @@ impl<'a> SeriesViewV2<'a> {
                 error,
             })?;
             Ok(Sample {
-                start: start(sent.start_timestamp, sent.timestamp),
+                start: start(sent.start_timestamp),
                 ..Sample::histogram(at, value)
             })
         })
@@ -337,9 +337,9 @@ fn reference_of(varint: u64) -> u32 {
     u32::try_from(varint).unwrap_or(u32::MAX)
 }
 
-/// 0 means that nothing is said; a start after the sample says nothing either.
-fn start(start: i64, at: i64) -> Option<Timestamp> {
-    (start != 0 && start <= at).then(|| Timestamp::from_millis(start))
+/// 0 means that nothing is said. One after its sample is kept as it is sent: what to make of it is the reader's.
+fn start(start: i64) -> Option<Timestamp> {
+    (start != 0).then(|| Timestamp::from_millis(start))
 }
 
 fn put_label_bytes(refs: &[u32], symbols: &[&str], out: &mut Vec<u8>) -> Result<(), RefsRefusal> {
