@@ -13,6 +13,8 @@ use crate::text::quote;
 
 /// Steps a range query may have: bounds what one series of an answer takes.
 const STEPS_MAX: i64 = 10_000_000;
+/// How often a query begins while the storage changes under it.
+const ATTEMPTS_MAX: usize = 20;
 
 /// How an engine evaluates. The default is that of Prometheus 3.14.
 #[derive(Clone, Debug)]
@@ -154,7 +156,23 @@ impl Engine {
         &self,
         storage: &dyn Storage,
         options: &QueryOptions,
-        body: impl FnOnce(&mut Evaluator<'_>) -> Result<ResultValue, QueryError>,
+        body: impl Fn(&mut Evaluator<'_>) -> Result<ResultValue, QueryError>,
+    ) -> Result<QueryResult, QueryError> {
+        for _ in 1..ATTEMPTS_MAX {
+            match self.attempt(storage, options, &body) {
+                // Each time the storage has less that can change.
+                Err(QueryError::Changed(_)) => {}
+                result => return result,
+            }
+        }
+        self.attempt(storage, options, &body)
+    }
+
+    fn attempt(
+        &self,
+        storage: &dyn Storage,
+        options: &QueryOptions,
+        body: &dyn Fn(&mut Evaluator<'_>) -> Result<ResultValue, QueryError>,
     ) -> Result<QueryResult, QueryError> {
         let budget = Budget::new(self.options.samples_max);
         let lookback = options.lookback.unwrap_or(self.options.lookback);

@@ -64,5 +64,8 @@ pub use parser::{
 };
 pub use printer::pretty;
 pub use result::{InstantSample, QueryError, QueryResult, QueryStats, RangeSeries, ResultValue};
-pub use storage::{Column, Hints, Select, Selection, SeriesColumns, Storage, StorageError};
+pub use storage::{
+    Column, Groups, Hints, NO_GROUP, Select, Selection, SeriesColumns, SeriesSet, SeriesView,
+    Storage, StorageError, ValuesView,
+};
 pub use text::format_float;

@@ -88,6 +88,9 @@ pub enum QueryError {
     /// The storage failed.
     #[error("expanding series: {0}")]
     Storage(String),
+    /// What the storage had found is no longer there, and the query may begin anew; the engine does so.
+    #[error("expanding series: {0}, again and again")]
+    Changed(String),
 }
 
 impl From<Stop> for QueryError {
@@ -113,6 +116,7 @@ impl From<StorageError> for QueryError {
         match error {
             StorageError::Stopped(stop) => stop.into(),
             StorageError::TooManySamples => TooManySamples.into(),
+            StorageError::Changed(message) => QueryError::Changed(message),
             StorageError::Failed(message) => QueryError::Storage(message),
         }
     }

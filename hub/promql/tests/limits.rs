@@ -270,6 +270,11 @@ fn threads_do_not_show() {
     let texts = [
         "sum by (n) (rate({n!=\"\"}[5m]))",
         "sum(rate(odd[2m]))",
+        "avg(odd)",
+        "stddev without (n) (odd)",
+        "quantile(0.3, increase(odd[2m]))",
+        "max by (__name__) (last_over_time(odd[2m]))",
+        "count(avg_over_time(odd[2m]))",
         "stddev_over_time({__name__=~\"odd|hist_total\"}[5m])",
         "double_exponential_smoothing(odd[5m], 2, 0.5)",
     ];

@@ -190,7 +190,12 @@ impl Row {
 
 /// The labels without those that describe the metric rather than the series: name, type and unit.
 pub(crate) fn without_metric(labels: &LabelSet) -> LabelSet {
-    labels.retain(|name| !matches!(name, METRIC_NAME | "__type__" | "__unit__"))
+    labels.retain(|name| !is_metric_label(name))
+}
+
+/// Whether a label describes the metric rather than the series.
+pub(crate) fn is_metric_label(name: &str) -> bool {
+    matches!(name, METRIC_NAME | "__type__" | "__unit__")
 }
 
 pub(crate) fn same_labels_error() -> QueryError {
