@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use daemon::SystemClock;
 use hub::{DemoOptions, Hub, HubConfig, HubOptions};
@@ -43,14 +44,17 @@ enum Command {
     Demo(DemoOptions),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = match cli.command {
-        Some(Command::CheckConfig { file }) => check_config(&file),
-        Some(Command::Demo(options)) => hub::run_demo(options).await,
-        None => serve(cli).await.map(|()| true),
-    };
+    let result = runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            match cli.command {
+                Some(Command::CheckConfig { file }) => check_config(&file),
+                Some(Command::Demo(options)) => hub::run_demo(options).await,
+                None => serve(cli).await.map(|()| true),
+            }
+        })
+    });
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -59,6 +63,17 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Workers only carry bytes between sockets and the threads that store and evaluate: half of the cores are enough for
+/// that, and each worker more is woken, and finds nothing to do, for every request.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.div_ceil(2))
+        .enable_all()
+        .build()
+        .context("cannot start threads")
 }
 
 fn check_config(file: &std::path::Path) -> anyhow::Result<bool> {

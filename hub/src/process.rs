@@ -135,7 +135,8 @@ impl Hub {
         ));
         let branches = Branches::new(clock.clone());
         let (writers, readers) = (Credentials::default(), Credentials::default());
-        set_credentials(&config, &writers, &readers)?;
+        let admins = Credentials::default();
+        set_credentials(&config, &writers, &readers, &admins)?;
         let ingest = Arc::new(Ingest::new(
             store.clone(),
             branches.clone(),
@@ -187,6 +188,7 @@ impl Hub {
             ruler,
             writers,
             readers,
+            admins,
             started_at: clock.now(),
             clock: clock.clone(),
             flags,
@@ -327,6 +329,7 @@ async fn open_store(
             series_per_scope_max: config.series_per_branch_max,
             ..Limits::default()
         },
+        block_cache_bytes_max: config.block_cache_bytes_max,
         ..StoreOptions::default()
     };
     let dir = data_dir.join("store");
@@ -343,11 +346,13 @@ fn set_credentials(
     config: &HubConfig,
     writers: &Credentials,
     readers: &Credentials,
+    admins: &Credentials,
 ) -> anyhow::Result<()> {
     let load = |tokens| Credentials::load(tokens).map_err(anyhow::Error::msg);
     let (write, read) = (load(&config.branches)?, load(&config.readers)?);
     writers.set(write);
     readers.set(read);
+    admins.set(load(&config.admins)?);
     Ok(())
 }
 
@@ -383,6 +388,7 @@ fn routes(state: &Arc<HubState>, ingest: &Arc<Ingest>, alerts: &Alerts, common: 
         .merge(pages)
         .merge(api::routes(state))
         .merge(api::lifecycle(state))
+        .merge(api::administration(state))
         .merge(ingest::routes(ingest.clone()))
         .merge(alerts.routes())
         .fallback(api::not_found)

@@ -55,11 +55,12 @@ impl Reloader {
         let Some(path) = self.state.loaded().path else {
             return Ok(());
         };
-        let (config, write, read) = daemon::blocking(move || {
+        let (config, write, read, admin) = daemon::blocking(move || {
             let config = HubConfig::load(&path)?;
             let load = |tokens| Credentials::load(tokens).map_err(anyhow::Error::msg);
             let (write, read) = (load(&config.branches)?, load(&config.readers)?);
-            anyhow::Ok((config, write, read))
+            let admin = load(&config.admins)?;
+            anyhow::Ok((config, write, read, admin))
         })
         .await?;
         config
@@ -67,6 +68,11 @@ impl Reloader {
             .map_err(anyhow::Error::msg)?;
         if let (Some(edge), Some(config)) = (&self.state.edge, &config.local_edge) {
             edge.reload(config.clone()).await?;
+        }
+        // At no moment is the interface on with the tokens of a configuration in which it is off, which may be none.
+        let admin_api = config.admin_api;
+        if admin_api {
+            self.state.admins.set(admin.clone());
         }
         let loaded = Loaded::new(&config, self.state.clock.now());
         let old = std::mem::replace(
@@ -79,6 +85,9 @@ impl Reloader {
         );
         for warning in config.warnings.iter().chain(&old.needs_restart(&loaded)) {
             tracing::warn!("{warning}");
+        }
+        if !admin_api {
+            self.state.admins.set(admin);
         }
         self.state.writers.set(write);
         self.state.readers.set(read);

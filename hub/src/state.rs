@@ -26,6 +26,7 @@ pub(crate) struct HubState {
     pub(crate) ruler: Arc<Ruler>,
     pub(crate) writers: Credentials,
     pub(crate) readers: Credentials,
+    pub(crate) admins: Credentials,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_at: Timestamp,
     /// The command line's flags, for `/api/v1/status/flags`.
@@ -44,7 +45,9 @@ pub(crate) struct Loaded {
     pub(crate) alertmanager_urls: Vec<String>,
     pub(crate) retention: tsdb::Retention,
     pub(crate) series_per_branch_max: usize,
+    pub(crate) block_cache_bytes_max: usize,
     pub(crate) anonymous_reads: bool,
+    pub(crate) admin_api: bool,
     /// Whether the head office's own edge is to run, by the file.
     pub(crate) local_edge: bool,
     /// When it was put in force, and whether the last attempt to do so worked.
@@ -79,6 +82,12 @@ impl HubState {
             true => self.readers.identify(headers).is_some(),
             false => self.writers.identify(headers).is_some(),
         }
+    }
+
+    /// Whether one may change the store by hand. Without tokens for that nobody is asked for one: the configuration then
+    /// has no tokens at all.
+    pub(crate) fn may_administer(&self, headers: &HeaderMap) -> bool {
+        self.admins.identify(headers).is_some()
     }
 
     fn anonymous_reads(&self) -> bool {
@@ -121,7 +130,9 @@ impl Loaded {
                 .collect(),
             retention: config.retention,
             series_per_branch_max: config.series_per_branch_max,
+            block_cache_bytes_max: config.block_cache_bytes_max,
             anonymous_reads: config.anonymous_reads,
+            admin_api: config.admin_api,
             local_edge: config.local_edge.is_some(),
             loaded_at: now,
             success: true,
@@ -138,6 +149,10 @@ impl Loaded {
             (
                 "branchline.series_per_branch_max",
                 self.series_per_branch_max != new.series_per_branch_max,
+            ),
+            (
+                "branchline.block_cache_bytes",
+                self.block_cache_bytes_max != new.block_cache_bytes_max,
             ),
             (
                 "branchline.local_edge.enabled",

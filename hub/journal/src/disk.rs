@@ -25,6 +25,15 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Renames a file within its folder, atomically replacing what has the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name, in any folder of its file system, that is not taken. `CrossesDevices`, `Unsupported`
+    /// or `PermissionDenied` where that cannot be.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Renames a folder within its parent, to a name that is not taken. Durable once the parent is synced.
+    fn rename_dir(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a folder and all that is in it. An interruption may leave a part of it.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Names of the folders in a folder, sorted.
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Bytes that an ordinary process may still write to the disk of `path`.
@@ -164,16 +173,23 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            if !entry.file_type()?.is_dir() {
-                // A name that is not UTF-8 is none of ours.
-                names.extend(entry.file_name().into_string().ok());
-            }
-        }
-        names.sort();
-        Ok(names)
+        names_in(dir, false)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn rename_dir(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        names_in(dir, true)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -210,6 +226,20 @@ impl Disk for RealDisk {
             Err(fs::TryLockError::Error(e)) => Err(e),
         }
     }
+}
+
+/// Names of the folders, or of all else, in a folder.
+fn names_in(dir: &Path, folders: bool) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() == folders {
+            // A name that is not UTF-8 is none of ours.
+            names.extend(entry.file_name().into_string().ok());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 impl DiskFile for RealFile {
@@ -287,6 +317,27 @@ mod tests {
             "a removed file stays readable through its handle"
         );
         assert!(disk.free_bytes(&dir).unwrap() > 0);
+        let (other, renamed) = (dir.join("other.tmp"), dir.join("other"));
+        disk.create_dir_all(&other.join("inner")).unwrap();
+        disk.link(&dir.join("small"), &other.join("inner/second"))
+            .unwrap();
+        assert_eq!(
+            disk.link(&dir.join("small"), &other.join("inner/second"))
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        disk.remove(&dir.join("small")).unwrap();
+        assert_eq!(disk.list_dirs(&dir).unwrap(), ["other.tmp"]);
+        disk.rename_dir(&other, &renamed).unwrap();
+        assert_eq!(
+            read_file(disk, &renamed.join("inner/second"), 100).unwrap(),
+            b"two"
+        );
+        assert_eq!(disk.list_dirs(&dir).unwrap(), ["other"]);
+        disk.remove_dir_all(&renamed).unwrap();
+        assert_eq!(disk.list_dirs(&dir).unwrap(), [""; 0]);
+        assert!(disk.open(&renamed.join("inner/second")).is_err());
         let lock = disk.lock(&dir.join("lock")).unwrap();
         assert_eq!(
             disk.lock(&dir.join("lock")).err().unwrap().kind(),

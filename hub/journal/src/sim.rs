@@ -9,7 +9,7 @@
 //! [`SimDisk::crash_after`], [`SimDisk::ignore_syncs`] (a disk that lies, to show that a test would catch it).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     io,
     path::{Path, PathBuf},
@@ -54,6 +54,8 @@ struct Folder {
 struct State {
     folders: BTreeMap<PathBuf, Folder>,
     inodes: BTreeMap<u64, Inode>,
+    /// Renames of folders that are not durable: (from, to).
+    folder_renames: Vec<(PathBuf, PathBuf)>,
     inode_next: u64,
     /// Handles of an earlier generation are dead: their process crashed.
     generation: u64,
@@ -97,6 +99,7 @@ impl SimDisk {
         let state = State {
             folders,
             inodes: BTreeMap::new(),
+            folder_renames: Vec::new(),
             inode_next: 1,
             generation: 0,
             rng: Rng(seed),
@@ -236,6 +239,11 @@ fn split(path: &Path) -> io::Result<(&Path, String)> {
 
 impl State {
     fn crash(&mut self) {
+        let keep = self.rng_of_renames();
+        for (from, to) in self.folder_renames.split_off(keep).into_iter().rev() {
+            self.move_folder(&to, &from);
+        }
+        self.folder_renames.clear();
         for folder in self.folders.values_mut() {
             let keep = self.rng.up_to(folder.pending.len());
             for change in folder.pending.drain(..).take(keep) {
@@ -266,12 +274,38 @@ impl State {
         self.changes_until_down = None;
     }
 
+    /// How many renames of folders a crash keeps. Draws only if there are any.
+    fn rng_of_renames(&mut self) -> usize {
+        match self.folder_renames.len() {
+            0 => 0,
+            renames => self.rng.up_to(renames),
+        }
+    }
+
+    fn move_folder(&mut self, from: &Path, to: &Path) {
+        let inside = self.folders.keys().filter(|path| path.starts_with(from));
+        for path in inside.cloned().collect::<Vec<_>>() {
+            if let (Some(folder), Ok(rest)) = (self.folders.remove(&path), path.strip_prefix(from))
+            {
+                // Joining nothing would add a slash.
+                let moved = match rest.as_os_str().is_empty() {
+                    true => to.to_owned(),
+                    false => to.join(rest),
+                };
+                self.folders.insert(moved, folder);
+            }
+        }
+    }
+
     fn used(&self) -> u64 {
-        let linked = self
+        // A file counts once, however many names it has.
+        let linked: BTreeSet<u64> = self
             .folders
             .values()
-            .flat_map(|folder| folder.live.values());
+            .flat_map(|folder| folder.live.values().copied())
+            .collect();
         linked
+            .iter()
             .filter_map(|id| self.inodes.get(id))
             .map(|inode| inode.live.len() as u64)
             .sum()
@@ -463,12 +497,64 @@ impl Disk for SimDisk {
         state.end_change()
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (dir, name) = split(to)?;
+        let mut state = self.lock_state();
+        let inode = state.find(from)?;
+        if state.find(to).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.folder(dir)?;
+        state.change_whole()?;
+        state.rename(dir, NameChange::Link(name, inode))?;
+        state.end_change()
+    }
+
+    fn rename_dir(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.lock_state();
+        state.folder(from)?;
+        if state.folders.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if from.parent() != to.parent() {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        state.change_whole()?;
+        state.move_folder(from, to);
+        state.folder_renames.push((from.to_owned(), to.to_owned()));
+        state.end_change()
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.lock_state();
+        state.folder(path)?;
+        state.change_whole()?;
+        state.folders.retain(|dir, _| !dir.starts_with(path));
+        state.end_change()
+    }
+
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut state = self.lock_state();
+        state.check_up()?;
+        state.folder(dir)?;
+        let inside = state
+            .folders
+            .keys()
+            .filter(|path| path.parent() == Some(dir));
+        let names = inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+        Ok(names.collect())
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock_state();
         state.folder(dir)?;
         let works = state.sync()?;
         if state.ignore_syncs {
             return Ok(());
+        }
+        if works {
+            let pending = |(from, _): &(PathBuf, PathBuf)| from.parent() != Some(dir);
+            state.folder_renames.retain(pending);
         }
         let folder = state.folder(dir)?;
         let pending = std::mem::take(&mut folder.pending);

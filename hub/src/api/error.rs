@@ -17,6 +17,7 @@ pub(crate) enum Kind {
     Canceled,
     Timeout,
     Internal,
+    Unavailable,
 }
 
 impl Kind {
@@ -31,6 +32,8 @@ impl Kind {
             ),
             Kind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            // As Prometheus answers for what its flags switch off.
+            Kind::Unavailable => (StatusCode::INTERNAL_SERVER_ERROR, "unavailable"),
         }
     }
 }

@@ -99,7 +99,7 @@ pub(crate) async fn metadata(State(state): State<Arc<HubState>>, params: Params)
     Ok(success_value(&json!(data)))
 }
 
-fn range(params: &Params) -> Result<TimeRange, ApiError> {
+pub(super) fn range(params: &Params) -> Result<TimeRange, ApiError> {
     let start = params.time("start")?.unwrap_or(Timestamp::MIN);
     let end = params.time("end")?.unwrap_or(Timestamp::MAX);
     if end < start {

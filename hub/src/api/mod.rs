@@ -3,6 +3,7 @@
 //! Handlers read parameters, call the engines off the async threads, and write JSON. When a client leaves, its
 //! query stops.
 
+mod admin;
 mod cors;
 mod error;
 mod federate;
@@ -21,7 +22,7 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tower_http::compression::CompressionLayer;
 
 pub(crate) use cors::cors;
@@ -77,6 +78,26 @@ pub(crate) fn lifecycle(state: &Arc<HubState>) -> Router {
         .with_state(state.clone())
 }
 
+/// What changes the store by hand.
+pub(crate) fn administration(state: &Arc<HubState>) -> Router {
+    let routes: [(&str, MethodRouter<Arc<HubState>>); 3] = [
+        (
+            "delete_series",
+            post(admin::delete_series).put(admin::delete_series),
+        ),
+        (
+            "clean_tombstones",
+            post(admin::clean_tombstones).put(admin::clean_tombstones),
+        ),
+        ("snapshot", post(admin::snapshot).put(admin::snapshot)),
+    ];
+    let mut router = Router::new();
+    for (name, route) in routes {
+        router = router.route(&format!("{}tsdb/{name}", admin::PATHS), route);
+    }
+    router.with_state(state.clone())
+}
+
 /// What there is not.
 pub(crate) async fn not_found() -> (StatusCode, &'static str) {
     (StatusCode::NOT_FOUND, "404 page not found\n")
@@ -97,14 +118,23 @@ pub(crate) async fn readers_only(
 ) -> Response {
     let path = request.uri().path();
     let acts = ACTING_PATHS.contains(&path) && request.method() != Method::GET;
+    let administers = path.starts_with(admin::PATHS) && state.loaded().admin_api;
+    if administers && !state.may_administer(request.headers()) {
+        let text = "no administrator has this token: give it as bearer token, or as the password of basic auth (branchline.admins of the hub)\n";
+        return unauthorized(text);
+    }
     let allowed = match acts {
         true => state.may_act(request.headers()),
-        false => OPEN_PATHS.contains(&path) || state.may_read(request.headers()),
+        false => administers || OPEN_PATHS.contains(&path) || state.may_read(request.headers()),
     };
     if allowed {
         return next.run(request).await;
     }
     let text = "no reader has this token: give it as bearer token, or as the password of basic auth (branchline.readers of the hub)\n";
+    unauthorized(text)
+}
+
+fn unauthorized(text: &'static str) -> Response {
     // Basic, so that a browser asks.
     let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"branchline\"")];
     (StatusCode::UNAUTHORIZED, challenge, text).into_response()

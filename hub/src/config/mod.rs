@@ -42,9 +42,12 @@ pub struct HubConfig {
     pub(crate) rule_files: Vec<rules::RuleFile>,
     pub(crate) retention: tsdb::Retention,
     pub(crate) series_per_branch_max: usize,
+    pub(crate) block_cache_bytes_max: usize,
     pub(crate) branches: Vec<BranchToken>,
     pub(crate) readers: Vec<BranchToken>,
     pub(crate) anonymous_reads: bool,
+    pub(crate) admins: Vec<BranchToken>,
+    pub(crate) admin_api: bool,
     /// The head office's own edge; None: switched off.
     pub(crate) local_edge: Option<EdgeConfig>,
     /// The alert-router inside. A router elsewhere stands under `alerting` like an Alertmanager.
@@ -131,6 +134,15 @@ impl HubConfig {
                 edge.edge
             ));
         }
+        let readers = check.tokens("branchline.readers", branchline.readers)?;
+        let admins = check.tokens("branchline.admins", branchline.admins)?;
+        let admin_api = branchline.admin_api.unwrap_or(false);
+        if admin_api && admins.is_empty() && !(branches.is_empty() && readers.is_empty()) {
+            return Err(check.invalid(
+                "branchline.admin_api",
+                "others prove who they are here, so administrators must too: give them tokens under branchline.admins",
+            ));
+        }
         Ok(HubConfig {
             path: given,
             yaml_without_secrets,
@@ -140,9 +152,15 @@ impl HubConfig {
             query_offset: global.query_offset,
             rule_files: rule_files.0,
             retention: retention(file.storage),
+            block_cache_bytes_max: branchline.block_cache_bytes.map_or(
+                tsdb::StoreOptions::default().block_cache_bytes_max,
+                |bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX),
+            ),
             series_per_branch_max: check.series_per_branch_max(branchline.series_per_branch_max)?,
             branches,
-            readers: check.tokens("branchline.readers", branchline.readers)?,
+            readers,
+            admins,
+            admin_api,
             anonymous_reads: branchline.anonymous_reads.unwrap_or(false),
             local_edge,
             router: RouterConfig::embedded(path, router)?,

@@ -69,9 +69,16 @@ pub(super) struct Branchline {
     /// Lets everybody read who can connect, beyond loopback too; what does something (reloads, alerts that are posted)
     /// takes a token still: a reader's, or a branch's if there are no readers. Default: false.
     pub(super) anonymous_reads: Option<bool>,
+    /// Whether series can be deleted and snapshots taken over HTTP (`/api/v1/admin/tsdb/…`). Default: false.
+    pub(super) admin_api: Option<bool>,
+    /// Who may do that; no reader's or branch's token does. None: everybody who can connect, which is refused where
+    /// `branches` or `readers` are given.
+    pub(super) admins: Option<Vec<Token>>,
     /// Series that each branch may have, from 1 on; what is beyond is refused with 429 and named, while known series are
     /// stored. Changing it takes a restart. Default: 1,000,000.
     pub(super) series_per_branch_max: Option<usize>,
+    /// Memory for what queries read of the store. Changing it takes a restart. Default: 32MiB.
+    pub(super) block_cache_bytes: Option<ByteSize>,
     /// The address under which people reach this hub, for links in alerts. Default: http:// and `--listen`.
     pub(super) external_url: Option<String>,
     /// The head office's own edge.

@@ -22,6 +22,13 @@ fn defaults() {
 }
 
 #[test]
+fn the_block_cache_has_a_size() {
+    assert_eq!(parse("").unwrap().block_cache_bytes_max, 32 << 20);
+    let config = parse("branchline: {block_cache_bytes: 1GiB}").unwrap();
+    assert_eq!(config.block_cache_bytes_max, 1 << 30);
+}
+
+#[test]
 fn a_central_prometheus_file_works() {
     let config = parse(
         "global: {scrape_interval: 30s, evaluation_interval: 10s, external_labels: {site: north}}\n\

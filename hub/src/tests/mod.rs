@@ -1,5 +1,6 @@
 //! The hub as its clients see it: in this process, over HTTP, with simulated time and a simulated disk.
 
+mod admin;
 mod api;
 mod api_errors;
 mod durability;

@@ -61,6 +61,18 @@ pub enum StoreError {
         /// Bytes that they may take.
         bytes_max: usize,
     },
+    /// A snapshot shares files by hard links, and the file system makes none here.
+    #[error(
+        "no hard link from {from} to {to}: {source}; a snapshot needs both in one file system that has hard links: stop the process and copy the folder instead"
+    )]
+    NoHardLinks {
+        /// The file to share.
+        from: PathBuf,
+        /// Its second name.
+        to: PathBuf,
+        /// The system's answer.
+        source: Arc<io::Error>,
+    },
     /// An earlier fsync failed, so nothing more is written. Reads go on.
     #[error("store accepts no more writes: {reason}; check the disk, then restart")]
     Poisoned {

@@ -356,6 +356,33 @@ fn memory_log_and_parts_stay_bounded() {
     assert_eq!(times(&store).last(), Some(&399_002));
 }
 
+/// A part goes as a whole, but nothing older than the retention is answered, wherever it is.
+#[test]
+fn what_is_older_than_the_retention_is_not_answered() {
+    let disk = SimDisk::new(1);
+    let mut options = options();
+    options.retention.age = Some(Duration::from_secs(60));
+    let store = open(&disk, &options);
+    append(&store, "up", &[61_000, 70_000, 119_000]).unwrap();
+    append(&store, "old,x=1", &[61_000]).unwrap();
+    store.seal().unwrap();
+    append(&store, "up", &[62_000, 90_000]).unwrap();
+    let names = || store.label_names(&[], TimeRange::ALL);
+    assert_eq!(times(&store).len(), 6);
+    assert_eq!(names(), ["__name__", "x"]);
+    store.maintain(at(130_000)).unwrap();
+    assert_eq!(store.stats().part_rows + store.stats().memory_rows, 6);
+    assert_eq!(times(&store), [70_000, 90_000, 119_000]);
+    let at_the_limit = TimeRange::new(at(0), at(70_000));
+    let limits = SelectLimits::default();
+    let found = store.select(&[], at_the_limit, &limits, &|| false).unwrap();
+    assert_eq!(found.series[0].timestamps, [70_000]);
+    let before = TimeRange::new(at(0), at(69_999));
+    let found = store.select(&[], before, &limits, &|| false).unwrap();
+    assert_eq!(found.series, []);
+    assert_eq!(store.series(&[], before, &limits).unwrap(), []);
+}
+
 #[test]
 fn old_memory_is_sealed_so_that_a_restart_replays_little() {
     let disk = SimDisk::new(1);

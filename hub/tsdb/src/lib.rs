@@ -57,6 +57,7 @@ mod deletions;
 mod error;
 mod frame;
 mod head;
+mod keys;
 mod maintain;
 mod manifest;
 mod open;
@@ -67,6 +68,7 @@ mod read;
 mod rows;
 mod runs;
 mod seal;
+mod snapshot;
 mod store;
 mod types;
 
@@ -82,7 +84,9 @@ mod tests;
 pub use batch::{ColumnBatch, Columns};
 pub use error::{AppendError, RefusedReason, SelectError, StoreError};
 pub use journal::SyncPolicy;
-pub use store::{SeriesKeys, Store};
+pub use keys::SeriesKeys;
+pub use snapshot::SnapshotOf;
+pub use store::Store;
 pub use types::{
     Appended, Batch, BatchSeries, Column, Commit, CreateOptions, Deleted, LabelsFn, Limits,
     Maintained, MetadataByMetric, NO_START, RefusedSeries, Retention, SealOptions, SelectLimits,

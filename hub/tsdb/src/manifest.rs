@@ -191,11 +191,17 @@ pub(crate) fn check_format(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError
                     expected: VERSION,
                 });
             }
-            write_atomic(disk, &path, ours.as_bytes())
-                .map_err(|e| StoreError::io("writing", &path, e))
+            mark_format(disk, dir)
         }
         Err(e) => Err(StoreError::io("reading", &path, e)),
     }
+}
+
+/// Says which format a folder has. Durable when it returns.
+pub(crate) fn mark_format(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join(FORMAT_FILE);
+    let ours = format!("{FORMAT_PREFIX}{VERSION}\n");
+    write_atomic(disk, &path, ours.as_bytes()).map_err(|e| StoreError::io("writing", &path, e))
 }
 
 fn put_part(out: &mut Vec<u8>, part: &PartMeta) {

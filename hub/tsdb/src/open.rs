@@ -19,7 +19,7 @@ use crate::{
     frame::{self, Entry},
     head::Head,
     manifest::{self, Manifest},
-    part::{self, BlockCache, Part, PartError, block_cache},
+    part::{self, BlockCache, Part, PartError},
     store::{State, Store},
     types::{SeriesKey, StoreOptions},
 };
@@ -77,7 +77,7 @@ pub(crate) fn open(
     for what in damage {
         state.report(1, what);
     }
-    let cache = Arc::new(BlockCache::new(block_cache::BYTES_MAX));
+    let cache = Arc::new(BlockCache::new(options.block_cache_bytes_max));
     open_parts(&disk, dir, &manifest, &cache, &mut state, &mut catalogue)?;
     replay(
         &mut state,
@@ -95,6 +95,7 @@ pub(crate) fn open(
     // Segments that were to be freed when the process ended.
     wal.free_through(manifest.sealed_through)?;
     remove_leftovers(&*disk, dir, &state);
+    crate::snapshot::remove_unfinished(&*disk, dir);
     let store = Store {
         disk,
         dir: dir.to_owned(),

@@ -65,6 +65,7 @@ impl Store {
         limits: &SelectLimits,
         cancel: &dyn Fn() -> bool,
     ) -> Result<Selection, SelectError> {
+        let range = self.kept(range);
         loop {
             match self.try_select(matchers, range, limits, cancel) {
                 Ok(selection) => return Ok(selection),
@@ -206,6 +207,7 @@ impl Store {
         range: TimeRange,
         limits: &SelectLimits,
     ) -> Result<Vec<LabelSet>, SelectError> {
+        let range = self.kept(range);
         let catalogue = self.read_catalogue();
         let found = self.found(&catalogue, matchers, range);
         if found.len() > limits.series as u64 {
@@ -220,6 +222,7 @@ impl Store {
 
     /// Names of the labels of those series (see [`Store::series`]), sorted.
     pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
+        let range = self.kept(range);
         let catalogue = self.read_catalogue();
         let found = self.found(&catalogue, matchers, range);
         catalogue.label_names(&found)
@@ -227,9 +230,16 @@ impl Store {
 
     /// Values that those series (see [`Store::series`]) have for a label, sorted.
     pub fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
+        let range = self.kept(range);
         let catalogue = self.read_catalogue();
         let found = self.found(&catalogue, matchers, range);
         catalogue.label_values(name, &found)
+    }
+
+    /// Of a range what the retention by age keeps: a part goes only when all of it is older.
+    fn kept(&self, range: TimeRange) -> TimeRange {
+        let oldest = Timestamp::from_millis(self.read_state().accepted.0);
+        TimeRange::new(range.start.max(oldest), range.end)
     }
 
     fn found(

@@ -76,14 +76,20 @@ impl Store {
     /// The caller holds `installing`.
     pub(crate) fn seal_all(&self) -> Result<u64, StoreError> {
         let mut rows = 0;
-        loop {
-            let Some(head) = self.freeze()? else {
-                return Ok(rows);
-            };
-            self.seal_head(&head)
-                .map_err(|error| self.poison_unless_full(error))?;
+        while let Some(head) = self.seal_oldest()? {
             rows += head.rows as u64;
         }
+        Ok(rows)
+    }
+
+    /// Seals the oldest head there is. The caller holds `installing`.
+    pub(crate) fn seal_oldest(&self) -> Result<Option<Arc<Head>>, StoreError> {
+        let Some(head) = self.freeze()? else {
+            return Ok(None);
+        };
+        self.seal_head(&head)
+            .map_err(|error| self.poison_unless_full(error))?;
+        Ok(Some(head))
     }
 
     /// The oldest head that waits to be sealed; what is being written to, when there is no other.

@@ -1,7 +1,7 @@
 //! The store: its state, opening it, and writing to it.
 //!
 //! Locks, in the order in which they are taken: `merging` (one merge or retention at a time), `installing` (whoever changes
-//! the manifest), `catalogue`, `appending` (whoever writes to the log), `state`. Readers take `catalogue` and `state`
+//! the manifest, or copies what it names), `catalogue`, `appending` (whoever writes to the log), `state`. Readers take `catalogue` and `state`
 //! shared and let go before they read parts. Nobody holds `state` during an fsync, `catalogue` only where an append that
 //! brings new series closes a full log segment.
 //!
@@ -14,21 +14,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use journal::{Disk, Journal};
-use model::{LabelSet, Metadata, Timestamp};
-use siphasher::sip128::{Hasher128 as _, SipHasher13};
-use std::hash::Hasher as _;
-
 use crate::{
     batch::{ColumnBatch, Columns, Records},
     catalogue::{Catalogue, UNKNOWN},
     deletions::Deletions,
     error::{AppendError, RefusedReason, StoreError},
     head::Head,
+    keys::SeriesKeys,
     manifest::Manifest,
     part::{BlockCache, Part, PartMeta},
     types::{Appended, Batch, Commit, RefusedSeries, SeriesKey, StoreOptions},
 };
+use journal::{Disk, Journal};
+use model::{LabelSet, Metadata, Timestamp};
 
 /// A time-series store in one folder; see the crate's header. Share it with `Arc`; every method takes `&self`.
 pub struct Store {
@@ -110,19 +108,6 @@ struct Parsed {
     labels: Result<LabelSet, RefusedReason>,
 }
 
-/// Starts the keys of one scope's series.
-#[derive(Clone)]
-pub struct SeriesKeys(SipHasher13);
-
-impl SeriesKeys {
-    /// See [`Store::series_key`].
-    pub fn key(&self, raw_label_bytes: &[u8]) -> SeriesKey {
-        let mut hasher = self.0;
-        hasher.write(raw_label_bytes);
-        SeriesKey(hasher.finish128().as_u128())
-    }
-}
-
 impl Store {
     /// Opens the store in `dir`, which is created when absent. Nobody else may have it open.
     ///
@@ -147,10 +132,7 @@ impl Store {
 
     /// What is the same in all keys of a scope, for those who need many.
     pub fn series_keys(&self, scope: &str) -> SeriesKeys {
-        let mut hasher = SipHasher13::new_with_key(&self.hash_key);
-        hasher.write(&(scope.len() as u64).to_le_bytes());
-        hasher.write(scope.as_bytes());
-        SeriesKeys(hasher)
+        SeriesKeys::of(&self.hash_key, scope)
     }
 
     /// Stores a batch. Its samples are readable when this returns and durable when [`Appended::commit`] completes. What

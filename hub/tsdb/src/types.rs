@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use journal::SyncPolicy;
 use model::{Histogram, LabelSet, Metadata, Sample, Timestamp, Value};
 
-use crate::error::{AppendError, RefusedReason};
+use crate::{
+    error::{AppendError, RefusedReason},
+    part::block_cache,
+};
 
 /// Names a series without parsing its labels: a keyed hash over (scope, raw label bytes), made by
 /// [`crate::Store::series_key`]. Without the store's secret key nobody can find two inputs with the same hash.
@@ -118,7 +121,7 @@ impl TimeRange {
     }
 
     pub(crate) fn overlaps(&self, first: i64, last: i64) -> bool {
-        self.start.millis() <= last && first <= self.end.millis()
+        self.start <= self.end && self.start.millis() <= last && first <= self.end.millis()
     }
 
     pub(crate) fn contains(&self, at: i64) -> bool {
@@ -258,7 +261,7 @@ pub struct Selection {
 pub type MetadataByMetric = BTreeMap<String, Vec<Metadata>>;
 
 /// How a store is kept.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct StoreOptions {
     /// What is dropped when.
     pub retention: Retention,
@@ -270,12 +273,27 @@ pub struct StoreOptions {
     pub wal: WalOptions,
     /// For a new folder only; an existing one keeps its own.
     pub create: CreateOptions,
+    /// Memory for blocks of parts that were read, so that the next query need not read them. Default 32 MiB.
+    pub block_cache_bytes_max: usize,
 }
 
-/// What is dropped when ([`crate::Store::maintain`] does it). Whole parts at a time, so up to a partition more is kept.
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            retention: Retention::default(),
+            limits: Limits::default(),
+            seal: SealOptions::default(),
+            wal: WalOptions::default(),
+            create: CreateOptions::default(),
+            block_cache_bytes_max: block_cache::BYTES_MAX,
+        }
+    }
+}
+
+/// What is dropped when ([`crate::Store::maintain`] does it). Whole parts at a time, so up to a partition more is on disk.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Retention {
-    /// Samples older than this are dropped, and refused. `None` (default): no bound.
+    /// Samples older than this, at the last maintenance, are dropped, refused, and not answered. `None` (default): no bound.
     pub age: Option<Duration>,
     /// The oldest partitions are dropped while parts and log take more than this. `None` (default): no bound.
     pub bytes_max: Option<u64>,

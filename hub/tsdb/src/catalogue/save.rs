@@ -155,6 +155,13 @@ pub(super) fn file_name(number: u16) -> String {
     format!("{:010}{SUFFIX}", first_id(usize::from(number)))
 }
 
+/// The files of a catalogue of which the manifest lists these segments. There may be no metadata yet.
+pub(crate) fn file_names(listed: &[SegmentMeta]) -> Vec<String> {
+    let segments = listed.iter().filter(|meta| meta.series > 0);
+    let names = segments.map(|meta| file_name(meta.number));
+    names.chain([METADATA_FILE.to_owned()]).collect()
+}
+
 fn parse_file_name(name: &str) -> Option<u16> {
     let first: u32 = name.strip_suffix(SUFFIX)?.parse().ok()?;
     let number = (first >> 16) as u16;

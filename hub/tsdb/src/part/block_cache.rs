@@ -15,7 +15,7 @@ const SHARDS: usize = 8;
 /// What a block takes beside its bytes, about.
 const OVERHEAD_BYTES: usize = 128;
 
-/// What the cache of a store may hold.
+/// What the cache of a store may hold, unless told otherwise.
 pub(crate) const BYTES_MAX: usize = 32 << 20;
 
 /// Number of the part, number of the block in it.
