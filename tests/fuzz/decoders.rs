@@ -10,7 +10,10 @@ use wire::{
     alertmanager::{PostLimits, Webhook, parse_posted},
     edge_headers::{self, EdgeHeaders},
     exposition::{Entry, Format, Parser},
-    remote_write::{self, Limits, Part, SeriesView, Walk, proto},
+    remote_write::{
+        self, Limits, Part, SeriesView, Walk, proto,
+        v2::{self, SeriesViewV2, WalkV2},
+    },
 };
 
 pub(crate) struct Target {
@@ -46,6 +49,14 @@ pub(crate) const TARGETS: &[Target] = &[
         seeds: messages,
         // An empty series is two bytes on the wire and a hundred in memory, here twice, and vectors grow by doubling.
         bound: (600, 16 * KIB),
+    },
+    Target {
+        name: "remote_write_v2",
+        read: remote_write_v2,
+        seeds: || vec![message_v2()],
+        // A symbol of two bytes is sixteen in memory and in the message that prost makes; texts are referred to again and
+        // again, within the limit that the target sets.
+        bound: (600, 64 * KIB),
     },
     Target {
         name: "exposition",
@@ -224,6 +235,49 @@ fn remote_write_message(message: &[u8]) {
         };
         assert!(
             bytes(walked) == bytes(decoded.timeseries),
+            "walk and prost read the same message differently"
+        );
+    }
+}
+
+/// What the walk takes, `prost` takes, and both find the same references and samples.
+fn remote_write_v2(message: &[u8]) {
+    let limits = Limits {
+        decompressed_bytes_max: message.len(),
+        ..Limits::default()
+    };
+    let Ok(mut walk) = WalkV2::new(message, &limits) else {
+        return;
+    };
+    let symbols = walk.symbols().to_vec();
+    let (mut view, mut walked, mut readable) = (SeriesViewV2::new(), Vec::new(), true);
+    loop {
+        match walk.next_series(&mut view) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(_) => return,
+        }
+        let name = || String::from("fuzzed");
+        if let Ok(labels) = view.labels(&symbols) {
+            let _ = view.metadata(labels.name().unwrap_or_default(), &symbols);
+        }
+        readable &= view.histograms(&name).all(|each| each.is_ok());
+        readable &= view.exemplars(&symbols).all(|each| each.is_ok());
+        let again = SeriesViewV2::again(message, view.place(), &symbols).expect("read once");
+        assert_eq!(again.label_bytes(), view.label_bytes());
+        walked.push(view.samples.clone());
+    }
+    if let (true, Ok(decoded)) = (readable, v2::decode_message(message)) {
+        let bits = |samples: &[v2::proto::Sample]| -> Vec<_> {
+            let bits = |s: &v2::proto::Sample| (s.value.to_bits(), s.timestamp, s.start_timestamp);
+            samples.iter().map(bits).collect()
+        };
+        let decoded = decoded
+            .timeseries
+            .iter()
+            .map(|series| bits(&series.samples));
+        assert!(
+            walked.iter().map(|samples| bits(samples)).eq(decoded),
             "walk and prost read the same message differently"
         );
     }
@@ -460,6 +514,37 @@ fn wal() -> (Vec<u8>, Vec<Vec<u8>>) {
         read_file(&disk, &path, u64::MAX).unwrap_or_default(),
         records,
     )
+}
+
+fn message_v2() -> Vec<u8> {
+    use v2::proto;
+    let symbols = ["", "__name__", "up", "job", "node", "trace", "help"];
+    let series = proto::TimeSeries {
+        labels_refs: vec![1, 2, 3, 4],
+        samples: vec![proto::Sample {
+            value: 1.5,
+            timestamp: 1_700_000_000_000,
+            start_timestamp: 1_600_000_000_000,
+        }],
+        histograms: vec![remote_write::histogram_to_proto(
+            &histogram(),
+            Timestamp::from_millis(9),
+        )],
+        exemplars: vec![proto::Exemplar {
+            labels_refs: vec![5, 4],
+            value: 2.0,
+            timestamp: 5,
+        }],
+        metadata: Some(proto::Metadata {
+            r#type: 1,
+            help_ref: 6,
+            unit_ref: 0,
+        }),
+    };
+    v2::encode_message(&proto::Request {
+        symbols: symbols.map(str::to_owned).to_vec(),
+        timeseries: vec![series.clone(), series],
+    })
 }
 
 fn messages() -> Vec<Vec<u8>> {

@@ -124,7 +124,7 @@ macro_rules! tests {
 }
 
 tests! {
-    remote_write_body remote_write_message exposition openmetrics edge_headers alertmanager promql
+    remote_write_body remote_write_message remote_write_v2 exposition openmetrics edge_headers alertmanager promql
     journal_segment store_record store_chunk part_block part_index catalogue_segment catalogue_metadata manifest
 }
 

@@ -74,7 +74,10 @@ fn loads() -> impl Strategy<Value = Load> {
     let le = prop::sample::select(vec!["", "0.5", "1", "+Inf", "odd"]);
     let series = (name, host, le, prop::collection::vec(values(), 20));
     prop::collection::vec(series, 1..7).prop_map(|all| {
-        let mut load = Load { series: Vec::new() };
+        let mut load = Load {
+            line: 1,
+            series: Vec::new(),
+        };
         for (name, host, le, values) in all {
             let pairs = [("__name__", name), ("host", host), ("job", "j"), ("le", le)];
             let labels = LabelSet::from_pairs(pairs).unwrap();

@@ -34,7 +34,6 @@ fn run_file(path: &Path, options: EngineOptions) -> Report {
     let script = std::fs::read_to_string(path).unwrap();
     let engine = Engine::new(options);
     run(&script, &mut MemoryTarget::default(), &engine)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Prints a line per failing case, and last how many passed and failed.
@@ -103,7 +102,7 @@ fn wrong_expectations_fail() {
             "load 1m\n  up{{a=\"1\"}} 1 2 3\n  up{{a=\"2\"}} 5 6 7\n  h {{{{sum:1 count:1 buckets:[1]}}}}\n\n{case}"
         );
         let engine = Engine::new(engine_options());
-        let report = run(&script, &mut MemoryTarget::default(), &engine).unwrap();
+        let report = run(&script, &mut MemoryTarget::default(), &engine);
         assert_eq!(
             (report.failures.len(), report.passed),
             (failures, 1 - failures),
@@ -173,4 +172,91 @@ fn wrong_expectations_fail() {
     check("eval instant at 0 \"a\"\n expect string \"b\"", 1);
     check("eval instant at 0 up +\n expect fail", 0);
     check("eval instant at 0 up +", 1);
+}
+
+/// A mistake in one block is told with its line, and the rest of the script runs.
+#[test]
+fn mistakes_of_a_script_are_told() {
+    let check = |script: &str, line: usize, passed: usize, text: &str| {
+        let engine = Engine::new(engine_options());
+        let report = run(script, &mut MemoryTarget::default(), &engine);
+        assert_eq!(
+            (report.failures.len(), report.passed),
+            (1, passed),
+            "{script}"
+        );
+        let failure = report.failures[0].to_string();
+        assert!(
+            failure.starts_with(&format!("line {line}: ")) && failure.contains(text),
+            "{script}: {failure}"
+        );
+    };
+    check(
+        "frob 1m\n a 1\n\neval instant at 0 1\n 1",
+        1,
+        1,
+        "invalid command",
+    );
+    check("load 1y1m1y\n a 1\n\neval instant at 0 1\n 1", 1, 1, "");
+    check("load 1m\n a@st _\n", 2, 0, "no sample line");
+    check("load 1m\n a@st _ _\n a 1\n", 3, 0, "another series");
+    check(
+        "eval instant at 0 1\n expect warn\n expect no_warn\n 1",
+        3,
+        0,
+        "at once",
+    );
+    check(
+        "eval instant at 0 a\n expect fail\n expect fail",
+        3,
+        0,
+        "two",
+    );
+    check("eval instant at 0 a\n a 1 2", 2, 0, "range vector");
+    check(
+        "eval range from 2m to 1m step 1m 1\n {} 1",
+        1,
+        0,
+        "before the start",
+    );
+    check(
+        "eval instant at 0 a\n expect nothing",
+        2,
+        0,
+        "invalid expectation",
+    );
+}
+
+/// Start timestamps for all series of a block, and the last one again.
+#[test]
+fn start_timestamps_of_a_whole_block() {
+    let script = "load 1m
+  @st -30s
+  a_total 10 20 30 40
+  b_total@st _ -1m *x1
+  b_total 10 20 30 40
+
+load 1m
+  c_total@st _ -1m -1m -1m
+  c_total 10 20 30 40
+  d_total@st -30sx3
+  d_total 10 20 30 40
+
+eval instant at 3m increase(a_total[3m1ms]) - on () increase(d_total[3m1ms])
+  {} 0
+
+eval instant at 3m increase(b_total[3m1ms]) - on () increase(c_total[3m1ms])
+  {} 0
+
+eval instant at 0 16
+  0x10
+";
+    let engine = Engine::new(engine_options());
+    let report = run(script, &mut MemoryTarget::default(), &engine);
+    assert_eq!(
+        (report.passed, report.failures.len()),
+        (3, 0),
+        "{:?}",
+        report.failures
+    );
 }

@@ -40,6 +40,16 @@ pub(crate) enum Identity {
     Unchecked,
 }
 
+impl Identity {
+    /// The store's scope: whose limit of series it is, and whose labels.
+    pub(super) fn scope(&self) -> &str {
+        match self {
+            Identity::Branch(branch) => branch,
+            Identity::Unchecked => "",
+        }
+    }
+}
+
 /// The tokens in force. Clones share them, so that a reload reaches every handler.
 #[derive(Clone, Default)]
 pub(crate) struct Credentials {

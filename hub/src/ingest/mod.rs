@@ -4,6 +4,7 @@
 mod credentials;
 mod receive;
 mod unpack;
+mod unpack_v2;
 mod write;
 
 pub(crate) use credentials::{BranchToken, Credentials, Identity, Secret};

@@ -6,6 +6,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::StatusCode;
 use daemon::Clock;
 use futures_util::StreamExt;
+use model::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tsdb::{AppendError, Store};
@@ -13,7 +14,7 @@ use wire::edge_headers::{self, EdgeHeaders};
 use wire::remote_write::Limits;
 
 use super::unpack::{Scratches, Stored, append_error};
-use super::{Credentials, Identity};
+use super::{Credentials, Identity, unpack_v2};
 use crate::federation::{Branches, Report};
 
 /// Samples further ahead of our clock are refused, as Prometheus does: a sender whose clock is that wrong would
@@ -69,6 +70,15 @@ pub(crate) enum Answer {
     Stored,
     /// Something is not.
     Refused(Refused),
+}
+
+/// How much of a request is on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Numbers, without the histograms.
+    pub(crate) samples: u64,
+    pub(crate) histograms: u64,
+    pub(crate) exemplars: u64,
 }
 
 #[derive(Debug)]
@@ -216,25 +226,43 @@ impl Ingest {
         edge: Option<EdgeHeaders>,
         body: Bytes,
     ) -> Answer {
+        let store = move |this: &Self, identity: &Identity| this.store_body(identity, &body);
+        self.receive_with(identity, edge, store).await.0
+    }
+
+    /// The same for any protocol: `store` takes the request to the store, off the async threads.
+    pub(super) async fn receive_with(
+        self: &Arc<Self>,
+        identity: Identity,
+        edge: Option<EdgeHeaders>,
+        store: impl FnOnce(&Self, &Identity) -> Result<Stored, Refused> + Send + 'static,
+    ) -> (Answer, Written) {
         // The semaphore is never closed.
         let turn = self.storing.acquire().await;
         let this = self.clone();
         let stored = daemon::blocking({
             let identity = identity.clone();
-            move || this.store_body(&identity, &body)
+            move || store(&this, &identity)
         })
         .await;
         drop(turn);
+        let nothing = Written::default();
         let stored = match stored {
             Ok(stored) => stored,
-            Err(refused) => return self.refuse(&identity, edge.as_ref(), refused),
+            Err(refused) => return (self.refuse(&identity, edge.as_ref(), refused), nothing),
         };
         if stored.seal_due {
             self.seal_due.notify_one();
         }
         if let Err(error) = durable(&stored.commit).await {
-            return self.refuse(&identity, edge.as_ref(), append_error(&error));
+            let refused = self.refuse(&identity, edge.as_ref(), append_error(&error));
+            return (refused, nothing);
         }
+        let written = Written {
+            samples: stored.samples - stored.histograms,
+            histograms: stored.histograms,
+            exemplars: stored.exemplars,
+        };
         let branch = name_of(&identity, edge.as_ref(), stored.branch);
         self.counts
             .samples_stored
@@ -251,10 +279,11 @@ impl Ingest {
             self.branches.heard(branch, &report);
         }
         if stored.refusals.count > 0 {
-            return self.refused(branch, stored.refusals.answer(stored.samples));
+            let refused = stored.refusals.answer(stored.samples);
+            return (self.refused(branch, refused), written);
         }
         self.counts.requests_stored.fetch_add(1, Ordering::Relaxed);
-        Answer::Stored
+        (Answer::Stored, written)
     }
 
     pub(crate) fn refuse(
@@ -285,9 +314,24 @@ impl Ingest {
         Answer::Refused(refused)
     }
 
+    /// A body of remote write 2.0.
+    pub(super) fn store_body_v2(
+        &self,
+        identity: &Identity,
+        body: &[u8],
+    ) -> Result<Stored, Refused> {
+        let latest = self.latest();
+        unpack_v2::store(&self.store, &self.limits, identity, body, latest)
+    }
+
+    /// Samples up to then are taken.
+    pub(super) fn latest(&self) -> Timestamp {
+        self.clock.now().saturating_add(FUTURE_MAX)
+    }
+
     fn store_body(&self, identity: &Identity, body: &[u8]) -> Result<Stored, Refused> {
         let mut scratch = self.scratches.take();
-        let latest = self.clock.now().saturating_add(FUTURE_MAX);
+        let latest = self.latest();
         let stored = scratch.store(&self.store, &self.limits, identity, body, latest);
         self.scratches.give_back(scratch);
         stored
@@ -323,8 +367,6 @@ async fn durable(commit: &tsdb::Commit) -> Result<(), AppendError> {
 
 #[cfg(test)]
 mod tests {
-    use model::Timestamp;
-
     use super::*;
     use daemon::SimClock;
     use journal::sim::SimDisk;

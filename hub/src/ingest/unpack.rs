@@ -19,9 +19,11 @@ const DISK_RETRY_SECONDS: u32 = 30;
 /// When to try again with series beyond the limit: somebody must raise it, or the branch must send fewer.
 const SERIES_LIMIT_RETRY_SECONDS: u32 = 60;
 /// Who speaks in series that say no branch.
-const NO_BRANCH: &str = "(no branch label)";
+pub(super) const NO_BRANCH: &str = "(no branch label)";
 /// Characters of a series's labels in a refusal.
-const SERIES_SHOWN: usize = 300;
+pub(super) const SERIES_SHOWN: usize = 300;
+/// As Prometheus refuses them.
+pub(super) const TOO_FAR_AHEAD: &str = "more than 10 minutes in the future: set the sender's clock";
 /// Memory that is kept between requests, all in all; larger requests give theirs back.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 /// As many as are stored at a time.
@@ -35,6 +37,10 @@ pub(super) struct Stored {
     /// What the payload's first series says; None without any series.
     pub(super) branch: Option<String>,
     pub(super) samples: u64,
+    /// How many of them are native histograms, and exemplars beside them: told to senders of remote write 2.0 only, and
+    /// counted for them only.
+    pub(super) histograms: u64,
+    pub(super) exemplars: u64,
     pub(super) newest: Option<Timestamp>,
     pub(super) refusals: Refusals,
 }
@@ -45,11 +51,11 @@ pub(super) struct Refusals {
     pub(super) count: usize,
     shown: Vec<String>,
     /// Some because their branch has all the series it may have.
-    series_limit: bool,
+    pub(super) series_limit: bool,
 }
 
 impl Refusals {
-    fn add(&mut self, samples: u64, why: impl ToString) {
+    pub(super) fn add(&mut self, samples: u64, why: impl ToString) {
         (self.samples, self.count) = (self.samples + samples, self.count + 1);
         if self.shown.len() < REFUSALS_SHOWN {
             self.shown.push(why.to_string());
@@ -130,10 +136,7 @@ impl Scratch {
         let length = remote_write::decompress_into(body, limits, message)
             .map_err(|error| decode_error(&error))?;
         let message = &message[..length];
-        let scope = match identity {
-            Identity::Branch(branch) => branch.as_str(),
-            Identity::Unchecked => "",
-        };
+        let scope = identity.scope();
         let keys = store.series_keys(scope);
         let mut refusals = Refusals::default();
         let (mut newest, mut metadata) = (None, Vec::new());
@@ -201,6 +204,8 @@ impl Scratch {
             seal_due: appended.seal_due,
             branch,
             samples: appended.samples,
+            histograms: 0,
+            exemplars: 0,
             newest,
             refusals,
         })
@@ -216,11 +221,8 @@ fn samples_of(view: &SeriesView<'_>, latest: Timestamp, refusals: &mut Refusals)
     samples.retain(|sample| {
         let fine = sample.at <= latest;
         if !fine {
-            let why = "more than 10 minutes in the future: set the sender's clock";
-            refusals.add(
-                1,
-                format!("sample of {} at {} is {why}", series_name(view), sample.at),
-            );
+            let (series, at) = (series_name(view), sample.at);
+            refusals.add(1, format!("sample of {series} at {at} is {TOO_FAR_AHEAD}"));
         }
         fine
     });
@@ -236,18 +238,21 @@ fn series_name(view: &SeriesView<'_>) -> String {
 
 /// The canonical labels: a proven branch replaces what the payload says, which is kept aside when it differs.
 fn labels_of(view: &SeriesView<'_>, identity: &Identity) -> Result<LabelSet, SeriesRefusal> {
-    let labels = view.labels()?;
+    Ok(proven_labels(view.labels()?, identity))
+}
+
+pub(super) fn proven_labels(labels: LabelSet, identity: &Identity) -> LabelSet {
     let Identity::Branch(branch) = identity else {
-        return Ok(labels);
+        return labels;
     };
     let mut builder = labels.builder();
     if let Some(other) = labels.get(BRANCH).filter(|other| other != branch) {
         builder.set("exported_branch", other);
     }
-    Ok(builder.set(BRANCH, branch).build())
+    builder.set(BRANCH, branch).build()
 }
 
-fn decode_error(error: &DecodeError) -> Refused {
+pub(super) fn decode_error(error: &DecodeError) -> Refused {
     let status = match error.is_body_too_long() {
         true => StatusCode::PAYLOAD_TOO_LARGE,
         false => StatusCode::BAD_REQUEST,

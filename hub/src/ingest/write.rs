@@ -1,17 +1,18 @@
-//! `POST /api/v1/write`: remote write 1.0 from our edges, from Prometheus and from everything that speaks it.
+//! `POST /api/v1/write`: remote write 1.0 and 2.0 from our edges, from Prometheus and from everything that speaks them.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use wire::edge_headers::{self, EdgeHeaders};
-use wire::remote_write;
+use wire::remote_write::headers::{self, HeaderRefusal, Version};
 
-use super::receive::{Answer, Ingest, Refused};
+use super::Identity;
+use super::receive::{Answer, Ingest, Refused, Written};
 
 /// The route. Every answer says whose it is, those to wrong methods and wrong tokens too.
 pub(crate) fn routes(ingest: Arc<Ingest>) -> Router {
@@ -30,41 +31,81 @@ async fn name_hub(State(ingest): State<Arc<Ingest>>, request: Request, next: Nex
 }
 
 async fn write(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
-    match take(&ingest, request).await {
+    let version = version_of(request.headers());
+    let (answer, written) = take(&ingest, request).await;
+    let mut response = match answer {
         Answer::Stored => StatusCode::NO_CONTENT.into_response(),
         Answer::Refused(refused) => refused.into_response(),
+    };
+    // Senders of 1.0 are not told, as Prometheus does not tell them; those of 2.0 always, whatever went wrong.
+    if let Ok(Version::V2) = version {
+        let counts = [
+            (headers::SAMPLES_WRITTEN, written.samples),
+            (headers::HISTOGRAMS_WRITTEN, written.histograms),
+            (headers::EXEMPLARS_WRITTEN, written.exemplars),
+        ];
+        for (name, count) in counts {
+            if let Ok(name) = name.parse::<HeaderName>() {
+                response.headers_mut().insert(name, count.into());
+            }
+        }
     }
+    response
 }
 
 /// Who sends and what kind of message it is are looked at before a byte of the body is read.
-async fn take(ingest: &Arc<Ingest>, request: Request) -> Answer {
+async fn take(ingest: &Arc<Ingest>, request: Request) -> (Answer, Written) {
     let (parts, body) = request.into_parts();
-    let Some(identity) = ingest.credentials().identify(&parts.headers) else {
-        ingest.count_unauthorized();
-        return Answer::refused(
-            StatusCode::UNAUTHORIZED,
-            "no branch has this bearer token: check credentials in remote_write and branchline.branches of the hub",
-        );
+    let nothing = Written::default();
+    let identity = match identify(ingest, &parts.headers) {
+        Ok(identity) => identity,
+        Err(refused) => return (refused, nothing),
     };
-    let edge = match check_headers(&parts.headers) {
-        Ok(edge) => edge,
-        Err(refused) => return ingest.refuse(&identity, None, refused),
+    let (version, edge) = match check_headers(&parts.headers) {
+        Ok(checked) => checked,
+        Err(refused) => return (ingest.refuse(&identity, None, refused), nothing),
     };
-    match ingest.read(body).await {
-        // The room that the body takes is given back when it is stored.
-        Ok((body, _room)) => ingest.receive(identity, edge, body).await,
-        Err(refused) => ingest.refuse(&identity, edge.as_ref(), refused),
+    // The room that the body takes is given back when it is stored.
+    let (body, _room) = match ingest.read(body).await {
+        Ok(read) => read,
+        Err(refused) => return (ingest.refuse(&identity, edge.as_ref(), refused), nothing),
+    };
+    match version {
+        Version::V1 => (ingest.receive(identity, edge, body).await, nothing),
+        Version::V2 => {
+            let store =
+                move |ingest: &Ingest, identity: &Identity| ingest.store_body_v2(identity, &body);
+            ingest.receive_with(identity, edge, store).await
+        }
     }
 }
 
-fn check_headers(headers: &HeaderMap) -> Result<Option<EdgeHeaders>, Refused> {
-    let lookup = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    remote_write::headers::check(
-        lookup(header::CONTENT_TYPE.as_str()),
-        lookup(header::CONTENT_ENCODING.as_str()),
+/// Who sends; nobody we know is told so.
+pub(super) fn identify(ingest: &Ingest, headers: &HeaderMap) -> Result<Identity, Answer> {
+    ingest.credentials().identify(headers).ok_or_else(|| {
+        ingest.count_unauthorized();
+        Answer::refused(
+            StatusCode::UNAUTHORIZED,
+            "no branch has this bearer token: check credentials in remote_write and branchline.branches of the hub",
+        )
+    })
+}
+
+fn version_of(headers: &HeaderMap) -> Result<Version, HeaderRefusal> {
+    let lookup = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    headers::check(
+        lookup(header::CONTENT_TYPE),
+        lookup(header::CONTENT_ENCODING),
     )
-    .map_err(|error| Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error))?;
-    EdgeHeaders::from_lookup(lookup).map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error))
+}
+
+fn check_headers(headers: &HeaderMap) -> Result<(Version, Option<EdgeHeaders>), Refused> {
+    let version = version_of(headers)
+        .map_err(|error| Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error))?;
+    let lookup = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let edge = EdgeHeaders::from_lookup(lookup);
+    let edge = edge.map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error))?;
+    Ok((version, edge))
 }
 
 impl IntoResponse for Refused {

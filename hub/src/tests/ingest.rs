@@ -98,7 +98,7 @@ async fn other_encodings_and_types_are_415_whatever_the_body() {
         (
             "application/x-protobuf;proto=io.prometheus.write.v2.Request",
             "snappy",
-            415,
+            400,
             "remote write 1.0",
         ),
         (

@@ -6,6 +6,7 @@ mod api_errors;
 mod durability;
 mod harness;
 mod ingest;
+mod ingest_v2;
 mod metadata;
 mod pages;
 mod readers;

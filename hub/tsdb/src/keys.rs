@@ -4,7 +4,8 @@
 //! SipHash-1-3, which was a sixth of ingest. XXH3 promises no resistance against somebody who can watch keys; here nobody
 //! can, and whoever did find two label sets with one key could mix up two series of their own scope only.
 //!
-//! A store may hold keys that were made in another way: their series are then found by labels, once, and get an alias.
+//! A store may hold keys that were made in another way: their series are then found by labels and get an alias, which lasts
+//! until the next start.
 
 use std::hash::Hasher as _;
 

@@ -73,17 +73,25 @@ impl Store {
         self.seal_all()
     }
 
-    /// The caller holds `installing`.
+    /// Seals what was appended until now. What comes meanwhile may be sealed too or not: those who write without a pause must
+    /// not keep it from ending. The caller holds `installing`.
     pub(crate) fn seal_all(&self) -> Result<u64, StoreError> {
+        let through = {
+            let _appending = self.lock_appending();
+            self.wal.last_seq()
+        };
         let mut rows = 0;
-        while let Some(head) = self.seal_oldest()? {
+        while self.read_state().sealed_through < through {
+            let Some(head) = self.seal_oldest()? else {
+                break;
+            };
             rows += head.rows as u64;
         }
         Ok(rows)
     }
 
     /// Seals the oldest head there is. The caller holds `installing`.
-    pub(crate) fn seal_oldest(&self) -> Result<Option<Arc<Head>>, StoreError> {
+    fn seal_oldest(&self) -> Result<Option<Arc<Head>>, StoreError> {
         let Some(head) = self.freeze()? else {
             return Ok(None);
         };

@@ -45,7 +45,7 @@ impl Store {
     pub fn take_snapshot(&self, now: Timestamp, of: SnapshotOf) -> Result<String, StoreError> {
         let _installing = self.lock_installing();
         if of == SnapshotOf::Everything {
-            self.seal_through_now()?;
+            self.seal_all()?;
             self.save_catalogue(Unsaved::All)
                 .and_then(|()| self.install(Change::default()))
                 .map_err(|error| self.poison_unless_full(error))?;
@@ -74,16 +74,6 @@ impl Store {
             let _ = self.disk.remove_dir_all(&unfinished);
         }
         made.map(|()| name)
-    }
-
-    /// Seals what was appended until now, not what comes meanwhile. The caller holds `installing`.
-    fn seal_through_now(&self) -> Result<(), StoreError> {
-        let through = {
-            let _appending = self.lock_appending();
-            self.wal.last_seq()
-        };
-        while self.read_state().sealed_through < through && self.seal_oldest()?.is_some() {}
-        Ok(())
     }
 
     fn fill(&self, dir: &Path, manifest: &Manifest) -> Result<(), StoreError> {

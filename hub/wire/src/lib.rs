@@ -4,7 +4,7 @@
 //!
 //! - [`exposition`]: the text a target answers when it is scraped (classic Prometheus text and OpenMetrics), and the
 //!   classic text that `/federate` and `/metrics` write;
-//! - [`remote_write`]: remote write 1.0, Snappy block and protobuf, bounded before anything is allocated;
+//! - [`remote_write`]: remote write 1.0 and 2.0, Snappy block and protobuf, bounded before anything is allocated;
 //! - [`alertmanager`]: what goes to Alertmanager's v2 API, and the webhook message it sends;
 //! - [`edge_headers`]: the headers with which an edge says which part of its buffer a request carries.
 //!

@@ -5,7 +5,7 @@ mod check;
 mod duration;
 mod expression;
 mod modifiers;
-mod number;
+pub(crate) mod number;
 mod selector;
 mod series;
 

@@ -3,7 +3,7 @@
 use crate::text::quote;
 
 /// The value of a number token: integers may be hexadecimal, octal (with a leading 0) and grouped by underscores.
-pub(super) fn number(text: &str) -> Result<f64, String> {
+pub(crate) fn number(text: &str) -> Result<f64, String> {
     if let Some(integer) = integer(text) {
         return Ok(integer as f64);
     }

@@ -24,6 +24,8 @@ pub enum Command {
 /// Series to add.
 #[derive(Clone, Debug)]
 pub struct Load {
+    /// Line of the command in the script, from 1.
+    pub line: usize,
     /// The series, no label set twice.
     pub series: Vec<LoadedSeries>,
 }
@@ -76,6 +78,9 @@ pub struct ScriptError {
     pub message: String,
 }
 
+/// Start timestamps that one item may repeat: a repetition must not become memory without bound.
+const STARTS_MAX: usize = 10_000_000;
+
 /// Values at steps from the epoch on, `every` apart.
 pub(super) fn step_time(every: Duration, step: usize) -> Timestamp {
     let millis = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
@@ -88,12 +93,16 @@ pub(super) fn step_time(every: Duration, step: usize) -> Timestamp {
 /// The first line that is no part of the language. An expression that does not parse is no such error: its case fails,
 /// or expects to.
 pub fn parse(script: &str) -> Result<Vec<Command>, ScriptError> {
+    commands(script).into_iter().collect()
+}
+
+/// Reads a script to its end: a block that is no part of the language stands as an error among the commands.
+pub(super) fn commands(script: &str) -> Vec<Result<Command, ScriptError>> {
     let lines: Vec<&str> = script.lines().map(without_comment).collect();
     let mut commands = Vec::new();
     let mut at = 0;
     while at < lines.len() {
-        let line = lines[at];
-        if line.is_empty() {
+        if lines[at].is_empty() {
             at += 1;
             continue;
         }
@@ -103,24 +112,11 @@ pub fn parse(script: &str) -> Result<Vec<Command>, ScriptError> {
             number: at + 1,
             lines: &lines[at..end],
         };
-        let word = line.split([' ', '\t']).next().unwrap_or_default();
-        let word = word.to_ascii_lowercase();
-        let mut used = block.lines.len();
-        commands.push(if word == "clear" {
-            used = 1;
-            Command::Clear
-        } else if word.starts_with("load") {
-            Command::Load(block.load()?)
-        } else if word.starts_with("eval") {
-            let (eval, lines) = block.eval()?;
-            used = lines;
-            Command::Eval(Box::new(eval))
-        } else {
-            return Err(block.error(0, format!("invalid command {line:?}")));
-        });
-        at += used;
+        let read = block.command();
+        at += read.as_ref().map_or(block.lines.len(), |(_, used)| *used);
+        commands.push(read.map(|(command, _)| command));
     }
-    Ok(commands)
+    commands
 }
 
 fn without_comment(line: &str) -> &str {
@@ -169,28 +165,62 @@ impl Block<'_> {
         Ok(Timestamp::from_millis(0).saturating_add(since_epoch))
     }
 
+    /// The first command and how many of the lines belong to it.
+    fn command(&self) -> Result<(Command, usize), ScriptError> {
+        let line = self.lines[0];
+        let word = line.split([' ', '\t']).next().unwrap_or_default();
+        let word = word.to_ascii_lowercase();
+        if word == "clear" {
+            Ok((Command::Clear, 1))
+        } else if word.starts_with("load") {
+            Ok((Command::Load(self.load()?), self.lines.len()))
+        } else if word.starts_with("eval") {
+            let (eval, used) = self.eval()?;
+            Ok((Command::Eval(Box::new(eval)), used))
+        } else {
+            Err(self.error(
+                0,
+                format!("invalid command {line:?}: write clear, load or eval"),
+            ))
+        }
+    }
+
     fn load(&self) -> Result<Load, ScriptError> {
         let Some(parts) = LOAD.captures(self.lines[0]) else {
             return Err(self.error(0, "write `load <step>` or `load_with_nhcb <step>`"));
         };
         let every = self.duration(0, &parts[2])?;
         let mut series: Vec<LoadedSeries> = Vec::new();
-        let mut starts: Option<(LabelSet, Vec<Option<i64>>)> = None;
+        // What the line above says of the next series, and what stands for all that say nothing.
+        let mut starts: Option<(usize, LabelSet, Vec<Option<i64>>)> = None;
+        let mut default_starts: Vec<Option<i64>> = Vec::new();
         for (at, line) in self.lines.iter().enumerate().skip(1) {
             if let Some((metric, items)) = start_line(line) {
-                let metric = parse_series(metric).map_err(|e| self.error(at, e.to_string()))?;
+                if let Some((above, ..)) = &starts {
+                    return Err(self.error(*above, "an @st line has no sample line behind it"));
+                }
                 let items = start_items(items).map_err(|e| self.error(at, e))?;
-                starts = Some((metric.labels, items));
+                if metric.is_empty() {
+                    default_starts = items;
+                } else {
+                    let metric = parse_series(metric).map_err(|e| self.error(at, e.to_string()))?;
+                    starts = Some((at, metric.labels, items));
+                }
                 continue;
             }
             let found = parse_series(line).map_err(|e| self.error(at, e.to_string()))?;
-            let starts = starts.take();
-            if let Some((labels, items)) = &starts
-                && (*labels != found.labels || items.len() != found.values.len())
-            {
-                return Err(self.error(at, "the @st line above is for another series"));
-            }
-            let starts = starts.map(|(_, items)| items).unwrap_or_default();
+            let starts = match starts.take() {
+                Some((_, labels, items))
+                    if labels != found.labels || items.len() != found.values.len() =>
+                {
+                    return Err(self.error(at, "the @st line above is for another series"));
+                }
+                Some((_, _, items)) => items,
+                None => {
+                    let all = default_starts.iter().copied().cycle();
+                    all.take(found.values.len()).collect()
+                }
+            };
             let samples = samples(&found.values, &starts, every);
             series.retain(|known| known.labels != found.labels);
             series.push(LoadedSeries {
@@ -198,14 +228,17 @@ impl Block<'_> {
                 samples,
             });
         }
-        if starts.is_some() {
-            return Err(self.error(0, "an @st line has no sample line behind it"));
+        if let Some((above, ..)) = starts {
+            return Err(self.error(above, "an @st line has no sample line behind it"));
         }
         if parts.get(1).is_some() {
             let converted = super::classic::convert(&series).map_err(|e| self.error(0, e))?;
             series.extend(converted);
         }
-        Ok(Load { series })
+        Ok(Load {
+            line: self.number,
+            series,
+        })
     }
 
     /// The case and how many of the lines belong to it.
@@ -216,11 +249,12 @@ impl Block<'_> {
             let time = EvalTime::Instant(self.time(0, at)?);
             (word_of(&parts), time, parts[3].to_owned())
         } else if let Some(parts) = RANGE.captures(line) {
-            let time = EvalTime::Range {
-                start: self.time(0, &parts[2])?,
-                end: self.time(0, &parts[3])?,
-                step: self.duration(0, &parts[4])?,
-            };
+            let (start, end) = (self.time(0, &parts[2])?, self.time(0, &parts[3])?);
+            if end < start {
+                return Err(self.error(0, "the end is before the start"));
+            }
+            let step = self.duration(0, &parts[4])?;
+            let time = EvalTime::Range { start, end, step };
             (word_of(&parts), time, parts[5].to_owned())
         } else {
             return Err(self.error(
@@ -270,6 +304,13 @@ impl Block<'_> {
                 break;
             }
             let found = parse_series(line).map_err(|e| self.error(at, e.to_string()))?;
+            let instant = matches!(time, EvalTime::Instant(_));
+            if instant && found.values.len() > 1 && expected.range_steps.is_none() {
+                return Err(self.error(
+                    at,
+                    "an instant query gives one value: say `expect range vector from <start> to <end> step <step>` before it if it gives more",
+                ));
+            }
             let row = ExpectedSeries {
                 labels: found.labels,
                 values: found.values,
@@ -279,14 +320,9 @@ impl Block<'_> {
                 other => *other = Expectation::Series(vec![row]),
             }
         }
-        if let (Some((_, end, _)), EvalTime::Instant(_)) = (expected.range_steps, time) {
-            time = EvalTime::Instant(end);
-            // The instant is the one the command says; the end only names where the rows are.
-            if let Some(parts) = INSTANT.captures(line)
-                && let Some(at) = parts.get(2)
-            {
-                time = EvalTime::Instant(self.time(0, at.as_str())?);
-            }
+        if let (Some((_, end, _)), EvalTime::Instant(at)) = (expected.range_steps, &mut time) {
+            // Upstream evaluates where the rows end, whatever the command says.
+            *at = end;
         }
         let eval = Eval {
             line: self.number,
@@ -308,11 +344,20 @@ impl Block<'_> {
         };
         match &parts[1] {
             "ordered" => expected.ordered = true,
+            "fail" if expected.fail.is_some() => {
+                return Err(self.error(at, "a case fails in one way: two `expect fail` lines"));
+            }
             "fail" => expected.fail = Some(text),
             "warn" => expected.warnings.push(text),
             "info" => expected.infos.push(text),
             "no_warn" => expected.no_warnings = true,
             _ => expected.no_infos = true,
+        }
+        let both = |some: &[Text], none: bool| none && !some.is_empty();
+        if both(&expected.warnings, expected.no_warnings)
+            || both(&expected.infos, expected.no_infos)
+        {
+            return Err(self.error(at, "a kind of annotation is expected and excluded at once"));
         }
         Ok(())
     }
@@ -342,10 +387,15 @@ fn number(line: &str) -> Option<f64> {
     let bare = line.strip_prefix(['+', '-']).unwrap_or(line);
     let first = bare.chars().next()?;
     let special = bare.eq_ignore_ascii_case("inf") || bare.eq_ignore_ascii_case("nan");
+    if bare.eq_ignore_ascii_case("infinity") {
+        return line.parse().ok();
+    }
     if !special && !first.is_ascii_digit() && first != '.' {
         return None;
     }
-    line.parse().ok()
+    let sign = if line.starts_with('-') { -1.0 } else { 1.0 };
+    let number = crate::parser::number::number(bare).ok()?;
+    Some(sign * number)
 }
 
 fn samples(values: &[SeriesValue], starts: &[Option<i64>], every: Duration) -> Vec<Sample> {
@@ -374,6 +424,12 @@ fn start_line(line: &str) -> Option<(&str, &str)> {
     Some((metric.strip_suffix("@st")?, items.trim()))
 }
 
+/// A repetition, bounded as those of values are.
+fn count(times: &str) -> Option<usize> {
+    let times: usize = times.parse().ok()?;
+    (times <= STARTS_MAX).then_some(times)
+}
+
 /// Start timestamps relative to the samples, in milliseconds.
 fn start_items(items: &str) -> Result<Vec<Option<i64>>, String> {
     let mut all = Vec::new();
@@ -383,8 +439,19 @@ fn start_items(items: &str) -> Result<Vec<Option<i64>>, String> {
             all.push(None);
             continue;
         }
+        if let Some(again) = item.strip_prefix('*') {
+            // The last start again, relative to each sample anew.
+            let last = all.iter().rev().copied().find(Option::is_some).flatten();
+            let count = match again.strip_prefix('x') {
+                Some(times) => count(times).ok_or_else(bad)? + 1,
+                None if again.is_empty() => 1,
+                None => return Err(bad()),
+            };
+            all.extend(std::iter::repeat_n(Some(last.unwrap_or(0)), count));
+            continue;
+        }
         let (text, times) = match item.split_once('x') {
-            Some((text, times)) => (text, Some(times.parse::<usize>().map_err(|_| bad())?)),
+            Some((text, times)) => (text, Some(count(times).ok_or_else(bad)?)),
             None => (item, None),
         };
         if text == "_" {
@@ -402,7 +469,7 @@ fn start_items(items: &str) -> Result<Vec<Option<i64>>, String> {
             by
         };
         let count = times.map_or(1, |times| times + 1);
-        all.extend((0..count).map(|n| Some(first + by * n as i64)));
+        all.extend((0..count).map(|n| Some(first.saturating_add(by.saturating_mul(n as i64)))));
     }
     Ok(all)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use model::{Timestamp, Value};
 use regex::Regex;
 
-use super::command::{Command, Eval, EvalTime, Load, ScriptError, parse};
+use super::command::{Command, Eval, EvalTime, Load, commands};
 use super::compare::{self, Check};
 use super::expect::Expectation;
 use crate::ast::{At, Expr};
@@ -46,7 +46,7 @@ pub struct Report {
 pub struct Failure {
     /// Line of the case in the script.
     pub line: usize,
-    /// What was evaluated.
+    /// What was evaluated; empty when the script itself is wrong there.
     pub expr: String,
     /// What was wrong.
     pub message: String,
@@ -55,7 +55,10 @@ pub struct Failure {
 impl fmt::Display for Failure {
     /// `line 12: rate(x[5m]): expected 1, got 2`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}: {}", self.line, self.expr, self.message)
+        match self.expr.as_str() {
+            "" => write!(f, "line {}: {}", self.line, self.message),
+            expr => write!(f, "line {}: {expr}: {}", self.line, self.message),
+        }
     }
 }
 
@@ -68,37 +71,45 @@ pub fn engine_options() -> EngineOptions {
     }
 }
 
-/// Runs a script.
-///
-/// # Errors
-/// The script itself is wrong, or its series cannot be stored.
-pub fn run(script: &str, target: &mut dyn Target, engine: &Engine) -> Result<Report, ScriptError> {
+/// Runs a script to its end. A block that is no part of the language, or series that cannot be stored, count as a
+/// failure of their own.
+pub fn run(script: &str, target: &mut dyn Target, engine: &Engine) -> Report {
     target.clear();
     let mut report = Report::default();
-    for command in parse(script)? {
-        match command {
-            Command::Clear => target.clear(),
-            Command::Load(load) => target
-                .load(&load)
-                .map_err(|message| ScriptError { line: 0, message })?,
-            Command::Eval(eval) => {
+    for command in commands(script) {
+        let failure = match command {
+            Err(error) => Some(Failure {
+                line: error.line,
+                expr: String::new(),
+                message: error.message,
+            }),
+            Ok(Command::Clear) => {
+                target.clear();
+                None
+            }
+            Ok(Command::Load(load)) => target.load(&load).err().map(|message| Failure {
+                line: load.line,
+                expr: String::new(),
+                message,
+            }),
+            Ok(Command::Eval(eval)) => {
                 let case = Case {
                     eval: &eval,
                     storage: target.storage(),
                     engine,
                 };
-                match case.run() {
-                    Ok(()) => report.passed += 1,
-                    Err(message) => report.failures.push(Failure {
-                        line: eval.line,
-                        expr: eval.expr.clone(),
-                        message,
-                    }),
-                }
+                let failed = case.run().err();
+                report.passed += usize::from(failed.is_none());
+                failed.map(|message| Failure {
+                    line: eval.line,
+                    expr: eval.expr.clone(),
+                    message,
+                })
             }
-        }
+        };
+        report.failures.extend(failure);
     }
-    Ok(report)
+    report
 }
 
 struct Case<'a> {
@@ -279,7 +290,7 @@ fn fix_times(expr: &mut Expr, at: i64) -> bool {
         }
         Expr::Subquery(subquery) => {
             fix(&mut subquery.at);
-            !depends_on_time(&subquery.expr)
+            true
         }
         Expr::Call(call) => {
             let fixed = call.args.iter_mut().all(|arg| fix_times(arg, at));
@@ -296,11 +307,6 @@ fn fix_times(expr: &mut Expr, at: i64) -> bool {
         Expr::Unary(unary) => fix_times(&mut unary.expr, at),
         Expr::Paren(paren) => fix_times(&mut paren.expr, at),
     }
-}
-
-fn depends_on_time(expr: &Expr) -> bool {
-    let own = matches!(expr, Expr::Call(call) if is_time_function(call.function.id));
-    own || expr.children().into_iter().any(depends_on_time)
 }
 
 fn is_time_function(id: FunctionId) -> bool {

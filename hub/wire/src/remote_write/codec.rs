@@ -74,6 +74,12 @@ pub enum DecodeError {
         /// The limit in force.
         limit: usize,
     },
+    /// The references of a request of remote write 2.0 stand for more text than a message of 1.0 could hold.
+    #[error("labels and metadata stand for more than {limit} bytes: send smaller batches")]
+    TooMuchText {
+        /// The limit in force.
+        limit: usize,
+    },
 }
 
 impl DecodeError {

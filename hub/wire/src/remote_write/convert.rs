@@ -36,6 +36,12 @@ pub enum SeriesRefusal {
     /// The bytes inside the labels are no labels.
     #[error("labels of a series cannot be read: {0}")]
     Malformed(#[from] DecodeError),
+    /// References to symbols (remote write 2.0) that lead nowhere.
+    #[error("a series cannot be read: {0}")]
+    References(String),
+    /// An exemplar whose labels are none.
+    #[error("an exemplar cannot be read: {0}")]
+    Exemplar(String),
     /// A native histogram that contradicts itself.
     #[error("native histogram of {series} at {at}: {error}")]
     Histogram {

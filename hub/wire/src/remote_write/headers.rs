@@ -12,6 +12,14 @@ pub const VERSION_1: &str = "0.1.0";
 pub const RETRY_ATTEMPT_HEADER: &str = "Retry-Attempt";
 /// Name of the message of remote write 1.0, as it may stand in the content type.
 pub const MESSAGE_1: &str = "prometheus.WriteRequest";
+/// Value of the version header for 2.0.
+pub const VERSION_2: &str = "2.0.0";
+/// Samples that a receiver of 2.0 has written.
+pub const SAMPLES_WRITTEN: &str = "X-Prometheus-Remote-Write-Samples-Written";
+/// Native histograms that it has written.
+pub const HISTOGRAMS_WRITTEN: &str = "X-Prometheus-Remote-Write-Histograms-Written";
+/// Exemplars that it has written.
+pub const EXEMPLARS_WRITTEN: &str = "X-Prometheus-Remote-Write-Exemplars-Written";
 /// Name of the message of remote write 2.0.
 pub const MESSAGE_2: &str = "io.prometheus.write.v2.Request";
 
@@ -25,7 +33,9 @@ pub enum HeaderRefusal {
         found: String,
     },
     /// Another message than we read.
-    #[error("message {found:?} is not supported: send {MESSAGE_1} (remote write 1.0)")]
+    #[error(
+        "message {found:?} is not supported: send {MESSAGE_1} (remote write 1.0) or {MESSAGE_2}"
+    )]
     Message {
         /// What stood after `proto=`.
         found: String,
@@ -38,15 +48,26 @@ pub enum HeaderRefusal {
     },
 }
 
+/// Which message a request carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// `prometheus.WriteRequest`.
+    #[default]
+    V1,
+    /// `io.prometheus.write.v2.Request`.
+    V2,
+}
+
 /// Checks content type and encoding; a missing one counts as remote write 1.0's. The version header decides nothing:
 /// Prometheus too goes by the content type.
 ///
 /// # Errors
-/// What is not remote write 1.0, as HTTP 415.
+/// What is neither message, as HTTP 415.
 pub fn check(
     content_type: Option<&str>,
     content_encoding: Option<&str>,
-) -> Result<(), HeaderRefusal> {
+) -> Result<Version, HeaderRefusal> {
+    let mut version = Version::V1;
     if let Some(content_type) = content_type {
         let mut parts = content_type.split(';');
         let media = parts.next().unwrap_or_default().trim();
@@ -58,16 +79,23 @@ pub fn check(
         for parameter in parts {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let value = value.trim().trim_matches('"');
-            if name.trim().eq_ignore_ascii_case("proto") && value != MESSAGE_1 {
-                return Err(HeaderRefusal::Message {
-                    found: shorten(value),
-                });
+            if !name.trim().eq_ignore_ascii_case("proto") {
+                continue;
             }
+            version = match value {
+                MESSAGE_1 => Version::V1,
+                MESSAGE_2 => Version::V2,
+                other => {
+                    return Err(HeaderRefusal::Message {
+                        found: shorten(other),
+                    });
+                }
+            };
         }
     }
     match content_encoding.map(str::trim) {
-        None | Some("") => Ok(()),
-        Some(encoding) if encoding.eq_ignore_ascii_case(CONTENT_ENCODING) => Ok(()),
+        None | Some("") => Ok(version),
+        Some(encoding) if encoding.eq_ignore_ascii_case(CONTENT_ENCODING) => Ok(version),
         Some(encoding) => Err(HeaderRefusal::Encoding {
             found: shorten(encoding),
         }),
@@ -85,7 +113,7 @@ mod tests {
     #[test]
     fn takes_what_compliance_asks_for() {
         let check = |content_type, encoding, refused: &str| match check(content_type, encoding) {
-            Ok(()) => assert_eq!(refused, ""),
+            Ok(_) => assert_eq!(refused, ""),
             Err(error) => assert!(
                 !refused.is_empty() && error.to_string().contains(refused),
                 "{error}"
@@ -106,7 +134,7 @@ mod tests {
         check(
             Some("application/x-protobuf;proto=io.prometheus.write.v2.Request"),
             Some("snappy"),
-            "remote write 1.0",
+            "",
         );
         check(
             Some("application/x-protobuf;proto=unknown"),
@@ -117,5 +145,19 @@ mod tests {
         check(Some("image/png"), None, "image/png");
         check(Some("application/x-protobuf"), Some("gzip"), "gzip");
         check(Some("application/x-protobuf"), Some("deflate"), "deflate");
+    }
+
+    #[test]
+    fn the_content_type_says_which_message() {
+        let version = |content_type| super::check(Some(content_type), Some("snappy")).unwrap();
+        assert_eq!(version("application/x-protobuf"), Version::V1);
+        assert_eq!(
+            version("application/x-protobuf;proto=prometheus.WriteRequest"),
+            Version::V1
+        );
+        assert_eq!(
+            version("application/x-protobuf; proto=\"io.prometheus.write.v2.Request\""),
+            Version::V2
+        );
     }
 }

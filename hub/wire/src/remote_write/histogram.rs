@@ -186,6 +186,7 @@ pub fn histogram_to_proto(value: &Histogram, at: Timestamp) -> proto::Histogram 
         } as i32,
         timestamp: at.millis(),
         custom_values: value.custom_values.clone(),
+        start_timestamp: 0,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Remote write 1.0: one protobuf message in one Snappy block, both ways.
+//! Remote write 1.0, both ways, and 2.0 as it is received ([`v2`]): one protobuf message in one Snappy block.
 //!
 //! A body from outside is read in three steps, each with its own refusal:
 //!
@@ -17,6 +17,7 @@ pub mod convert;
 pub mod headers;
 mod histogram;
 pub mod proto;
+pub mod v2;
 mod walk;
 
 pub use codec::{

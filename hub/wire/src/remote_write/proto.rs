@@ -153,6 +153,9 @@ pub struct Histogram {
     /// Upper bounds of custom buckets, rising, without +Inf.
     #[prost(double, repeated, tag = "16")]
     pub custom_values: Vec<f64>,
+    /// Since when it counts, in milliseconds since 1970; 0 when that is not said. Remote write 2.0 only.
+    #[prost(int64, tag = "17")]
+    pub start_timestamp: i64,
 }
 
 /// Parts of [`Histogram`].

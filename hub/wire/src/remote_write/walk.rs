@@ -60,6 +60,11 @@ impl<'a> Walk<'a> {
                     return Ok(Some(Part::Metadata(metadata)));
                 }
                 (1 | 3, _) => return Err(bad(field.offset, "a message in field 1 or 3")),
+                // Skipped like any unknown field, a whole request would be stored as nothing.
+                (4 | 5, FieldValue::Bytes(_)) => {
+                    let expected = "no field 4 or 5: those are remote write 2.0's, which Content-Type names with proto=io.prometheus.write.v2.Request";
+                    return Err(bad(field.offset, expected));
+                }
                 _ => {}
             }
         }
@@ -308,13 +313,13 @@ fn read_sample(bytes: &[u8], base: usize) -> Result<(i64, f64), DecodeError> {
     Ok((at, value))
 }
 
-fn bad(offset: usize, expected: &'static str) -> DecodeError {
+pub(super) fn bad(offset: usize, expected: &'static str) -> DecodeError {
     DecodeError::Protobuf { offset, expected }
 }
 
 /// The fields of one message, one after the other.
 #[derive(Clone, Debug)]
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Where `bytes` begins in the whole request, for errors.
@@ -322,15 +327,15 @@ struct Fields<'a> {
 }
 
 #[derive(Clone, Copy)]
-struct Field<'a> {
-    number: u32,
+pub(super) struct Field<'a> {
+    pub(super) number: u32,
     /// Where the value begins in the whole request.
-    offset: usize,
-    value: FieldValue<'a>,
+    pub(super) offset: usize,
+    pub(super) value: FieldValue<'a>,
 }
 
 #[derive(Clone, Copy)]
-enum FieldValue<'a> {
+pub(super) enum FieldValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -338,20 +343,26 @@ enum FieldValue<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn new(bytes: &'a [u8], base: usize) -> Self {
+    /// Nothing is left to read.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    pub(super) fn new(bytes: &'a [u8], base: usize) -> Self {
         Fields { bytes, at: 0, base }
     }
 
     #[inline]
-    fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
+    pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
         if self.at >= self.bytes.len() {
             return Ok(None);
         }
         let key_at = self.base + self.at;
-        let key = self.varint("a field number")?;
-        let number = u32::try_from(key >> 3).unwrap_or(0);
+        // 32 bits hold the largest field number, 2^29 - 1, and the wire type.
+        let key = u32::try_from(self.varint("a field number")?).unwrap_or(0);
+        let number = key >> 3;
         if number == 0 {
-            return Err(bad(key_at, "a field number from 1 on"));
+            return Err(bad(key_at, "a field number from 1 to 536870911"));
         }
         let mut offset = self.base + self.at;
         let value = match key & 7 {
@@ -382,8 +393,9 @@ impl<'a> Fields<'a> {
         }))
     }
 
+    /// What a packed field holds is read with this too.
     #[inline]
-    fn varint(&mut self, expected: &'static str) -> Result<u64, DecodeError> {
+    pub(super) fn varint(&mut self, expected: &'static str) -> Result<u64, DecodeError> {
         let start = self.at;
         let mut value = 0;
         for shift in (0..70).step_by(7) {
@@ -518,8 +530,13 @@ mod tests {
             "a double as the value of a sample",
         );
         check(&[0x08, 1], 1, "a message in field 1 or 3");
+        let second_version = "no field 4 or 5: those are remote write 2.0's, which Content-Type names with proto=io.prometheus.write.v2.Request";
+        check(&[0x22, 0], 2, second_version);
+        check(&[0x2a, 0], 2, second_version);
         check(&[0x0b], 0, "wire type 0, 1, 2 or 5");
-        check(&[0], 0, "a field number from 1 on");
+        check(&[0], 0, "a field number from 1 to 536870911");
+        let too_large = [189, 128, 128, 128, 16, 0, 0, 0, 0];
+        check(&too_large, 0, "a field number from 1 to 536870911");
         check(&[0x0a, 5, 0x0a, 3, 0x0a, 1, 0xff], 6, "UTF-8 in a label");
         check(&[0xff; 11], 0, "a field number");
     }
