@@ -171,6 +171,39 @@ pub enum ValuesView<'a> {
     Mixed(&'a [Value]),
 }
 
+impl SeriesView<'_> {
+    /// A copy that stays.
+    pub fn to_columns(&self, labels: LabelSet) -> SeriesColumns {
+        SeriesColumns {
+            labels,
+            timestamps: self.times.to_vec(),
+            values: match self.values {
+                ValuesView::Floats(values) => Column::Floats(values.to_vec()),
+                ValuesView::Mixed(values) => Column::Mixed(values.to_vec()),
+            },
+            starts: self.starts.to_vec(),
+        }
+    }
+}
+
+impl ValuesView<'_> {
+    /// How much the values count against a [`Budget`].
+    pub fn weight(&self) -> u64 {
+        match self {
+            ValuesView::Floats(values) => values.len() as u64,
+            ValuesView::Mixed(values) => weight(values),
+        }
+    }
+}
+
+fn weight(values: &[Value]) -> u64 {
+    let weights = values.iter().map(|value| match value {
+        Value::Float(_) => 1,
+        Value::Histogram(histogram) => crate::histogram::weight(histogram),
+    });
+    weights.sum()
+}
+
 impl SeriesSet for Selection {
     fn len(&self) -> usize {
         self.series.len()
@@ -270,13 +303,7 @@ impl Column {
     pub fn weight(&self) -> u64 {
         match self {
             Column::Floats(values) => values.len() as u64,
-            Column::Mixed(values) => values
-                .iter()
-                .map(|value| match value {
-                    Value::Float(_) => 1,
-                    Value::Histogram(histogram) => crate::histogram::weight(histogram),
-                })
-                .sum(),
+            Column::Mixed(values) => weight(values),
         }
     }
 }

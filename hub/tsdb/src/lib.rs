@@ -70,6 +70,7 @@ mod runs;
 mod seal;
 mod snapshot;
 mod store;
+mod stream;
 mod types;
 
 #[cfg(test)]
@@ -87,8 +88,9 @@ pub use journal::SyncPolicy;
 pub use keys::SeriesKeys;
 pub use snapshot::SnapshotOf;
 pub use store::Store;
+pub use stream::{FoundSeries, NO_GROUP, SeriesGroups, SeriesView, ValuesView};
 pub use types::{
     Appended, Batch, BatchSeries, Column, Commit, CreateOptions, Deleted, LabelsFn, Limits,
     Maintained, MetadataByMetric, NO_START, RefusedSeries, Retention, SealOptions, SelectLimits,
-    Selection, Series, SeriesKey, Stats, StoreOptions, TimeRange, WalOptions,
+    Selection, Series, SeriesKey, Stats, StoreOptions, TimeRange, WalOptions, Wanted,
 };

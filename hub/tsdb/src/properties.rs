@@ -280,6 +280,7 @@ impl Model {
         if !selection.series.is_sorted_by(|a, b| a.labels < b.labels) {
             return Err("not in label order".to_owned());
         }
+        crate::stream::tests::check(store, range, &selection)?;
         let mut found = Map::new();
         let listed = store.series(&[], range, &SelectLimits::default());
         let listed = listed.map_err(|e| format!("series: {e}"))?;

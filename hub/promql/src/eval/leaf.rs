@@ -206,10 +206,7 @@ impl<'a> Evaluator<'a> {
         let holds = leaf.holds.load(Ordering::Relaxed);
         leaf.set.read(places, cancel, &mut |place, view| {
             if holds {
-                self.budget.release(match view.values {
-                    ValuesView::Floats(values) => values.len() as u64,
-                    ValuesView::Mixed(values) => values.iter().map(weight).sum(),
-                });
+                self.budget.release(view.values.weight());
             }
             let evaluated = self.evaluate(leaf, place, view, scratch);
             result = evaluated.and_then(|any| match any {
@@ -314,7 +311,7 @@ impl<'a> Evaluator<'a> {
         let mut thin = None;
         let values = match view.values {
             ValuesView::Mixed(values) => {
-                self.stats.samples_read += values.iter().map(weight).sum::<u64>();
+                self.stats.samples_read += view.values.weight();
                 if leaf.drop_buckets {
                     let mut column = Column::Mixed(values.to_vec());
                     drop_buckets(&mut column);
@@ -525,13 +522,6 @@ fn put(floats: &mut [f64], histograms: &mut Vec<Option<Arc<Histogram>>>, step: u
             histograms.resize(floats.len(), None);
             histograms[step] = Some(histogram);
         }
-    }
-}
-
-fn weight(value: &Value) -> u64 {
-    match value {
-        Value::Float(_) => 1,
-        Value::Histogram(histogram) => histogram::weight(histogram),
     }
 }
 

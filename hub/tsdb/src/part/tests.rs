@@ -87,6 +87,39 @@ fn without_empty_starts(mut series: Model) -> Model {
     series
 }
 
+/// Marks in large blocks are where a walk comes by, whatever is between.
+#[test]
+fn series_of_a_large_block_are_found_without_walking_all_of_it() {
+    let mut series = Model::new();
+    let mut id = 0;
+    for index in 0..3000_i64 {
+        // A target of several sets of times, with gaps between ids, and now and then histograms or starts.
+        id += 1 + (index as u32 * 7919) % 3 * (index as u32 % 5);
+        let mut rows = Rows::default();
+        for step in 0..8 {
+            let start = if index % 97 == 0 { step } else { NO_START };
+            let value = match index % 131 {
+                0 => Value::Histogram(Arc::default()),
+                _ => Value::Float((index * step) as f64 / 8.0),
+            };
+            rows.push(step * 1000 + index % 11, start, value);
+        }
+        series.insert(id, rows);
+    }
+    let disk = disk();
+    let part = write(&disk, 1, &series, 1 << 20);
+    assert_eq!(part.blocks.len(), 1);
+    let ids: Vec<u32> = series.keys().copied().collect();
+    for apart in [1, 5, 17, 100, 1000, 2999] {
+        for from in [0, 1, apart / 2] {
+            let wanted: RoaringBitmap = ids.iter().skip(from).step_by(apart).copied().collect();
+            let found = read(&part, &wanted, TimeRange::ALL);
+            let expected = within(&series, &wanted, TimeRange::ALL);
+            assert_eq!(without_empty_starts(found), without_empty_starts(expected));
+        }
+    }
+}
+
 fn range(from: i64, to: i64) -> TimeRange {
     TimeRange::new(Timestamp::from_millis(from), Timestamp::from_millis(to))
 }
