@@ -33,7 +33,7 @@ mod cursor;
 pub(crate) mod tests;
 
 pub(crate) use block_cache::BlockCache;
-pub(crate) use cursor::PartCursor;
+pub(crate) use cursor::{PartCursor, TimesKey};
 
 use block::{BlockBuilder, BlockWalk, Values};
 

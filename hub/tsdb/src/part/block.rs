@@ -300,6 +300,11 @@ impl BlockWalk {
         usize::from(self.slots[self.current].place.count)
     }
 
+    /// Where the times of the current column stand: no other times stand there.
+    pub(crate) fn times_at(&self) -> u32 {
+        self.slots[self.current].place.data_at
+    }
+
     /// Times of the current column: not empty, rising strictly.
     pub(crate) fn times(&mut self, block: &[u8]) -> Decoded<&[i64]> {
         let heads_end = self.heads_end;

@@ -17,6 +17,13 @@ const END: u64 = u64::MAX;
 /// As far as that, passing over columns is cheaper than looking for a mark.
 const NEAR: u64 = 8;
 
+/// Names a column of times in a part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimesKey {
+    block: usize,
+    at: u32,
+}
+
 /// See the module. Holds one block at a time.
 pub(crate) struct PartCursor<'p> {
     part: &'p Part,
@@ -153,6 +160,14 @@ impl<'p> PartCursor<'p> {
     /// Rows of the column at which it stands.
     pub(crate) fn rows(&self) -> usize {
         self.walk.count()
+    }
+
+    /// Which times it has: columns of equal keys have equal ones.
+    pub(crate) fn times_key(&self) -> TimesKey {
+        TimesKey {
+            block: self.index,
+            at: self.walk.times_at(),
+        }
     }
 
     /// Its times: not empty, rising strictly.

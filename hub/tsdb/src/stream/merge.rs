@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     head::Window,
-    part::{PartCursor, PartError},
+    part::{PartCursor, PartError, TimesKey},
     rows::Rows,
     types::{Column, NO_START, TimeRange, Wanted},
 };
@@ -36,10 +36,23 @@ pub(super) struct Merge<'f> {
     column: Rows,
 }
 
+/// A column that was looked at, so that the same times in the next series need no second look.
+#[derive(PartialEq)]
+struct Piece {
+    /// Which times: of which part, which column of times in it, from where on in what is shown.
+    times: (usize, TimesKey, usize),
+    /// Its rows in the range, and how many come after them.
+    rows: Range<usize>,
+    after: usize,
+}
+
 /// Numbers whose times rise from column to column.
 #[derive(Default)]
 struct Plain {
     times: Vec<i64>,
+    /// What the times are made of; so far, and behind that what is left of the series before.
+    pieces: Vec<Piece>,
+    pieces_len: usize,
     /// Samples so far. More times than that are those of the series before.
     len: usize,
     /// So far the times are those of the series shown last.
@@ -53,9 +66,25 @@ struct Plain {
 
 impl Plain {
     fn start(&mut self, before_is_shown: bool) {
-        (self.len, self.skip, self.windows) = (0, 0, 0);
+        (self.len, self.skip, self.windows, self.pieces_len) = (0, 0, 0, 0);
         self.same_times = before_is_shown;
         self.values.clear();
+    }
+
+    /// What the series before had at this place, if it is the same column of times.
+    fn piece(&self, times: (usize, TimesKey, usize)) -> Option<&Piece> {
+        let piece = self.pieces.get(self.pieces_len)?;
+        (self.same_times && piece.times == times).then_some(piece)
+    }
+
+    fn push_piece(&mut self, piece: Piece) {
+        if !self.same_times {
+            self.pieces.truncate(self.pieces_len);
+        }
+        match self.pieces.get_mut(self.pieces_len) {
+            Some(before) => *before = piece,
+            None => self.pieces.push(piece),
+        }
     }
 
     fn goes_on_with(&self, times: &[i64]) -> bool {
@@ -128,6 +157,8 @@ impl<'f> Merge<'f> {
             return Ok(self.rows_view());
         }
         let plain = &mut self.plain;
+        // Of times that are cut off below, nothing is known any more.
+        plain.pieces.truncate(plain.pieces_len);
         if plain.len == 0 {
             return Ok(None);
         }
@@ -163,19 +194,38 @@ impl<'f> Merge<'f> {
                 if !cursor.is_plain() || deletions.concern(id) {
                     return Ok(false);
                 }
-                let times = cursor.times().map_err(failed)?;
-                let rows = within(times, found.range);
-                let (times, after) = (&times[rows.clone()], times.len() - rows.end);
+                let plain = &mut self.plain;
+                let (first, key) = (plain.len == 0, (index, cursor.times_key(), plain.len));
+                let (rows, after) = match plain.piece(key) {
+                    Some(piece) => {
+                        let (rows, after) = (piece.rows.clone(), piece.after);
+                        plain.len += rows.len();
+                        (rows, after)
+                    }
+                    None => {
+                        let times = cursor.times().map_err(failed)?;
+                        let rows = within(times, found.range);
+                        let after = times.len() - rows.end;
+                        let times = &times[rows.clone()];
+                        if !plain.goes_on_with(times) {
+                            return Ok(false);
+                        }
+                        if !rows.is_empty() {
+                            plain.push_times(times);
+                        }
+                        plain.push_piece(Piece {
+                            times: key,
+                            rows: rows.clone(),
+                            after,
+                        });
+                        (rows, after)
+                    }
+                };
+                plain.pieces_len += 1;
                 if rows.is_empty() {
                     cursor.pass();
                     continue;
                 }
-                let plain = &mut self.plain;
-                if !plain.goes_on_with(times) {
-                    return Ok(false);
-                }
-                let first = plain.len == 0;
-                plain.push_times(times);
                 let start = plain.values.len();
                 let any_number = found.wanted == Wanted::Times;
                 let read = cursor.numbers_to(any_number, &mut plain.values);

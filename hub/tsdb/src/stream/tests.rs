@@ -173,6 +173,36 @@ fn series_of_a_target_are_known_to_have_the_same_times() {
     }
 }
 
+/// The second series ends before the others do: what the first had behind that is no longer held.
+#[test]
+fn a_shorter_series_between_longer_ones_of_the_same_times() {
+    let disk = SimDisk::new(1);
+    let mut all = options();
+    all.seal.merge_width = 9;
+    let store = open(&disk, &all);
+    for (times, series) in [(0..5, &["a", "b", "c"][..]), (5..9, &["a", "c"])] {
+        for name in series {
+            let sample = |time| Sample::float(at(time), time as f64);
+            let samples: Vec<Sample> = times.clone().map(sample).collect();
+            append_samples(&store, "b07", name, &samples).unwrap();
+        }
+        store.close().unwrap();
+    }
+    for range in [TimeRange::ALL, TimeRange::new(at(2), at(7))] {
+        let selection = select(&store, range);
+        let lens: Vec<usize> = (selection.series.iter())
+            .map(|series| series.timestamps.len())
+            .collect();
+        let expected = if range == TimeRange::ALL {
+            [9, 5, 9]
+        } else {
+            [6, 3, 6]
+        };
+        assert_eq!(lens, expected);
+        assert_eq!(check(&store, range, &selection), Ok(()));
+    }
+}
+
 #[test]
 fn groups_are_those_of_the_labels_in_frozen_segments_too() {
     let disk = SimDisk::new(1);
