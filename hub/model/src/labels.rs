@@ -122,6 +122,22 @@ impl LabelSet {
         Iter { rest: &self.text }
     }
 
+    /// The labels in order of their names, each with its part of the [bytes](LabelSet::as_bytes).
+    pub fn encoded(&self) -> impl Iterator<Item = EncodedLabel<'_>> {
+        let mut rest = &*self.text;
+        std::iter::from_fn(move || {
+            let all = rest;
+            let (name, value);
+            (name, rest) = (!rest.is_empty()).then(|| split(rest))?;
+            (value, rest) = split(rest);
+            Some(EncodedLabel {
+                name,
+                value,
+                text: &all[..all.len() - rest.len()],
+            })
+        })
+    }
+
     /// How many labels.
     pub fn len(&self) -> usize {
         self.iter().count()
@@ -240,6 +256,60 @@ impl fmt::Display for LabelSet {
             write_quoted(f, value)?;
         }
         f.write_str("}")
+    }
+}
+
+/// A label, and how it stands in a [`LabelSet`].
+#[derive(Clone, Copy, Debug)]
+pub struct EncodedLabel<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its value.
+    pub value: &'a str,
+    /// Equal for equal labels, and only for them.
+    pub text: &'a str,
+}
+
+/// Appends a label as [`EncodedLabel::text`] has it.
+pub fn encode_label(text: &mut String, name: &str, value: &str) {
+    push(text, name);
+    push(text, value);
+}
+
+/// Makes a [`LabelSet`] of labels that come in order already, as those of most senders do: each is looked at once.
+#[derive(Clone, Debug, Default)]
+pub struct SortedLabels {
+    text: String,
+    /// Where in `text` the last name is.
+    last: std::ops::Range<usize>,
+}
+
+impl SortedLabels {
+    /// With room for so many bytes of names and values.
+    pub fn with_capacity(bytes: usize) -> Self {
+        SortedLabels {
+            text: String::with_capacity(bytes),
+            last: 0..0,
+        }
+    }
+
+    /// Adds a label; whether that was possible: its name comes after the last one's, and its value is not empty.
+    #[must_use]
+    pub fn push(&mut self, name: &str, value: &str) -> bool {
+        if value.is_empty() || name <= &self.text[self.last.clone()] {
+            return false;
+        }
+        push(&mut self.text, name);
+        self.last = self.text.len() - name.len()..self.text.len();
+        push(&mut self.text, value);
+        true
+    }
+
+    /// The set.
+    pub fn finish(self) -> LabelSet {
+        LabelSet {
+            text: self.text.into(),
+        }
     }
 }
 
@@ -414,6 +484,32 @@ mod tests {
             (Some("node"), None, None)
         );
         assert_eq!(labels.name(), Some("up"));
+    }
+
+    #[test]
+    fn labels_in_order_make_the_same_set() {
+        let long = "v".repeat(200);
+        let pairs = [
+            ("", "x"),
+            ("a", "1"),
+            ("a", "2"),
+            ("c", ""),
+            ("b", &long),
+            ("a", "3"),
+        ];
+        let mut sorted = SortedLabels::with_capacity(0);
+        let taken = pairs.map(|(name, value)| sorted.push(name, value));
+        assert_eq!(taken, [false, true, false, false, true, false]);
+        let expected = set(&[("a", "1"), ("b", &long)]);
+        let labels = sorted.finish();
+        assert_eq!(labels, expected);
+        let (mut text, mut again) = (String::new(), String::new());
+        for label in labels.encoded() {
+            assert_eq!(expected.get(label.name), Some(label.value));
+            text.push_str(label.text);
+            encode_label(&mut again, label.name, label.value);
+        }
+        assert_eq!((text.as_bytes(), &again), (labels.as_bytes(), &text));
     }
 
     #[test]

@@ -29,8 +29,9 @@ pub use histogram::{
     SCHEMA_MIN, Span,
 };
 pub use labels::{
-    ALERT_NAME, BRANCH, BUCKET_LABEL, INSTANCE, JOB, LabelError, LabelSet, LabelSetBuilder,
-    METRIC_NAME, QUANTILE_LABEL, is_legacy_label_name, is_legacy_metric_name,
+    ALERT_NAME, BRANCH, BUCKET_LABEL, EncodedLabel, INSTANCE, JOB, LabelError, LabelSet,
+    LabelSetBuilder, METRIC_NAME, QUANTILE_LABEL, SortedLabels, encode_label, is_legacy_label_name,
+    is_legacy_metric_name,
 };
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{Metadata, MetricType};

@@ -245,8 +245,12 @@ pub(super) fn proven_labels(labels: LabelSet, identity: &Identity) -> LabelSet {
     let Identity::Branch(branch) = identity else {
         return labels;
     };
+    let said = labels.get(BRANCH);
+    if said == Some(branch) {
+        return labels;
+    }
     let mut builder = labels.builder();
-    if let Some(other) = labels.get(BRANCH).filter(|other| other != branch) {
+    if let Some(other) = said {
         builder.set("exported_branch", other);
     }
     builder.set(BRANCH, branch).build()

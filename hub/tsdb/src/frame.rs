@@ -83,10 +83,21 @@ impl Frame {
         self.0.extend_from_slice(&key.to_le_bytes());
         put_varint(&mut self.0, u64::from(id));
         put_bytes(&mut self.0, scope.as_bytes());
-        put_varint(&mut self.0, labels.len() as u64);
+        // Nearly always the count is one byte, and known when the labels are written.
+        let count_at = self.0.len();
+        self.0.push(0);
+        let mut count = 0_u64;
         for (name, value) in labels.iter() {
             put_bytes(&mut self.0, name.as_bytes());
             put_bytes(&mut self.0, value.as_bytes());
+            count += 1;
+        }
+        if count < 0x80 {
+            self.0[count_at] = count as u8;
+        } else {
+            let mut varint = Vec::new();
+            put_varint(&mut varint, count);
+            self.0.splice(count_at..=count_at, varint);
         }
     }
 

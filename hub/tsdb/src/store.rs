@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     batch::{ColumnBatch, Columns, Records},
-    catalogue::{Catalogue, UNKNOWN},
+    catalogue::{Catalogue, HashedLabels, LabelHasher, UNKNOWN},
     deletions::Deletions,
     error::{AppendError, RefusedReason, StoreError},
     head::Head,
@@ -25,6 +25,7 @@ use crate::{
     part::{BlockCache, Part, PartMeta},
     types::{Appended, Batch, Commit, RefusedSeries, SeriesKey, StoreOptions},
 };
+use hashbrown::HashTable;
 use journal::{Disk, Journal};
 use model::{LabelSet, Metadata, Timestamp};
 
@@ -96,16 +97,18 @@ impl State {
 /// What the catalogue does not know yet.
 #[derive(Default)]
 struct News {
+    /// That the scope has already.
+    scope_series: usize,
     created: Vec<(SeriesKey, u32, LabelSet)>,
     aliases: Vec<(SeriesKey, u32)>,
     /// Indices into the batch's metadata.
     metadata: Vec<usize>,
 }
 
-/// A series whose key is new, and its labels.
+/// A series of the batch whose key is new, and its labels.
 struct Parsed {
-    key: SeriesKey,
-    labels: Result<LabelSet, RefusedReason>,
+    index: usize,
+    labels: Result<HashedLabels, RefusedReason>,
 }
 
 impl Store {
@@ -177,12 +180,18 @@ impl Store {
             let written = self.write(columns, |_| (), &refused)?;
             return Ok(written.into_appended(0, refused));
         }
+        let (hasher, series_gone) = (catalogue.label_hasher(), catalogue.series_gone());
         drop(catalogue);
         // Reading labels is most of the work, and needs no lock.
-        let parsed = self.parse_unknown(columns, batch);
+        let mut unknown = self.parse_unknown(columns, batch, &hasher);
         // New series are in the log before anyone else can know their ids: the lock is held until then.
         let mut catalogue = self.write_catalogue();
-        let mut news = self.resolve_news(&catalogue, columns, batch, parsed, &mut refused);
+        if catalogue.series_gone() != series_gone {
+            // Perhaps some of which nobody has read the labels.
+            catalogue.resolve(&columns.keys, &mut columns.ids);
+            unknown = self.parse_unknown(columns, batch, &hasher);
+        }
+        let mut news = self.resolve_news(&catalogue, columns, batch.scope, unknown, &mut refused);
         let metadata = batch.metadata.iter().enumerate();
         let metadata = metadata.filter(|(_, (metric, about))| is_news(&catalogue, metric, about));
         news.metadata = metadata.map(|(index, _)| index).collect();
@@ -279,13 +288,16 @@ impl Store {
     }
 
     /// The labels of the series whose key is new, rising by index.
-    fn parse_unknown(&self, columns: &Columns, batch: ColumnBatch<'_>) -> Vec<Parsed> {
+    fn parse_unknown(
+        &self,
+        columns: &Columns,
+        batch: ColumnBatch<'_>,
+        hasher: &LabelHasher,
+    ) -> Vec<Parsed> {
         let limits = &self.options.limits;
-        let mut seen = hashbrown::HashSet::new();
         let mut parsed = Vec::new();
         for (index, id) in columns.ids.iter().enumerate() {
-            let key = columns.keys[index];
-            if *id != UNKNOWN || columns.is_empty_series(index) || !seen.insert(key) {
+            if *id != UNKNOWN || columns.is_empty_series(index) {
                 continue;
             }
             let labels = (batch.labels)(index).map_err(RefusedReason::Labels);
@@ -295,9 +307,9 @@ impl Store {
                     limits.labels_per_series_max,
                     limits.label_bytes_max,
                 )?;
-                Ok(labels)
+                Ok(hasher.hash(labels))
             });
-            parsed.push(Parsed { key, labels });
+            parsed.push(Parsed { index, labels });
         }
         parsed
     }
@@ -307,51 +319,32 @@ impl Store {
         &self,
         catalogue: &Catalogue,
         columns: &mut Columns,
-        batch: ColumnBatch<'_>,
-        mut parsed: Vec<Parsed>,
+        scope: &str,
+        unknown: Vec<Parsed>,
         refused: &mut Vec<RefusedSeries>,
     ) -> News {
-        let before = std::mem::take(&mut columns.ids);
-        catalogue.resolve(&columns.keys, &mut columns.ids);
-        let mut pairs = before.iter().zip(&columns.ids);
-        if pairs.any(|(before, now)| *before != UNKNOWN && *now == UNKNOWN) {
-            // A series was forgotten meanwhile, whose labels nobody has read.
-            parsed = self.parse_unknown(columns, batch);
-        }
-        let mut news = News::default();
-        let mut label_sets = hashbrown::HashMap::new();
-        let resolved: hashbrown::HashMap<SeriesKey, Result<u32, RefusedReason>> = parsed
-            .into_iter()
-            .map(|Parsed { key, labels }| {
-                let id = match catalogue.id_of_key(key) {
-                    // Somebody else brought it meanwhile.
-                    Some(id) => Ok(id),
-                    None => labels.and_then(|labels| {
-                        self.resolve(
-                            catalogue,
-                            batch.scope,
-                            key,
-                            labels,
-                            &mut news,
-                            &mut label_sets,
-                        )
-                    }),
-                };
-                (key, id)
-            })
-            .collect();
-        for index in 0..columns.ids.len() {
-            if columns.ids[index] != UNKNOWN || columns.is_empty_series(index) {
-                continue;
-            }
-            match resolved.get(&columns.keys[index]) {
-                Some(Ok(id)) => columns.ids[index] = *id,
-                Some(Err(reason)) => refused.push(RefusedSeries {
+        let mut news = News {
+            scope_series: catalogue.series_in_scope(scope),
+            ..News::default()
+        };
+        // Of the created ones, by their labels.
+        let mut created = HashTable::with_capacity(unknown.len());
+        for Parsed { index, labels } in unknown {
+            let key = columns.keys[index];
+            let id = match catalogue.id_of_key(key) {
+                // Somebody else brought it meanwhile.
+                Some(id) => Ok(id),
+                None => labels.and_then(|labels| {
+                    self.resolve(catalogue, scope, key, labels, &mut news, &mut created)
+                }),
+            };
+            match id {
+                Ok(id) => columns.ids[index] = id,
+                Err(reason) => refused.push(RefusedSeries {
                     index,
                     samples: columns.samples_of(index),
-                    reason: reason.clone(),
+                    reason,
                 }),
-                None => {}
             }
         }
         news
@@ -363,17 +356,22 @@ impl Store {
         catalogue: &Catalogue,
         scope: &str,
         key: SeriesKey,
-        labels: LabelSet,
+        labels: HashedLabels,
         news: &mut News,
-        label_sets: &mut hashbrown::HashMap<LabelSet, u32>,
+        created: &mut HashTable<(u64, u32)>,
     ) -> Result<u32, RefusedReason> {
-        if let Some(id) = catalogue.id_of_labels(&labels) {
+        if let Some(id) = catalogue.id_of_hashed(&labels) {
             if catalogue.takes_alias(id) {
                 news.aliases.push((key, id));
             }
             return Ok(id);
         }
-        if let Some(id) = label_sets.get(&labels) {
+        let HashedLabels { labels, hash } = labels;
+        let first = catalogue.next_id();
+        let same = |(other, id): &(u64, u32)| {
+            *other == hash && news.created[(id - first) as usize].2 == labels
+        };
+        if let Some((_, id)) = created.find(hash, same) {
             return Ok(*id);
         }
         let max = self.options.limits.series_per_scope_max;
@@ -381,15 +379,14 @@ impl Store {
             scope: scope.to_owned(),
             max,
         };
-        if catalogue.series_in_scope(scope) + news.created.len() >= max {
+        if news.scope_series + news.created.len() >= max {
             return Err(full());
         }
-        let id = catalogue
-            .next_id()
+        let id = first
             .checked_add(news.created.len() as u32)
             .filter(|id| *id != UNKNOWN)
             .ok_or_else(full)?;
-        label_sets.insert(labels.clone(), id);
+        created.insert_unique(hash, (hash, id), |(hash, _)| *hash);
         news.created.push((key, id, labels));
         Ok(id)
     }
@@ -526,14 +523,15 @@ fn check_labels(
             "a series needs at least one label".to_owned(),
         ));
     }
-    let found = labels.len();
-    if found > labels_max {
-        return Err(RefusedReason::TooManyLabels {
-            found,
-            max: labels_max,
-        });
-    }
+    let mut count = 0;
     for (name, value) in labels.iter() {
+        count += 1;
+        if count > labels_max {
+            return Err(RefusedReason::TooManyLabels {
+                found: labels.len(),
+                max: labels_max,
+            });
+        }
         let found = name.len().max(value.len());
         if found > bytes_max {
             return Err(RefusedReason::LabelTooLong {

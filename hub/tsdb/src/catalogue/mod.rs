@@ -76,6 +76,28 @@ pub struct Catalogue {
     /// Segments whose file is to go.
     removed: Vec<u16>,
     full_unsaved: bool,
+    /// See [`Catalogue::series_gone`].
+    gone: u64,
+}
+
+/// Hashes label sets as this catalogue does.
+pub struct LabelHasher(PairHasher);
+
+impl LabelHasher {
+    /// With its hash.
+    pub fn hash(&self, labels: LabelSet) -> HashedLabels {
+        let hash = self.0.labels(&labels);
+        HashedLabels { labels, hash }
+    }
+}
+
+/// A label set and its hash in one catalogue.
+#[derive(Clone, PartialEq)]
+pub struct HashedLabels {
+    /// The set.
+    pub labels: LabelSet,
+    /// Equal for equal sets.
+    pub hash: u64,
 }
 
 fn count_scope(scopes: &mut BTreeMap<Box<str>, usize>, scope: &str, series: usize) {
@@ -203,6 +225,22 @@ impl Catalogue {
         self.tables().id_of_labels(&self.slots, hash, labels)
     }
 
+    /// The same, the hash being known.
+    pub fn id_of_hashed(&self, labels: &HashedLabels) -> Option<u32> {
+        let HashedLabels { labels, hash } = labels;
+        self.tables().id_of_labels(&self.slots, *hash, labels)
+    }
+
+    /// For [`Catalogue::id_of_hashed`], to be used without holding the catalogue.
+    pub fn label_hasher(&self) -> LabelHasher {
+        LabelHasher(self.hasher.clone())
+    }
+
+    /// Rises when series go: what [`Catalogue::resolve`] found holds as long as it stays the same.
+    pub fn series_gone(&self) -> u64 {
+        self.gone
+    }
+
     /// Makes the tables that writing needs, unless they are there: best called right after loading, on another thread.
     pub fn build_tables(&self) {
         self.tables();
@@ -280,6 +318,7 @@ impl Catalogue {
         }
         slot.kill(std::iter::once(low));
         self.len -= 1;
+        self.gone += 1;
         if slot.count == 0 {
             self.drop_slot(number);
         }
@@ -335,6 +374,7 @@ impl Catalogue {
             self.full_unsaved |= !self.grows(number);
         }
         self.len -= dead.len() as usize;
+        self.gone += dead.len();
         if !dead.is_empty() {
             if let Some(tables) = self.tables.get_mut() {
                 tables.retain_live(&self.slots);

@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher as _, Hasher as _};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-use model::LabelSet;
+use model::{LabelSet, encode_label};
 
 use super::{
     bits::Bits,
@@ -41,8 +41,12 @@ impl PairHasher {
     }
 }
 
+/// What the scope's name and the lengths of both add to its text, at most.
+const SCOPE_BYTES_MORE: usize = 16;
+
 #[derive(Clone, Default)]
 pub(super) struct Tail {
+    /// The distinct pairs, each encoded as in a [`LabelSet`], so that one comparison tells whether a label is known.
     text: String,
     names: Vec<Name>,
     name_numbers: HashMap<Box<str>, u32>,
@@ -67,8 +71,10 @@ struct Name {
 struct Pair {
     hash: u64,
     name: u32,
+    /// Where it begins in the text, where its value does, and where it ends.
     from: u32,
-    bytes: u32,
+    value: u32,
+    end: u32,
     /// Its series, in the order of coming.
     ids: Vec<u16>,
 }
@@ -99,36 +105,41 @@ impl Tail {
         // A label has at least four of these bytes.
         let bytes = labels.as_bytes().len() + scope.len();
         u16::try_from(bytes / 4 + 1).ok()?;
-        u32::try_from(self.text.len() + bytes).ok()?;
+        u32::try_from(self.text.len() + bytes + SCOPE_BYTES_MORE).ok()?;
         let from = u32::try_from(self.refs.len()).ok()?;
         u32::try_from(self.refs.len() + bytes).ok()?;
         let before = self.last.range();
         let (mut guess, end) = (before.start, before.end);
+        let known = self.refs.get(guess).filter(|_| guess < end).copied();
+        let known = known.filter(|number| self.value(*number) == scope);
+        guess = (guess + 1).min(end);
+        let number = known.unwrap_or_else(|| self.intern(SCOPE, scope, hasher));
+        self.pairs[number as usize].ids.push(low);
+        self.refs.push(number);
         let mut hash = 0_u64;
-        for (name, value) in std::iter::once((SCOPE, scope)).chain(labels.iter()) {
+        for label in labels.encoded() {
             let mut known = None;
             while guess < end {
                 let number = self.refs[guess];
                 let pair = &self.pairs[number as usize];
-                let guessed = &*self.names[pair.name as usize].text;
-                if guessed == name {
+                if self.encoded(pair) == label.text {
+                    known = Some(number);
                     guess += 1;
-                    if self.text_of(pair) == value {
-                        known = Some(number);
-                    }
                     break;
                 }
-                if guessed > name {
+                let guessed = self.name_of(pair);
+                if guessed > label.name {
                     break;
                 }
                 guess += 1;
+                if guessed == label.name {
+                    break;
+                }
             }
-            let number = known.unwrap_or_else(|| self.intern(name, value, hasher));
+            let number = known.unwrap_or_else(|| self.intern(label.name, label.value, hasher));
             let pair = &mut self.pairs[number as usize];
             pair.ids.push(low);
-            if !name.is_empty() {
-                hash = hash.wrapping_add(pair.hash);
-            }
+            hash = hash.wrapping_add(pair.hash);
             self.refs.push(number);
         }
         self.last = Place {
@@ -147,8 +158,12 @@ impl Tail {
         self.series[low] = place;
     }
 
+    fn encoded(&self, pair: &Pair) -> &str {
+        &self.text[pair.from as usize..pair.end as usize]
+    }
+
     fn text_of(&self, pair: &Pair) -> &str {
-        &self.text[pair.from as usize..(pair.from + pair.bytes) as usize]
+        &self.text[pair.value as usize..pair.end as usize]
     }
 
     fn name_of(&self, pair: &Pair) -> &str {
@@ -183,14 +198,17 @@ impl Tail {
             }
         };
         self.names[name_number as usize].pairs.push(number);
+        let from = self.text.len();
+        encode_label(&mut self.text, name, value);
+        let end = self.text.len();
         self.pairs.push(Pair {
             hash,
             name: name_number,
-            from: self.text.len() as u32,
-            bytes: value.len() as u32,
+            from: from as u32,
+            value: (end - value.len()) as u32,
+            end: end as u32,
             ids: Vec::new(),
         });
-        self.text.push_str(value);
         let pairs = &self.pairs;
         self.numbers
             .insert_unique(hash, number, |other| pairs[*other as usize].hash);

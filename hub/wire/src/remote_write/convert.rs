@@ -96,7 +96,10 @@ impl SeriesView<'_> {
     /// # Errors
     /// The refusal of the series.
     pub fn labels(&self) -> Result<LabelSet, SeriesRefusal> {
-        label_set(&self.raw_labels()?)
+        match self.plain_labels() {
+            Some(labels) => Ok(labels),
+            None => label_set(&self.raw_labels()?),
+        }
     }
 
     /// The samples, floats first, appended to `samples`. A native histogram that is not valid is left out and its

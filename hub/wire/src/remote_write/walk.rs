@@ -1,3 +1,4 @@
+use model::{LabelSet, METRIC_NAME, SortedLabels};
 use prost::Message;
 
 use super::DecodeError;
@@ -125,6 +126,38 @@ impl<'a> SeriesView<'a> {
     /// Bytes that are no labels, or names or values that are not UTF-8.
     pub fn raw_labels(&self) -> Result<Vec<(&str, &str)>, DecodeError> {
         parse_labels(self.label_bytes(), self.offset)
+    }
+
+    /// The labels, if they are as everyone writes them: each shorter than 128 bytes, name before value, in order of
+    /// names, the metric's among them.
+    pub(super) fn plain_labels(&self) -> Option<LabelSet> {
+        let bytes = self.label_bytes();
+        // Tags and lengths are ASCII too, so that the text as a whole is UTF-8 if, and only if, each string is.
+        let text = std::str::from_utf8(bytes).ok()?;
+        let mut labels = SortedLabels::with_capacity(bytes.len());
+        let (mut at, mut has_name) = (0, false);
+        while at < bytes.len() {
+            let &[0x0a, length @ ..0x80, 0x0a, name_length @ ..0x80] =
+                bytes.get(at..)?.first_chunk()?
+            else {
+                return None;
+            };
+            let end = at + 2 + usize::from(length);
+            let name_end = at + 4 + usize::from(name_length);
+            let &[0x12, value_length @ ..0x80] = bytes.get(name_end..)?.first_chunk()? else {
+                return None;
+            };
+            if name_end + 2 + usize::from(value_length) != end {
+                return None;
+            }
+            let name = text.get(at + 4..name_end)?;
+            if !labels.push(name, text.get(name_end + 2..end)?) {
+                return None;
+            }
+            has_name |= name == METRIC_NAME;
+            at = end;
+        }
+        has_name.then(|| labels.finish())
     }
 
     /// The native histograms, decoded.
@@ -547,6 +580,23 @@ mod tests {
             let message = WriteRequest { timeseries, metadata: Vec::new() }.encode_to_vec();
             let walked = walked(&message).unwrap();
             prop_assert_eq!(walked.encode_to_vec(), message);
+        }
+
+        #[test]
+        fn plain_labels_are_those_of_the_general_way(
+            labels in proptest::collection::vec(("[a-d]{0,2}|__name__", "[a-zä]{0,3}|[a-z]{124,130}"), 0..5),
+            changed in proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let labels = labels.iter().map(|(name, value)| label(name, value)).collect();
+            let mut bytes = TimeSeries { labels, ..TimeSeries::default() }.encode_to_vec();
+            if let (Some((at, byte)), false) = (changed, bytes.is_empty()) {
+                *at.get_mut(&mut bytes) = byte;
+            }
+            let mut view = SeriesView::new();
+            if view.read(&bytes, 0).is_ok() && let Some(plain) = view.plain_labels() {
+                let general = super::super::convert::label_set(&view.raw_labels().unwrap()).unwrap();
+                prop_assert_eq!(plain, general);
+            }
         }
 
         #[test]
