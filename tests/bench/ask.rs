@@ -33,11 +33,23 @@ impl Asker {
     /// # Errors
     /// The server's message, or why there was no answer.
     pub(crate) fn post(&mut self, path: &str, form: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let body = self.post_unread(path, form)?;
+        data(&body).with_context(|| path.to_owned())
+    }
+
+    /// The same, not looked into: what reading it costs is no time of the server's.
+    ///
+    /// # Errors
+    /// When there was no answer.
+    pub(crate) fn post_unread(
+        &mut self,
+        path: &str,
+        form: &[(&str, &str)],
+    ) -> anyhow::Result<Vec<u8>> {
         let mut form = form.to_vec();
         // VictoriaMetrics neither caches then nor moves the ends of a range; the others do not know it.
         form.push(("nocache", "1"));
-        let answer = self.connection.post_form(path, &form)?;
-        data(&answer.body).with_context(|| format!("{path}: status {}", answer.status))
+        Ok(self.connection.post_form(path, &form)?.body)
     }
 
     /// The `data` of an answer to a `GET`.
@@ -143,7 +155,11 @@ fn whole(count: f64) -> u64 {
     count as u64
 }
 
-fn data(body: &[u8]) -> anyhow::Result<Value> {
+/// The `data` of an answer.
+///
+/// # Errors
+/// The server's message.
+pub(crate) fn data(body: &[u8]) -> anyhow::Result<Value> {
     let mut envelope: Value = serde_json::from_slice(body).with_context(|| {
         let text = String::from_utf8_lossy(body);
         format!("no JSON: {}", text.chars().take(300).collect::<String>())
