@@ -125,6 +125,7 @@ impl Hub {
         // As in Prometheus a subquery without a step takes the evaluation interval's.
         let engine = Engine::new(EngineOptions {
             subquery_step: config.evaluation_interval,
+            memory_max: config.query_memory_bytes_max,
             ..EngineOptions::default()
         });
         let ruler = Arc::new(Ruler::new(

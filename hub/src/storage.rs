@@ -3,7 +3,10 @@
 use std::{ops::Range, sync::Arc};
 
 use model::LabelSet;
-use promql::{Budget, Cancel, Groups, Select, SeriesColumns, SeriesSet, SeriesView, StorageError};
+use promql::{
+    Budget, Cancel, Groups, OverBudget, Select, SeriesColumns, SeriesSet, SeriesView, StorageError,
+    Weight,
+};
 use tsdb::{FoundSeries, NO_START, SelectError, SelectLimits, Store, TimeRange, Wanted};
 
 /// Series that one selector may match.
@@ -59,11 +62,15 @@ impl promql::Storage for StoreReader {
         let mut series: Vec<SeriesColumns> = Vec::new();
         let mut taken = Ok(());
         found.read(0..found.len(), cancel, &mut |place, view| {
-            taken = budget.take(view.values.weight());
             // None: forgotten meanwhile, with all of its samples.
-            if taken.is_ok()
-                && let Some(labels) = found.labels(place)
-            {
+            let Some(labels) = found.labels(place) else {
+                return true;
+            };
+            let beside = 2 * labels.as_bytes().len() + size_of::<SeriesColumns>();
+            taken = budget
+                .take(view.values.weight())
+                .and_then(|()| budget.take(Weight::bytes(beside)));
+            if taken.is_ok() {
                 series.push(view.to_columns(labels));
             }
             taken.is_ok()
@@ -133,7 +140,7 @@ impl SeriesSet for Found<'_> {
 fn failed(error: SelectError, cancel: &Cancel) -> StorageError {
     match (error, cancel.check()) {
         (SelectError::Canceled, Err(stop)) => StorageError::Stopped(stop),
-        (SelectError::TooManySamples { .. }, _) => StorageError::TooManySamples,
+        (SelectError::TooManySamples { .. }, _) => OverBudget::Samples.into(),
         (changed @ SelectError::Changed { .. }, _) => StorageError::Changed(changed.to_string()),
         (other, _) => StorageError::Failed(other.to_string()),
     }

@@ -191,6 +191,31 @@ pub(crate) fn same(one: &Value, other: &Value) -> bool {
     }
 }
 
+/// The first point in which an answer is not as it should be, for a person to look into.
+pub(crate) fn difference(found: &Value, right: &Value) -> Option<String> {
+    let (found, right) = (points(found)?, points(right)?);
+    if let Some(more) = found.keys().find(|labels| !right.contains_key(*labels)) {
+        return Some(format!("unexpected series {more}"));
+    }
+    for (labels, right) in &right {
+        let Some(found) = found.get(labels) else {
+            return Some(format!("no series {labels}"));
+        };
+        if found.len() != right.len() {
+            let (found, right) = (found.len(), right.len());
+            return Some(format!("{labels}: {found} points, not {right}"));
+        }
+        let mut pairs = found.iter().zip(right);
+        if let Some((a, b)) = pairs.find(|(a, b)| a.0 != b.0 || !near(a.1, b.1)) {
+            let ((at, found), (right_at, right)) = (a, b);
+            return Some(format!(
+                "{labels}: {found} at {at}, not {right} at {right_at}"
+            ));
+        }
+    }
+    None
+}
+
 fn near(a: f64, b: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
 }

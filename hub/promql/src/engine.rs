@@ -23,6 +23,8 @@ pub struct EngineOptions {
     pub lookback: Duration,
     /// Samples that a query may hold at a time; a native histogram counts for several.
     pub samples_max: u64,
+    /// Bytes that a query may hold at a time, as far as they grow with what it asks.
+    pub memory_max: u64,
     /// Step of subqueries that say none.
     pub subquery_step: Duration,
     /// Metric names are dropped at the end of the evaluation rather than by each function: labels made from them
@@ -41,6 +43,7 @@ impl Default for EngineOptions {
         EngineOptions {
             lookback: Duration::from_secs(300),
             samples_max: 50_000_000,
+            memory_max: u64::MAX,
             subquery_step: Duration::from_secs(60),
             delayed_name_removal: false,
             start_timestamps: false,
@@ -174,7 +177,7 @@ impl Engine {
         options: &QueryOptions,
         body: &dyn Fn(&mut Evaluator<'_>) -> Result<ResultValue, QueryError>,
     ) -> Result<QueryResult, QueryError> {
-        let budget = Budget::new(self.options.samples_max);
+        let budget = Budget::with_memory(self.options.samples_max, self.options.memory_max);
         let lookback = options.lookback.unwrap_or(self.options.lookback);
         let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX / 4);
         let mut evaluator = Evaluator::new(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{Histogram, LabelSet, Timestamp, Value};
 
-use crate::limits::{Stop, TooManySamples};
+use crate::limits::{OverBudget, Stop};
 use crate::parser::ParseError;
 use crate::storage::StorageError;
 
@@ -102,12 +102,19 @@ impl From<Stop> for QueryError {
     }
 }
 
-impl From<TooManySamples> for QueryError {
-    fn from(_: TooManySamples) -> Self {
-        QueryError::Execution(
-            "query processing would load too many samples into memory in query execution"
-                .to_owned(),
-        )
+impl From<OverBudget> for QueryError {
+    fn from(over: OverBudget) -> Self {
+        QueryError::Execution(match over {
+            OverBudget::Samples => {
+                "query processing would load too many samples into memory in query execution"
+                    .to_owned()
+            }
+            OverBudget::Memory { max } => format!(
+                "query processing would take more than {} MiB of memory, which is what one query may: \
+                 ask for fewer series, a shorter range or a longer step",
+                max >> 20
+            ),
+        })
     }
 }
 
@@ -115,7 +122,7 @@ impl From<StorageError> for QueryError {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Stopped(stop) => stop.into(),
-            StorageError::TooManySamples => TooManySamples.into(),
+            StorageError::OverBudget(over) => over.into(),
             StorageError::Changed(message) => QueryError::Changed(message),
             StorageError::Failed(message) => QueryError::Storage(message),
         }

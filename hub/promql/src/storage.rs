@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use model::{LabelSet, Matcher, Timestamp, Value};
 
-use crate::limits::{Budget, Cancel, Stop, TooManySamples};
+use crate::limits::{Budget, Cancel, OverBudget, Stop};
 
 /// Where series are read from. Called from any thread, and for several selectors of one query at once.
 pub trait Storage: Sync {
@@ -315,8 +315,8 @@ pub enum StorageError {
     #[error("selection was stopped")]
     Stopped(Stop),
     /// The query's budget does not suffice.
-    #[error("selection holds more samples than the query may")]
-    TooManySamples,
+    #[error("selection holds more than the query may")]
+    OverBudget(OverBudget),
     /// What was found is no longer there, for instance because a damaged file was set aside: the query may begin anew.
     #[error("{0}, again and again")]
     Changed(String),
@@ -331,8 +331,8 @@ impl From<Stop> for StorageError {
     }
 }
 
-impl From<TooManySamples> for StorageError {
-    fn from(_: TooManySamples) -> Self {
-        StorageError::TooManySamples
+impl From<OverBudget> for StorageError {
+    fn from(over: OverBudget) -> Self {
+        StorageError::OverBudget(over)
     }
 }

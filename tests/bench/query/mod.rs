@@ -158,6 +158,12 @@ fn ask_all(running: &[Running], question: &Question, times: u32) -> anyhow::Resu
     let right = answers.get(&Kind::Prometheus).map(|(_, said)| said.clone());
     let took = answers.into_iter().map(|(kind, (took, said))| {
         let agrees = right.as_ref().is_some_and(|right| ask::same(&said, right));
+        if kind == Kind::Hub
+            && let Some(right) = &right
+            && let Some(difference) = ask::difference(&said, right)
+        {
+            eprintln!("{}: the hub is wrong: {difference}", question.title);
+        }
         (kind, Took { agrees, ..took })
     });
     Ok(Line {

@@ -101,8 +101,14 @@ impl Evaluator<'_> {
         let mut groups: Vec<Group> = Vec::new();
         // A step of a group takes about as much room as two samples.
         let held = 2 * grid.len as u64;
+        let (keeps_values, mut kept) = (aggregate.op == AggregateOp::Quantile, 0);
         let gather: &mut Sink<'_> = &mut |evaluator, row| {
             evaluator.cancel.check()?;
+            if keeps_values {
+                let samples = row.samples();
+                evaluator.budget.take(samples)?;
+                kept += samples;
+            }
             let labels = group_labels(&row.labels, aggregate, None);
             let place = match places.get(&labels) {
                 Some(place) => *place,
@@ -148,6 +154,7 @@ impl Evaluator<'_> {
             }
             result.extend(rows.into_iter().filter(|row| !row.is_empty()));
         }
+        self.budget.release(kept);
         self.hold(&result)?;
         Ok(result)
     }

@@ -242,6 +242,8 @@ struct Partial {
     /// Groups of metric names that do not look like counters and had a value.
     doubted: Vec<u32>,
     has_histograms: bool,
+    /// Values that are kept one by one.
+    kept: u64,
 }
 
 /// Numbers groups anew, those that are met only.
@@ -297,6 +299,7 @@ impl Evaluator<'_> {
             cells,
             doubted: Vec::new(),
             has_histograms: false,
+            kept: 0,
         };
         let mut numbers = Numbers::default();
         let (mut attempt, budget) = (self.sibling(), self.budget);
@@ -313,6 +316,7 @@ impl Evaluator<'_> {
                     cells,
                     doubted: Vec::new(),
                     has_histograms: false,
+                    kept: 0,
                 };
                 let visit =
                     &mut |evaluator: &mut Evaluator<'_>, place: usize, row: &mut Scratch| {
@@ -325,6 +329,11 @@ impl Evaluator<'_> {
                         if is_new {
                             evaluator.budget.take(held)?;
                             partial.cells.grow(steps);
+                        }
+                        if matches!(partial.cells, Cells::Values(_)) {
+                            let kept = row.samples();
+                            evaluator.budget.take(kept)?;
+                            partial.kept += kept;
                         }
                         partial.cells.add(group, &row.floats);
                         if let Some((names, _)) = &leaf.doubted {
@@ -341,6 +350,7 @@ impl Evaluator<'_> {
             },
             |_, mut partial| {
                 all.has_histograms |= partial.has_histograms;
+                all.kept += partial.kept;
                 for (theirs, group) in partial.groups.iter().enumerate() {
                     let (group, is_new) = numbers.of(*group, &mut all.groups);
                     if is_new {
@@ -359,7 +369,7 @@ impl Evaluator<'_> {
             },
         )?;
         leaf.holds.store(false, Ordering::Relaxed);
-        budget.release(held * all.groups.len() as u64);
+        budget.release(held * all.groups.len() as u64 + all.kept);
         if all.has_histograms {
             return Ok(None);
         }

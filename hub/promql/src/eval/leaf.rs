@@ -468,7 +468,7 @@ impl Scratch {
         put(&mut self.floats, &mut self.histograms, step, value);
     }
 
-    fn samples(&self) -> u64 {
+    pub(super) fn samples(&self) -> u64 {
         let floats = self
             .floats
             .iter()

@@ -35,7 +35,7 @@ use crate::annotations::{Annotation, Annotations};
 use crate::ast::{Aggregate, AggregateOp, BinaryOp, Call, Expr, Span, ValueType};
 use crate::engine::EngineOptions;
 use crate::functions::FunctionId;
-use crate::limits::{Budget, Cancel};
+use crate::limits::{Budget, Cancel, Weight};
 use crate::result::{QueryError, QueryStats, RangeSeries};
 use crate::stack::deep;
 use crate::storage::Storage;
@@ -355,13 +355,14 @@ impl<'a> Evaluator<'a> {
 
     /// Counts rows that are now held.
     fn hold(&self, rows: &[Row]) -> Eval<()> {
-        let weight = rows.iter().map(Row::weight).sum();
+        let weight: Weight = rows.iter().map(Row::weight).sum();
         Ok(self.budget.take(weight)?)
     }
 
     /// Rows that are not needed any more.
     fn release(&self, rows: &[Row]) {
-        self.budget.release(rows.iter().map(Row::weight).sum());
+        self.budget
+            .release(rows.iter().map(Row::weight).sum::<Weight>());
     }
 
     fn annotate(&mut self, annotation: &Annotation<'_>, span: Span) {

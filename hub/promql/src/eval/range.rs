@@ -143,7 +143,8 @@ impl Evaluator<'_> {
                 }
                 sink(self, row)?;
             }
-            self.budget.release(batch.iter().map(Samples::weight).sum());
+            self.budget
+                .release(batch.iter().map(Samples::weight).sum::<u64>());
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use model::{Histogram, LabelSet, METRIC_NAME, STALE_NAN_BITS, Timestamp};
 
+use crate::limits::Weight;
 use crate::result::{QueryError, RangeSeries};
 
 /// Evenly spaced instants, in milliseconds.
@@ -154,8 +155,11 @@ impl Row {
 
     /// How much the row counts against a budget: as many samples as it has, but an empty step still takes a quarter
     /// of what a sample does.
-    pub(crate) fn weight(&self) -> u64 {
-        self.samples().max(empty_weight(self.floats.len()))
+    /// Labels take room here and in the answer.
+    pub(crate) fn weight(&self) -> Weight {
+        let samples = self.samples().max(empty_weight(self.floats.len()));
+        let beside = 2 * self.labels.as_bytes().len() + size_of::<Self>();
+        Weight::from(samples) + Weight::bytes(beside)
     }
 
     /// The first step's value at all `len` steps.

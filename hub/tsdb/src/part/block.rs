@@ -191,6 +191,8 @@ impl BlockWalk {
         self.heads_end = self.data_at;
         (self.id, self.first, self.pending) = (0, true, None);
         (self.slots_used, self.newest, self.current) = (0, 0, 0);
+        // Times that stand at the same place of another block are others.
+        self.slots.iter_mut().for_each(|slot| slot.read = false);
         Ok(())
     }
 
@@ -300,9 +302,10 @@ impl BlockWalk {
         usize::from(self.slots[self.current].place.count)
     }
 
-    /// Where the times of the current column stand: no other times stand there.
+    /// Where the times of the current column stand: no other times of the block stand there. Their head does, that is; regular
+    /// ones may have no bytes behind it.
     pub(crate) fn times_at(&self) -> u32 {
-        self.slots[self.current].place.data_at
+        self.slots[self.current].place.heads_at
     }
 
     /// Times of the current column: not empty, rising strictly.

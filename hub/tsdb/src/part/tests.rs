@@ -87,6 +87,44 @@ fn without_empty_starts(mut series: Model) -> Model {
     series
 }
 
+/// Blocks of many targets look alike: their times stand at the same places, and only say something else. So does a column of
+/// times that takes no bytes but those of its head.
+#[test]
+fn times_of_another_block_are_not_taken_for_those_of_this_one() {
+    let disk = disk();
+    let (targets, metrics) = (40, 60);
+    for (number, constant) in [(1, false), (100, true)] {
+        let mut series = Model::new();
+        for target in 0..targets {
+            for metric in 0..metrics {
+                let mut rows = Rows::default();
+                for step in 0..12_i64 {
+                    let jitter = if constant { 0 } else { step * step % 7 };
+                    let value = match constant {
+                        true => 1.0,
+                        false => (step * 7919 * (metric + 1) % 1009) as f64,
+                    };
+                    let time = 1_000_000 + target * 100 + step * 15_000 + jitter;
+                    rows.push(time, NO_START, Value::Float(value));
+                }
+                series.insert((target * metrics + metric) as u32, rows);
+            }
+        }
+        for (index, block_bytes) in (900..5_000).step_by(150).enumerate() {
+            let part = write(&disk, number + index as u64, &series, block_bytes);
+            for (apart, from) in [(60, 59), (60, 30), (20, 3), (1, 0)] {
+                let wanted: RoaringBitmap = (from..2_400).step_by(apart).collect();
+                let found = read(&part, &wanted, TimeRange::ALL);
+                let expected = within(&series, &wanted, TimeRange::ALL);
+                assert!(
+                    without_empty_starts(found) == without_empty_starts(expected),
+                    "{constant} {block_bytes} {apart}"
+                );
+            }
+        }
+    }
+}
+
 /// Marks in large blocks are where a walk comes by, whatever is between.
 #[test]
 fn series_of_a_large_block_are_found_without_walking_all_of_it() {

@@ -8,6 +8,8 @@
 //! A thread that reads holds, for each part, a block of about 32 KiB; for each head, the rows of a few series
 //! ([`crate::head::Window`]); and the samples of the series at hand.
 
+#[cfg(test)]
+mod agreement;
 mod groups;
 mod merge;
 #[cfg(test)]
