@@ -10,5 +10,6 @@ mod explosion;
 mod failures;
 mod first_run;
 mod peers;
+mod query_memory;
 mod reload;
 mod setup;

@@ -1,12 +1,13 @@
 //! The entry: an expression, a storage and a time or a range of times in, an answer out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Timestamp, Value};
 
 use crate::ast::{Expr, ValueType};
 use crate::eval::{Evaluator, Grid, Row, prepare};
-use crate::limits::{Budget, Cancel};
+use crate::limits::{Budget, Cancel, Pool};
 use crate::result::{InstantSample, QueryError, QueryResult, RangeSeries, ResultValue};
 use crate::storage::Storage;
 use crate::text::quote;
@@ -23,7 +24,7 @@ pub struct EngineOptions {
     pub lookback: Duration,
     /// Samples that a query may hold at a time; a native histogram counts for several.
     pub samples_max: u64,
-    /// Bytes that a query may hold at a time, as far as they grow with what it asks.
+    /// Bytes that a query may hold at a time, as far as they grow with what it asks. All that run may hold twice that.
     pub memory_max: u64,
     /// Step of subqueries that say none.
     pub subquery_step: Duration,
@@ -74,16 +75,25 @@ impl Default for QueryOptions {
     }
 }
 
-/// Evaluates expressions. Holds no state between queries; one serves any number of threads.
-#[derive(Clone, Debug, Default)]
+/// Evaluates expressions. Holds no state between queries but how much memory they have; one serves any number of threads.
+#[derive(Clone, Debug)]
 pub struct Engine {
     options: EngineOptions,
+    /// Clones share it.
+    memory: Arc<Pool>,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine::new(EngineOptions::default())
+    }
 }
 
 impl Engine {
     /// An engine with these options.
     pub fn new(options: EngineOptions) -> Self {
-        Engine { options }
+        let memory = Arc::new(Pool::new(options.memory_max.saturating_mul(2)));
+        Engine { options, memory }
     }
 
     /// The options.
@@ -177,7 +187,9 @@ impl Engine {
         options: &QueryOptions,
         body: &dyn Fn(&mut Evaluator<'_>) -> Result<ResultValue, QueryError>,
     ) -> Result<QueryResult, QueryError> {
-        let budget = Budget::with_memory(self.options.samples_max, self.options.memory_max);
+        let budget = Budget::with_memory(self.options.samples_max, self.options.memory_max)
+            .sharing(&self.memory);
+        let budget = Arc::new(budget);
         let lookback = options.lookback.unwrap_or(self.options.lookback);
         let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX / 4);
         let mut evaluator = Evaluator::new(
@@ -196,6 +208,7 @@ impl Engine {
             warnings,
             infos,
             stats,
+            held: budget,
         })
     }
 }

@@ -57,7 +57,7 @@ pub use ast::{Expr, ValueType};
 pub use ast_json::{AstJsonError, ast_json};
 pub use engine::{Engine, EngineOptions, QueryOptions};
 pub use functions::{FUNCTIONS, Function, FunctionId, function};
-pub use limits::{Budget, Cancel, OverBudget, Stop, Weight};
+pub use limits::{Budget, Cancel, OverBudget, Pool, Stop, Weight};
 pub use parser::{
     EXPR_BYTES_MAX, ParseError, ParseOptions, SeriesDescription, SeriesValue, parse,
     parse_selector, parse_series,

@@ -68,6 +68,33 @@ pub enum OverBudget {
         /// Bytes that it may hold.
         max: u64,
     },
+    /// Too much memory together with the others that run.
+    AllMemory {
+        /// Bytes that all may hold.
+        max: u64,
+    },
+}
+
+/// Memory that all queries of an engine share.
+#[derive(Debug)]
+pub struct Pool {
+    bytes_max: u64,
+    bytes: AtomicU64,
+}
+
+impl Pool {
+    /// Room for so many bytes.
+    pub fn new(bytes_max: u64) -> Self {
+        Pool {
+            bytes_max,
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// How many bytes are held.
+    pub fn held(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
 }
 
 /// Memory that a sample takes: as it is read, and as it stands in a result and in the text of an answer.
@@ -126,6 +153,7 @@ pub struct Budget {
     samples: AtomicU64,
     bytes: AtomicU64,
     peak: AtomicU64,
+    pool: Option<Arc<Pool>>,
 }
 
 impl Budget {
@@ -142,7 +170,15 @@ impl Budget {
             samples: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             peak: AtomicU64::new(0),
+            pool: None,
         }
+    }
+
+    /// The memory is taken from what all queries share, too; what is left of it goes back when the budget is dropped.
+    #[must_use]
+    pub fn sharing(mut self, pool: &Arc<Pool>) -> Self {
+        self.pool = Some(pool.clone());
+        self
     }
 
     /// Takes room for what is now held.
@@ -155,6 +191,10 @@ impl Budget {
         let held = held.saturating_add(weight.samples);
         self.peak.fetch_max(held, Ordering::Relaxed);
         let bytes = self.bytes.fetch_add(weight.bytes, Ordering::Relaxed);
+        let over_all = self.pool.as_ref().is_some_and(|pool| {
+            let all = pool.bytes.fetch_add(weight.bytes, Ordering::Relaxed);
+            all.saturating_add(weight.bytes) > pool.bytes_max
+        });
         if held > self.samples_max {
             return Err(OverBudget::Samples);
         }
@@ -162,16 +202,20 @@ impl Budget {
             let max = self.bytes_max;
             return Err(OverBudget::Memory { max });
         }
+        if over_all {
+            let max = self.pool.as_ref().map_or(0, |pool| pool.bytes_max);
+            return Err(OverBudget::AllMemory { max });
+        }
         Ok(())
     }
 
     /// Gives room back.
     pub fn release(&self, weight: impl Into<Weight>) {
         let weight = weight.into();
-        for (held, less) in [(&self.samples, weight.samples), (&self.bytes, weight.bytes)] {
-            let _ = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                Some(held.saturating_sub(less))
-            });
+        lessen(&self.samples, weight.samples);
+        let bytes = lessen(&self.bytes, weight.bytes);
+        if let Some(pool) = &self.pool {
+            pool.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 
@@ -184,6 +228,23 @@ impl Budget {
     pub fn samples_max(&self) -> u64 {
         self.samples_max
     }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool {
+            pool.bytes
+                .fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Takes off as much as is there; how much that was.
+fn lessen(held: &AtomicU64, less: u64) -> u64 {
+    let before = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+        Some(held.saturating_sub(less))
+    });
+    before.map_or(0, |before| before.min(less))
 }
 
 #[cfg(test)]
@@ -214,5 +275,21 @@ mod tests {
         budget.release(Weight::bytes(1_001));
         assert_eq!(budget.take(10), Ok(()));
         assert_eq!(budget.peak(), 10);
+    }
+
+    #[test]
+    fn queries_share_memory() {
+        let pool = Arc::new(Pool::new(1_000));
+        let budget = || Budget::with_memory(10, 900).sharing(&pool);
+        let (one, other) = (budget(), budget());
+        assert_eq!(one.take(Weight::bytes(600)), Ok(()));
+        let over = Err(OverBudget::AllMemory { max: 1_000 });
+        assert_eq!(other.take(Weight::bytes(401)), over);
+        drop(other);
+        assert_eq!(pool.held(), 600);
+        one.release(Weight::bytes(10_000));
+        assert_eq!(pool.held(), 0);
+        assert_eq!(budget().take(Weight::bytes(900)), Ok(()));
+        assert_eq!(pool.held(), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{Histogram, LabelSet, Timestamp, Value};
 
-use crate::limits::{OverBudget, Stop};
+use crate::limits::{Budget, OverBudget, Stop};
 use crate::parser::ParseError;
 use crate::storage::StorageError;
 
@@ -19,6 +19,8 @@ pub struct QueryResult {
     pub infos: Vec<String>,
     /// What it took.
     pub stats: QueryStats,
+    /// What it holds counts until this is dropped.
+    pub held: Arc<Budget>,
 }
 
 /// The values of an answer.
@@ -112,6 +114,10 @@ impl From<OverBudget> for QueryError {
             OverBudget::Memory { max } => format!(
                 "query processing would take more than {} MiB of memory, which is what one query may: \
                  ask for fewer series, a shorter range or a longer step",
+                max >> 20
+            ),
+            OverBudget::AllMemory { max } => format!(
+                "queries that run together would take more than {} MiB of memory, which is what all may: ask again later, or for less",
                 max >> 20
             ),
         })

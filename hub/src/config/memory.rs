@@ -10,7 +10,12 @@ const QUERY_PART: u64 = 4;
 
 /// What one query may hold, if nothing is configured.
 pub(super) fn query_memory() -> u64 {
-    let limits = [machine(), control_group(), address_space()];
+    let process = read_to_string("/proc/self/limits").unwrap_or_default();
+    let of_process = |key| after(&process, key)?.parse().ok();
+    // What `ulimit -v` and `ulimit -d` set: bytes, or "unlimited".
+    let address_space = of_process("Max address space");
+    let data = of_process("Max data size");
+    let limits = [machine(), control_group(), address_space, data];
     let least = limits.into_iter().flatten().min();
     least.map_or(QUERY_MAX, |bytes| (bytes / QUERY_PART).min(QUERY_MAX))
 }
@@ -38,12 +43,6 @@ fn control_group() -> Option<u64> {
 fn limit_of(folder: &std::path::Path) -> Option<u64> {
     let text = read_to_string(folder.join("memory.max")).ok()?;
     text.trim().parse().ok()
-}
-
-/// What `ulimit -v` sets: bytes, or "unlimited".
-fn address_space() -> Option<u64> {
-    let text = read_to_string("/proc/self/limits").ok()?;
-    after(&text, "Max address space")?.parse().ok()
 }
 
 /// The word behind a key at the beginning of a line.

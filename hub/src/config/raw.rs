@@ -79,7 +79,7 @@ pub(super) struct Branchline {
     pub(super) series_per_branch_max: Option<usize>,
     /// Memory for what queries read of the store. Changing it takes a restart. Default: 32MiB.
     pub(super) block_cache_bytes: Option<ByteSize>,
-    /// Memory that one query may hold; one that wants more is refused, and says so. Changing it takes a restart. Default: a quarter
+    /// Memory that one query may hold, and half of what all that run may; one that wants more is refused, and says so. Changing it takes a restart. Default: a quarter
     /// of the memory that the hub may use, and at most 1GiB.
     pub(super) query_memory_bytes: Option<ByteSize>,
     /// The address under which people reach this hub, for links in alerts. Default: http:// and `--listen`.

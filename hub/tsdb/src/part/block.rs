@@ -302,10 +302,9 @@ impl BlockWalk {
         usize::from(self.slots[self.current].place.count)
     }
 
-    /// Where the times of the current column stand: no other times of the block stand there. Their head does, that is; regular
-    /// ones may have no bytes behind it.
+    /// Where the times of the current column stand: no other times of the block stand there.
     pub(crate) fn times_at(&self) -> u32 {
-        self.slots[self.current].place.heads_at
+        self.slots[self.current].place.data_at
     }
 
     /// Times of the current column: not empty, rising strictly.

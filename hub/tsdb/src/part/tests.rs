@@ -87,8 +87,7 @@ fn without_empty_starts(mut series: Model) -> Model {
     series
 }
 
-/// Blocks of many targets look alike: their times stand at the same places, and only say something else. So does a column of
-/// times that takes no bytes but those of its head.
+/// Blocks of many targets look alike: their times stand at the same places, and only say something else.
 #[test]
 fn times_of_another_block_are_not_taken_for_those_of_this_one() {
     let disk = disk();

@@ -24,18 +24,22 @@ struct Data {
     scrapes: i64,
     /// Scrapes after which memory is sealed into a part.
     seals: Vec<i64>,
+    /// Nothing ever changes, and times are regular: columns take as few bytes as they can.
+    constant: bool,
     /// Some series miss some scrapes, some values never change, some times are not regular.
     seed: u64,
 }
 
 fn data() -> impl Strategy<Value = Data> {
     let seals = prop::collection::vec(1_i64..24, 0..4);
-    (1_usize..14, 1_usize..50, 1_i64..24, seals, any::<u64>()).prop_map(
-        |(targets, metrics, scrapes, seals, seed)| Data {
+    let sizes = (1_usize..14, 1_usize..50, 1_i64..24);
+    (sizes, seals, any::<bool>(), any::<u64>()).prop_map(
+        |((targets, metrics, scrapes), seals, constant, seed)| Data {
             targets,
             metrics,
             scrapes,
             seals,
+            constant,
             seed,
         },
     )
@@ -80,12 +84,14 @@ impl Data {
     /// Writes all of it, and what it should be.
     fn write(&self, store: &Store) -> Map {
         let mut map = Map::new();
-        let regular = self.seed.is_multiple_of(3);
+        let regular = self.constant || self.seed.is_multiple_of(3);
         for scrape in 0..self.scrapes {
             for target in 0..self.targets {
                 for metric in 0..self.metrics {
                     let chance = |what| mixed(self.seed, [target as u64, metric as u64, what]);
-                    if chance(0).is_multiple_of(7) && chance(100 + scrape as u64).is_multiple_of(4)
+                    if !self.constant
+                        && chance(0).is_multiple_of(7)
+                        && chance(100 + scrape as u64).is_multiple_of(4)
                     {
                         continue;
                     }
@@ -97,6 +103,7 @@ impl Data {
                     };
                     let time = scrape * 1_500 + target as i64 * 100 + jitter as i64;
                     let value = match chance(1) % 4 {
+                        _ if self.constant => 1.0,
                         0 => 1.0,
                         1 => (scrape * (metric as i64 + 1)) as f64,
                         2 => f64::from_bits(chance(1_000 + scrape as u64)),
@@ -209,6 +216,7 @@ fn few_series_of_many_blocks_have_their_own_times() {
             metrics: 200,
             scrapes: 20,
             seals: vec![9, 19],
+            constant: false,
             seed,
         };
         let one = |text: &str| vec![("__name__", text.to_owned(), false)];
