@@ -65,8 +65,8 @@ fn samples_are_limited() {
     check("a + a", 2_000, true);
     check("a + a", 800, false);
     check("vector(1)", 300, true);
-    check("quantile(0.5, a)", 1_400, true);
-    check("quantile(0.5, a)", 1_000, false);
+    check("quantile(0.5, a)", 1_000, true);
+    check("quantile(0.5, a)", 800, false);
     check("sum(a)", 800, true);
     check("sum(a)", 600, false);
     // Nothing to see at most steps, and still no room for them.
