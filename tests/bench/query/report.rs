@@ -75,7 +75,7 @@ pub(super) fn text(lines: &[Line]) -> String {
     }
     let mut text = format!("\n{}\n", table.text());
     for peer in PEERS {
-        for (what, of) in of_times() {
+        for (what, of) in COMPARED {
             let ratios: Vec<f64> = lines.iter().filter_map(|l| l.ratio(peer, of)).collect();
             if let Some(mean) = geometric_mean(&ratios) {
                 let count = ratios.len();
@@ -88,12 +88,13 @@ pub(super) fn text(lines: &[Line]) -> String {
     text
 }
 
-fn of_times() -> [(&'static str, fn(&Took) -> f64); 2] {
-    [
-        ("time", |took| took.millis),
-        ("CPU", |took| took.cpu_millis),
-    ]
-}
+/// What is compared: its name, and how it is read off.
+type Compared = (&'static str, fn(&Took) -> f64);
+
+const COMPARED: [Compared; 2] = [
+    ("time", |took| took.millis),
+    ("CPU", |took| took.cpu_millis),
+];
 
 /// For programs.
 pub(super) fn json(lines: &[Line]) -> Value {
@@ -113,7 +114,7 @@ pub(super) fn json(lines: &[Line]) -> Value {
         .collect();
     let mut means = serde_json::Map::new();
     for peer in PEERS {
-        for (what, of) in of_times() {
+        for (what, of) in COMPARED {
             let ratios: Vec<f64> = lines.iter().filter_map(|l| l.ratio(peer, of)).collect();
             means.insert(format!("hub/{peer} {what}"), json!(geometric_mean(&ratios)));
         }
