@@ -126,6 +126,7 @@ impl Hub {
         let features = config.features;
         let engine = Engine::new(features.engine_options(EngineOptions {
             subquery_step: config.evaluation_interval,
+            memory_max: config.query_memory_bytes_max,
             ..EngineOptions::default()
         }));
         let ruler = Arc::new(Ruler::new(

@@ -1,9 +1,13 @@
 //! Joins the store to PromQL: the evaluator's questions, put to `tsdb`.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use promql::{Budget, Cancel, Select, SeriesColumns, StorageError};
-use tsdb::{SelectError, SelectLimits, Store, TimeRange};
+use model::LabelSet;
+use promql::{
+    Budget, Cancel, Groups, OverBudget, Select, SeriesColumns, SeriesSet, SeriesView, StorageError,
+    Weight,
+};
+use tsdb::{FoundSeries, NO_START, SelectError, SelectLimits, Store, TimeRange, Wanted};
 
 /// Series that one selector may match.
 const SERIES_MAX: usize = 2_000_000;
@@ -14,51 +18,135 @@ pub(crate) struct StoreReader {
     pub(crate) store: Arc<Store>,
 }
 
+impl StoreReader {
+    fn found(
+        &self,
+        select: &Select<'_>,
+        budget: &Budget,
+        cancel: &Cancel,
+    ) -> Result<Found<'_>, StorageError> {
+        let limits = SelectLimits {
+            series: SERIES_MAX,
+            samples: budget.samples_max(),
+        };
+        let range = TimeRange::new(select.start, select.end);
+        let wanted = match select.hints.times_only {
+            true => Wanted::Times,
+            false => Wanted::Samples,
+        };
+        let stopped = || cancel.check().is_err();
+        self.store
+            .open_series(select.matchers, range, wanted, &limits, &stopped)
+            .map(Found)
+            .map_err(|error| failed(error, cancel))
+    }
+}
+
 impl promql::Storage for StoreReader {
+    fn open<'s>(
+        &'s self,
+        select: &Select<'_>,
+        budget: &Budget,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn SeriesSet + 's>, StorageError> {
+        Ok(Box::new(self.found(select, budget, cancel)?))
+    }
+
     fn select(
         &self,
         select: &Select<'_>,
         budget: &Budget,
         cancel: &Cancel,
     ) -> Result<promql::Selection, StorageError> {
-        let limits = SelectLimits {
-            series: SERIES_MAX,
-            samples: budget.samples_max(),
-        };
-        let range = TimeRange::new(select.start, select.end);
-        let selection = self
-            .store
-            .select(select.matchers, range, &limits, &|| cancel.check().is_err())
-            .map_err(|error| match (error, cancel.check()) {
-                (SelectError::Canceled, Err(stop)) => StorageError::Stopped(stop),
-                (SelectError::TooManySamples { .. }, _) => StorageError::TooManySamples,
-                (other, _) => StorageError::Failed(other.to_string()),
-            })?;
-        let mut series = Vec::with_capacity(selection.series.len());
-        for each in selection.series {
-            let values = match each.values {
-                tsdb::Column::Floats(values) => promql::Column::Floats(values),
-                tsdb::Column::Mixed(mut values) => {
-                    promql::note_resets(&mut values);
-                    promql::Column::Mixed(values)
-                }
+        let found = self.found(select, budget, cancel)?;
+        let mut series: Vec<SeriesColumns> = Vec::new();
+        let mut taken = Ok(());
+        found.read(0..found.len(), cancel, &mut |place, view| {
+            // None: forgotten meanwhile, with all of its samples.
+            let Some(labels) = found.labels(place) else {
+                return true;
             };
-            budget.take(values.weight())?;
-            let starts = each
-                .starts
-                .into_iter()
-                .map(|at| if at == tsdb::NO_START { 0 } else { at })
-                .collect();
-            series.push(SeriesColumns {
-                labels: each.labels,
-                timestamps: each.timestamps,
-                values,
-                starts,
-            });
-        }
+            let beside = 2 * labels.as_bytes().len() + size_of::<SeriesColumns>();
+            taken = budget
+                .take(view.values.weight())
+                .and_then(|()| budget.take(Weight::bytes(beside)));
+            if taken.is_ok() {
+                series.push(view.to_columns(labels));
+            }
+            taken.is_ok()
+        })?;
+        taken?;
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(promql::Selection {
             series,
-            warnings: selection.warnings,
+            warnings: found.warnings().to_vec(),
         })
+    }
+}
+
+/// Series of the store as PromQL sees them.
+struct Found<'s>(FoundSeries<'s>);
+
+impl SeriesSet for Found<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn labels(&self, place: usize) -> Option<LabelSet> {
+        self.0.labels(place)
+    }
+
+    fn groups(&self, keep: &dyn Fn(&str) -> bool) -> Groups {
+        let tsdb::SeriesGroups { of, labels } = self.0.groups(keep);
+        const { assert!(tsdb::NO_GROUP == promql::NO_GROUP) };
+        Groups { of, labels }
+    }
+
+    fn are_distinct(&self, keep: &dyn Fn(&str) -> bool) -> bool {
+        self.0.are_distinct(keep)
+    }
+
+    fn read(
+        &self,
+        places: Range<usize>,
+        cancel: &Cancel,
+        visit: &mut dyn FnMut(usize, SeriesView<'_>) -> bool,
+    ) -> Result<(), StorageError> {
+        let stopped = || cancel.check().is_err();
+        let (mut starts, mut noted) = (Vec::new(), Vec::new());
+        let read = self.0.read(places, &stopped, &mut |place, view| {
+            starts.clear();
+            let known = |at: &i64| if *at == NO_START { 0 } else { *at };
+            starts.extend(view.starts.iter().map(known));
+            let view = SeriesView {
+                times: view.times,
+                same_times: view.same_times,
+                values: match view.values {
+                    tsdb::ValuesView::Floats(values) => promql::ValuesView::Floats(values),
+                    tsdb::ValuesView::Mixed(values) => {
+                        noted.clear();
+                        noted.extend_from_slice(values);
+                        promql::note_resets(&mut noted);
+                        promql::ValuesView::Mixed(&noted)
+                    }
+                },
+                starts: &starts,
+            };
+            visit(place, view)
+        });
+        read.map_err(|error| failed(error, cancel))
+    }
+
+    fn warnings(&self) -> &[String] {
+        self.0.warnings()
+    }
+}
+
+fn failed(error: SelectError, cancel: &Cancel) -> StorageError {
+    match (error, cancel.check()) {
+        (SelectError::Canceled, Err(stop)) => StorageError::Stopped(stop),
+        (SelectError::TooManySamples { .. }, _) => OverBudget::Samples.into(),
+        (changed @ SelectError::Changed { .. }, _) => StorageError::Changed(changed.to_string()),
+        (other, _) => StorageError::Failed(other.to_string()),
     }
 }

@@ -13,6 +13,7 @@ mod failures;
 mod first_run;
 mod grafana;
 mod peers;
+mod query_memory;
 mod reload;
 mod remote_read;
 mod setup;

@@ -1,18 +1,21 @@
 //! The entry: an expression, a storage and a time or a range of times in, an answer out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Timestamp, Value};
 
 use crate::ast::{Expr, ValueType};
 use crate::eval::{Evaluator, Grid, Row, prepare};
-use crate::limits::{Budget, Cancel};
+use crate::limits::{Budget, Cancel, Pool};
 use crate::result::{InstantSample, QueryError, QueryResult, RangeSeries, ResultValue};
 use crate::storage::Storage;
 use crate::text::quote;
 
 /// Steps a range query may have: bounds what one series of an answer takes.
 const STEPS_MAX: i64 = 10_000_000;
+/// How often a query begins while the storage changes under it.
+const ATTEMPTS_MAX: usize = 20;
 
 /// How an engine evaluates. The default is that of Prometheus 3.14.
 #[derive(Clone, Debug)]
@@ -21,6 +24,8 @@ pub struct EngineOptions {
     pub lookback: Duration,
     /// Samples that a query may hold at a time; a native histogram counts for several.
     pub samples_max: u64,
+    /// Bytes that a query may hold at a time, as far as they grow with what it asks. All that run may hold twice that.
+    pub memory_max: u64,
     /// Step of subqueries that say none.
     pub subquery_step: Duration,
     /// Metric names are dropped at the end of the evaluation rather than by each function: labels made from them
@@ -39,6 +44,7 @@ impl Default for EngineOptions {
         EngineOptions {
             lookback: Duration::from_secs(300),
             samples_max: 50_000_000,
+            memory_max: u64::MAX,
             subquery_step: Duration::from_secs(60),
             delayed_name_removal: false,
             start_timestamps: false,
@@ -69,16 +75,25 @@ impl Default for QueryOptions {
     }
 }
 
-/// Evaluates expressions. Holds no state between queries; one serves any number of threads.
-#[derive(Clone, Debug, Default)]
+/// Evaluates expressions. Holds no state between queries but how much memory they have; one serves any number of threads.
+#[derive(Clone, Debug)]
 pub struct Engine {
     options: EngineOptions,
+    /// Clones share it.
+    memory: Arc<Pool>,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine::new(EngineOptions::default())
+    }
 }
 
 impl Engine {
     /// An engine with these options.
     pub fn new(options: EngineOptions) -> Self {
-        Engine { options }
+        let memory = Arc::new(Pool::new(options.memory_max.saturating_mul(2)));
+        Engine { options, memory }
     }
 
     /// The options.
@@ -154,9 +169,27 @@ impl Engine {
         &self,
         storage: &dyn Storage,
         options: &QueryOptions,
-        body: impl FnOnce(&mut Evaluator<'_>) -> Result<ResultValue, QueryError>,
+        body: impl Fn(&mut Evaluator<'_>) -> Result<ResultValue, QueryError>,
     ) -> Result<QueryResult, QueryError> {
-        let budget = Budget::new(self.options.samples_max);
+        for _ in 1..ATTEMPTS_MAX {
+            match self.attempt(storage, options, &body) {
+                // Each time the storage has less that can change.
+                Err(QueryError::Changed(_)) => {}
+                result => return result,
+            }
+        }
+        self.attempt(storage, options, &body)
+    }
+
+    fn attempt(
+        &self,
+        storage: &dyn Storage,
+        options: &QueryOptions,
+        body: &dyn Fn(&mut Evaluator<'_>) -> Result<ResultValue, QueryError>,
+    ) -> Result<QueryResult, QueryError> {
+        let budget = Budget::with_memory(self.options.samples_max, self.options.memory_max)
+            .sharing(&self.memory);
+        let budget = Arc::new(budget);
         let lookback = options.lookback.unwrap_or(self.options.lookback);
         let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX / 4);
         let mut evaluator = Evaluator::new(
@@ -175,6 +208,7 @@ impl Engine {
             warnings,
             infos,
             stats,
+            held: budget,
         })
     }
 }

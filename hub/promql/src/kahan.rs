@@ -98,6 +98,37 @@ impl Mean {
         self.sum = self.sum.times(kept).plus(value / self.count);
     }
 
+    /// Nothing was added.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0.0
+    }
+
+    /// The mean of these and of later values.
+    pub(crate) fn join(&mut self, later: Self) {
+        if self.is_empty() || later.is_empty() {
+            if self.is_empty() {
+                *self = later;
+            }
+            return;
+        }
+        let count = self.count + later.count;
+        if !self.incremental && !later.incremental {
+            let mut sum = self.sum.plus(later.sum.value);
+            if sum.value.is_finite() {
+                sum.lost += later.sum.lost;
+                (self.sum, self.count) = (sum, count);
+                return;
+            }
+        }
+        let (mine, theirs) = (self.mean(), later.mean());
+        let sum = Sum::new(mine * (self.count / count)).plus(theirs * (later.count / count));
+        *self = Mean {
+            sum,
+            count,
+            incremental: true,
+        };
+    }
+
     /// The mean of values that are all there.
     pub(crate) fn of(values: &[f64]) -> f64 {
         let sum = Sum::of(values);

@@ -58,12 +58,15 @@ pub use ast_json::{AstJsonError, ast_json};
 pub use engine::{Engine, EngineOptions, QueryOptions};
 pub use functions::{FUNCTIONS, Function, FunctionId, function};
 pub use histogram::note_resets;
-pub use limits::{Budget, Cancel, Stop, TooManySamples};
+pub use limits::{Budget, Cancel, OverBudget, Pool, Stop, Weight};
 pub use parser::{
     EXPR_BYTES_MAX, ParseError, ParseOptions, SeriesDescription, SeriesValue, parse,
     parse_selector, parse_series,
 };
 pub use printer::pretty;
 pub use result::{InstantSample, QueryError, QueryResult, QueryStats, RangeSeries, ResultValue};
-pub use storage::{Column, Hints, Select, Selection, SeriesColumns, Storage, StorageError};
+pub use storage::{
+    Column, Groups, Hints, NO_GROUP, Select, Selection, SeriesColumns, SeriesSet, SeriesView,
+    Storage, StorageError, ValuesView,
+};
 pub use text::format_float;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{Histogram, LabelSet, Timestamp, Value};
 
-use crate::limits::{Stop, TooManySamples};
+use crate::limits::{Budget, OverBudget, Stop};
 use crate::parser::ParseError;
 use crate::storage::StorageError;
 
@@ -19,6 +19,8 @@ pub struct QueryResult {
     pub infos: Vec<String>,
     /// What it took.
     pub stats: QueryStats,
+    /// What it holds counts until this is dropped.
+    pub held: Arc<Budget>,
 }
 
 /// The values of an answer.
@@ -88,6 +90,9 @@ pub enum QueryError {
     /// The storage failed.
     #[error("expanding series: {0}")]
     Storage(String),
+    /// What the storage had found is no longer there, and the query may begin anew; the engine does so.
+    #[error("expanding series: {0}, again and again")]
+    Changed(String),
 }
 
 impl From<Stop> for QueryError {
@@ -99,12 +104,23 @@ impl From<Stop> for QueryError {
     }
 }
 
-impl From<TooManySamples> for QueryError {
-    fn from(_: TooManySamples) -> Self {
-        QueryError::Execution(
-            "query processing would load too many samples into memory in query execution"
-                .to_owned(),
-        )
+impl From<OverBudget> for QueryError {
+    fn from(over: OverBudget) -> Self {
+        QueryError::Execution(match over {
+            OverBudget::Samples => {
+                "query processing would load too many samples into memory in query execution"
+                    .to_owned()
+            }
+            OverBudget::Memory { max } => format!(
+                "query processing would take more than {} MiB of memory, which is what one query may: \
+                 ask for fewer series, a shorter range or a longer step",
+                max >> 20
+            ),
+            OverBudget::AllMemory { max } => format!(
+                "queries that run together would take more than {} MiB of memory, which is what all may: ask again later, or for less",
+                max >> 20
+            ),
+        })
     }
 }
 
@@ -112,7 +128,8 @@ impl From<StorageError> for QueryError {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Stopped(stop) => stop.into(),
-            StorageError::TooManySamples => TooManySamples.into(),
+            StorageError::OverBudget(over) => over.into(),
+            StorageError::Changed(message) => QueryError::Changed(message),
             StorageError::Failed(message) => QueryError::Storage(message),
         }
     }

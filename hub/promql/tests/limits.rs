@@ -65,6 +65,8 @@ fn samples_are_limited() {
     check("a + a", 2_000, true);
     check("a + a", 800, false);
     check("vector(1)", 300, true);
+    check("quantile(0.5, a)", 1_000, true);
+    check("quantile(0.5, a)", 800, false);
     check("sum(a)", 800, true);
     check("sum(a)", 600, false);
     // Nothing to see at most steps, and still no room for them.
@@ -270,6 +272,11 @@ fn threads_do_not_show() {
     let texts = [
         "sum by (n) (rate({n!=\"\"}[5m]))",
         "sum(rate(odd[2m]))",
+        "avg(odd)",
+        "stddev without (n) (odd)",
+        "quantile(0.3, increase(odd[2m]))",
+        "max by (__name__) (last_over_time(odd[2m]))",
+        "count(avg_over_time(odd[2m]))",
         "stddev_over_time({__name__=~\"odd|hist_total\"}[5m])",
         "double_exponential_smoothing(odd[5m], 2, 0.5)",
     ];

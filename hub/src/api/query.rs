@@ -132,7 +132,9 @@ impl Queries {
         result.map_err(|error| {
             let kind = match error {
                 QueryError::Parse(_) => Kind::BadData,
-                QueryError::Execution(_) | QueryError::Storage(_) => Kind::Execution,
+                QueryError::Execution(_) | QueryError::Storage(_) | QueryError::Changed(_) => {
+                    Kind::Execution
+                }
                 QueryError::Timeout => Kind::Timeout,
                 QueryError::Canceled => Kind::Canceled,
             };

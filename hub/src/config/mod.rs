@@ -1,6 +1,7 @@
 //! What is this hub to do? A configuration file of Prometheus's form, with our own keys under `branchline`, read
 //! and checked before any port opens.
 
+mod memory;
 mod raw;
 mod secrets;
 
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alert_router::{RouterConfig, RouterYaml};
-use daemon::config::{ConfigError, load_yaml, parse_yaml};
+use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml};
 use edge_scraper::config::{EdgeConfig, GlobalYaml, ScrapingYaml};
 use model::LabelSet;
 
@@ -27,6 +28,8 @@ const RETENTION: Duration = Duration::from_secs(15 * 24 * 3600);
 const REMOTE_READ_SAMPLES_MAX: u64 = 50_000_000;
 const LOCAL_BRANCH: &str = "hq";
 const LOCAL_INTERVAL: Duration = Duration::from_secs(5);
+/// The least that a query may be given.
+const QUERY_MEMORY_MIN: u64 = 1 << 20;
 /// Rule files that one pattern may name.
 const RULE_FILES_MAX: usize = 10_000;
 
@@ -47,6 +50,7 @@ pub struct HubConfig {
     pub(crate) series_per_branch_max: usize,
     pub(crate) block_cache_bytes_max: usize,
     pub(crate) exemplars_max: usize,
+    pub(crate) query_memory_bytes_max: u64,
     pub(crate) branches: Vec<BranchToken>,
     pub(crate) readers: Vec<BranchToken>,
     pub(crate) anonymous_reads: bool,
@@ -176,6 +180,7 @@ impl HubConfig {
                 tsdb::StoreOptions::default().block_cache_bytes_max,
                 |bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX),
             ),
+            query_memory_bytes_max: check.query_memory(branchline.query_memory_bytes)?,
             series_per_branch_max: check.series_per_branch_max(branchline.series_per_branch_max)?,
             branches,
             readers,
@@ -340,6 +345,17 @@ impl Check<'_> {
             Some(0) => Err(self.invalid("branchline.remote_read_samples_max", "at least 1")),
             Some(max) => Ok(max),
             None => Ok(REMOTE_READ_SAMPLES_MAX),
+        }
+    }
+
+    fn query_memory(&self, given: Option<ByteSize>) -> Result<u64, ConfigError> {
+        match given.map(ByteSize::get) {
+            Some(bytes) if bytes < QUERY_MEMORY_MIN => Err(self.invalid(
+                "branchline.query_memory_bytes",
+                "at least 1MiB: below that hardly any query is answered",
+            )),
+            Some(bytes) => Ok(bytes),
+            None => Ok(memory::query_memory()),
         }
     }
 

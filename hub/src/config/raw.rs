@@ -89,6 +89,9 @@ pub(super) struct Branchline {
     /// Samples that the answer to one remote read may have, from 1 on; beyond them it is refused with 400. Default: 50,000,000,
     /// as Prometheus's `--storage.remote.read-sample-limit`.
     pub(super) remote_read_samples_max: Option<u64>,
+    /// Memory that one query may hold, and half of what all that run may; one that wants more is refused, and says so. Changing it takes a restart. Default: a quarter
+    /// of the memory that the hub may use, and at most 1GiB.
+    pub(super) query_memory_bytes: Option<ByteSize>,
     /// The address under which people reach this hub, for links in alerts. Default: http:// and `--listen`.
     pub(super) external_url: Option<String>,
     /// The head office's own edge.

@@ -22,6 +22,17 @@ fn defaults() {
 }
 
 #[test]
+fn a_query_may_hold_so_much() {
+    let max = |text: &str| parse(text).unwrap().query_memory_bytes_max;
+    assert!((1 << 20..=1 << 30).contains(&max("")));
+    assert_eq!(max("branchline: {query_memory_bytes: 8MiB}"), 8 << 20);
+    check_error(
+        "branchline: {query_memory_bytes: 1000KiB}\n",
+        &["branchline.query_memory_bytes", "at least 1MiB"],
+    );
+}
+
+#[test]
 fn the_block_cache_has_a_size() {
     assert_eq!(parse("").unwrap().block_cache_bytes_max, 32 << 20);
     let config = parse("branchline: {block_cache_bytes: 1GiB}").unwrap();

@@ -219,6 +219,15 @@ pub enum SelectError {
     /// The caller's `cancel` said so.
     #[error("the selection was canceled")]
     Canceled,
+    /// A part turned out to be damaged while series were read: it was set aside, and the same question is answered without
+    /// it.
+    #[error("{path} is damaged ({reason}) and was set aside; ask again for what is left")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The disk did not answer; trying again may help.
     #[error("reading {path} failed: {source}")]
     Io {

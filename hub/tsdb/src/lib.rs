@@ -72,6 +72,7 @@ mod seal;
 mod sealed;
 mod snapshot;
 mod store;
+mod stream;
 mod types;
 
 #[cfg(test)]
@@ -92,8 +93,9 @@ pub use journal::SyncPolicy;
 pub use keys::SeriesKeys;
 pub use snapshot::SnapshotOf;
 pub use store::Store;
+pub use stream::{FoundSeries, NO_GROUP, SeriesGroups, SeriesView, ValuesView};
 pub use types::{
     Appended, Batch, BatchSeries, Column, Commit, CreateOptions, Deleted, LabelsFn, Limits,
     Maintained, MetadataByMetric, NO_START, RefusedSeries, Retention, SealOptions, SelectLimits,
-    Selection, Series, SeriesKey, Stats, StoreOptions, TimeRange, WalOptions,
+    Selection, Series, SeriesKey, Stats, StoreOptions, TimeRange, WalOptions, Wanted,
 };

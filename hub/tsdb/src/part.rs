@@ -28,10 +28,12 @@ use crate::{
 
 pub(crate) mod block;
 pub(crate) mod block_cache;
+mod cursor;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub(crate) use block_cache::BlockCache;
+pub(crate) use cursor::{PartCursor, TimesKey};
 
 use block::{BlockBuilder, BlockWalk, Values};
 
@@ -553,100 +555,6 @@ impl Part {
 
     pub(crate) fn overlaps(&self, range: TimeRange) -> bool {
         range.overlaps(self.meta.first, self.meta.last)
-    }
-
-    /// Gives the samples of the wanted series in the range, column by column: rising ids, rising times. `visit` gets rows that
-    /// are used again for the next column, and returns whether to go on.
-    pub(crate) fn read(
-        &self,
-        wanted: &RoaringBitmap,
-        range: TimeRange,
-        visit: &mut dyn FnMut(u32, &Rows) -> bool,
-    ) -> Result<(), PartError> {
-        let wanted = wanted & &self.ids;
-        let mut ids = wanted.iter();
-        let mut reader = BlockReader::default();
-        let mut walk = BlockWalk::default();
-        let mut rows = Rows::default();
-        let mut next_block = 0;
-        let mut next_id = ids.next();
-        while let Some(id) = next_id {
-            next_block += self.blocks[next_block..].partition_point(|block| block.last_id < id);
-            let Some(block) = self.blocks.get(next_block) else {
-                break;
-            };
-            if id < block.first_id || !range.overlaps(block.first, block.last) {
-                // The next block may begin with the last series of this one.
-                let from = if id < block.first_id {
-                    block.first_id
-                } else {
-                    next_block += 1;
-                    block.last_id
-                };
-                if id < from {
-                    ids.advance_to(from);
-                    next_id = ids.next();
-                }
-                continue;
-            }
-            let damaged = |e: Malformed| PartError::Damaged {
-                offset: block.offset,
-                expected: e.0,
-            };
-            let raw = self.cached_block(&mut reader, next_block)?;
-            walk.start(&raw).map_err(damaged)?;
-            while let Some(found) = walk.next(&raw).map_err(damaged)? {
-                if next_id.is_some_and(|id| id < found) {
-                    ids.advance_to(found);
-                    next_id = ids.next();
-                }
-                let Some(id) = next_id.filter(|id| *id <= block.last_id) else {
-                    break;
-                };
-                if id != found {
-                    continue;
-                }
-                let times = walk.times(&raw).map_err(damaged)?;
-                let overlaps = times
-                    .first()
-                    .zip(times.last())
-                    .is_some_and(|(first, last)| range.overlaps(*first, *last));
-                if !overlaps {
-                    continue;
-                }
-                rows.clear();
-                walk.append_to(&raw, &mut rows).map_err(damaged)?;
-                rows.keep_within(range);
-                if !rows.is_empty() && !visit(id, &rows) {
-                    return Ok(());
-                }
-            }
-            if next_id.is_some_and(|id| id < block.last_id) {
-                // Only the last series of a block may go on in the next one.
-                ids.advance_to(block.last_id);
-                next_id = ids.next();
-            }
-            next_block += 1;
-        }
-        Ok(())
-    }
-
-    fn cached_block(
-        &self,
-        reader: &mut BlockReader,
-        index: usize,
-    ) -> Result<Arc<Vec<u8>>, PartError> {
-        let key = (self.meta.number, index as u32);
-        if let Some(block) = self.cache.as_ref().and_then(|cache| cache.get(key)) {
-            return Ok(block);
-        }
-        let mut raw = Vec::new();
-        reader.read(self, index, &mut raw)?;
-        let raw = Arc::new(raw);
-        if let Some(cache) = &self.cache {
-            cache.put(key, &raw);
-        }
-        Ok(raw)
     }
 
     /// Walks all columns in order, one at a time, past the cache.

@@ -1,52 +1,35 @@
-//! Reading: parts, frozen heads and the active head merged by write order.
+//! Reading at once: what fits in memory, and what needs no samples.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::collections::BTreeMap;
 
 use model::{LabelSet, Matcher, Metadata, Timestamp};
 use roaring::RoaringBitmap;
 
 use crate::{
     catalogue::Catalogue,
-    deletions::Deletions,
     error::SelectError,
-    head::{Head, View},
-    part::{Part, PartError, PartMeta},
-    rows::Rows,
+    part::PartMeta,
     store::{State, Store},
-    types::{MetadataByMetric, NO_START, SelectLimits, Selection, Series, Stats, TimeRange},
+    stream::{SeriesView, ValuesView},
+    types::{Column, MetadataByMetric, SelectLimits, Selection, Series, Stats, TimeRange, Wanted},
 };
 
 /// Series between two calls of the caller's `cancel`.
 const CANCEL_EVERY: usize = 256;
 
-/// Why one attempt gave no answer.
-enum Attempt {
-    /// A part turned out to be damaged: quarantine it and start over.
-    Damaged {
-        number: u64,
-        reason: String,
-    },
-    Failed(SelectError),
-}
-
-impl From<SelectError> for Attempt {
-    fn from(error: SelectError) -> Self {
-        Self::Failed(error)
+impl From<SeriesView<'_>> for Series {
+    /// Without labels.
+    fn from(view: SeriesView<'_>) -> Self {
+        Self {
+            labels: LabelSet::empty(),
+            timestamps: view.times.to_vec(),
+            values: match view.values {
+                ValuesView::Floats(values) => Column::Floats(values.to_vec()),
+                ValuesView::Mixed(values) => Column::Mixed(values.to_vec()),
+            },
+            starts: view.starts.to_vec(),
+        }
     }
-}
-
-/// What a selection needs of the state, so that the lock is not held while parts are read.
-struct Snapshot {
-    /// Rising ids.
-    ids: Vec<u32>,
-    wanted: RoaringBitmap,
-    labels: Vec<LabelSet>,
-    parts: Vec<Arc<Part>>,
-    deletions: Arc<Deletions>,
-    frozen: Vec<Arc<Head>>,
-    /// Of the active head.
-    recent: View,
-    warnings: Vec<String>,
 }
 
 impl Store {
@@ -65,13 +48,11 @@ impl Store {
         limits: &SelectLimits,
         cancel: &dyn Fn() -> bool,
     ) -> Result<Selection, SelectError> {
-        let range = self.kept(range);
         loop {
             match self.try_select(matchers, range, limits, cancel) {
-                Ok(selection) => return Ok(selection),
-                Err(Attempt::Failed(error)) => return Err(error),
                 // Ends: each time there is one part less.
-                Err(Attempt::Damaged { number, reason }) => self.quarantine(number, reason),
+                Err(SelectError::Changed { .. }) => {}
+                result => return result,
             }
         }
     }
@@ -82,117 +63,40 @@ impl Store {
         range: TimeRange,
         limits: &SelectLimits,
         cancel: &dyn Fn() -> bool,
-    ) -> Result<Selection, Attempt> {
-        let mut budget = Budget {
-            left: limits.samples,
-            max: limits.samples,
-        };
-        let snapshot = self.snapshot(matchers, range, limits.series, cancel)?;
-        let mut columns: Vec<Rows> = vec![Rows::default(); snapshot.ids.len()];
-        // Parts are in the order of (partition, write sequence): columns grow at their end, except for rewritten samples.
-        for part in &snapshot.parts {
-            let mut stop = None;
-            let mut since_cancel = 0;
-            let deletions = snapshot.deletions.of(part);
-            let mut visit = |id: u32, rows: &Rows| {
-                since_cancel += 1;
-                if since_cancel % CANCEL_EVERY == 0 && cancel() {
-                    stop = Some(SelectError::Canceled);
-                } else if let Err(error) = budget.take(rows.len()) {
-                    stop = Some(error);
-                } else if let Ok(index) = snapshot.ids.binary_search(&id) {
-                    let column = &mut columns[index];
-                    let left = deletions.left_of(id, rows);
-                    let rows = left.as_ref().unwrap_or(rows);
-                    if column.is_empty() || column.last < rows.first {
-                        column.extend_later(rows, 0, rows.len());
-                    } else {
-                        column.overwrite_with(rows.clone());
-                    }
-                }
-                stop.is_none()
-            };
-            let read = part.read(&snapshot.wanted, range, &mut visit);
-            if let Some(error) = stop {
-                return Err(error.into());
+    ) -> Result<Selection, SelectError> {
+        let found = self.open_series(matchers, range, Wanted::Samples, limits, cancel)?;
+        let mut left = limits.samples;
+        let mut enough = true;
+        let mut read: Vec<(usize, Series)> = Vec::new();
+        found.read(0..found.len(), cancel, &mut |place, view| {
+            match left.checked_sub(view.times.len() as u64) {
+                Some(fewer) => left = fewer,
+                None => enough = false,
             }
-            read.map_err(|error| part_error(part, error))?;
-            if cancel() {
-                return Err(SelectError::Canceled.into());
+            if enough {
+                read.push((place, Series::from(view)));
             }
+            enough
+        })?;
+        if !enough {
+            let max = limits.samples;
+            return Err(SelectError::TooManySamples { max });
         }
-        let frozen = snapshot.frozen.iter();
-        let views = frozen.map(|head| head.view(&snapshot.ids, range));
-        for view in views.chain([snapshot.recent]) {
-            if view.is_empty() {
-                continue;
+        let mut series = Vec::with_capacity(read.len());
+        for (index, (place, mut read)) in read.into_iter().enumerate() {
+            if index % CANCEL_EVERY == 0 && cancel() {
+                return Err(SelectError::Canceled);
             }
-            let newer = view.rows(&snapshot.ids, range, &mut |samples| match cancel() {
-                true => Err(SelectError::Canceled),
-                false => budget.take(samples),
-            })?;
-            for (column, newer) in columns.iter_mut().zip(newer) {
-                column.overwrite_with(newer);
-            }
-        }
-        let mut series = Vec::new();
-        for (labels, rows) in snapshot.labels.into_iter().zip(columns) {
-            if !rows.is_empty() {
-                let any_start = rows.starts.iter().any(|start| *start != NO_START);
-                series.push(Series {
-                    labels,
-                    timestamps: rows.times,
-                    values: rows.values.normalised(),
-                    starts: if any_start { rows.starts } else { Vec::new() },
-                });
+            // None: forgotten meanwhile, with all of its samples.
+            if let Some(labels) = found.labels(place) {
+                read.labels = labels;
+                series.push(read);
             }
         }
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(Selection {
             series,
-            warnings: snapshot.warnings,
-        })
-    }
-
-    fn snapshot(
-        &self,
-        matchers: &[Matcher],
-        range: TimeRange,
-        series_max: usize,
-        cancel: &dyn Fn() -> bool,
-    ) -> Result<Snapshot, SelectError> {
-        let catalogue = self.read_catalogue();
-        let state = self.read_state();
-        let wanted = state.found(catalogue.select(matchers), range);
-        if wanted.len() > series_max as u64 {
-            return Err(SelectError::TooManySeries { max: series_max });
-        }
-        let ids: Vec<u32> = wanted.iter().collect();
-        let recent = state.active.view(&ids, range);
-        let parts = state
-            .parts
-            .iter()
-            .filter(|part| part.overlaps(range) && !part.ids.is_disjoint(&wanted));
-        let parts = parts.cloned().collect();
-        let (frozen, warnings) = (state.frozen.clone(), state.warnings(range));
-        let deletions = state.deletions.clone();
-        drop(state);
-        let mut labels = Vec::with_capacity(ids.len());
-        for (index, id) in ids.iter().enumerate() {
-            if index % CANCEL_EVERY == 0 && cancel() {
-                return Err(SelectError::Canceled);
-            }
-            labels.push(catalogue.labels(*id).unwrap_or_default());
-        }
-        Ok(Snapshot {
-            parts,
-            deletions,
-            frozen,
-            warnings,
-            ids,
-            wanted,
-            labels,
-            recent,
+            warnings: found.warnings().to_vec(),
         })
     }
 
@@ -328,7 +232,7 @@ impl State {
     }
 
     /// What the reader of an answer must know.
-    fn warnings(&self, range: TimeRange) -> Vec<String> {
+    pub(crate) fn warnings(&self, range: TimeRange) -> Vec<String> {
         let overlapping = |(meta, _): &&(PartMeta, String)| range.overlaps(meta.first, meta.last);
         let part = |(meta, reason): &(PartMeta, String)| {
             format!(
@@ -344,41 +248,5 @@ impl State {
             .map(part)
             .chain(self.damage.iter().cloned())
             .collect()
-    }
-}
-
-struct Budget {
-    left: u64,
-    max: u64,
-}
-
-impl Budget {
-    fn take(&mut self, samples: usize) -> Result<(), SelectError> {
-        self.left = self
-            .left
-            .checked_sub(samples as u64)
-            .ok_or(SelectError::TooManySamples { max: self.max })?;
-        Ok(())
-    }
-}
-
-fn part_error(part: &Part, error: PartError) -> Attempt {
-    let damaged = |reason: String| Attempt::Damaged {
-        number: part.meta.number,
-        reason,
-    };
-    match error {
-        PartError::Damaged { offset, expected } => {
-            damaged(format!("at offset {offset}: expected {expected}"))
-        }
-        PartError::Version(found) => damaged(format!("unknown version {found}")),
-        PartError::Io(source) => {
-            let source: Arc<io::Error> = Arc::new(source);
-            SelectError::Io {
-                path: part.path.clone(),
-                source,
-            }
-            .into()
-        }
     }
 }

@@ -137,7 +137,7 @@ impl TimeRange {
 pub struct SelectLimits {
     /// Series in the answer.
     pub series: usize,
-    /// Samples read for it, counted before duplicates are dropped.
+    /// Samples in the answer; of series that are read one by one, samples of one.
     pub samples: u64,
 }
 
@@ -148,6 +148,16 @@ impl Default for SelectLimits {
             samples: 50_000_000,
         }
     }
+}
+
+/// What is wanted of samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// All of it.
+    #[default]
+    Samples,
+    /// When there are samples, and which of them are staleness markers: any other number may stand for a number.
+    Times,
 }
 
 /// One series of an answer. `timestamps` (ms since the epoch) rise strictly; `values` has one value for each.

@@ -4,7 +4,6 @@
 //!
 //! Not here: bytes ([`crate::encode`]) and how they are sent ([`crate::push`]).
 
-mod names;
 mod node;
 mod page;
 mod random;
@@ -136,11 +135,6 @@ impl Pages {
         }
     }
 
-    /// Regular expressions of names: every series matches one, and those of one differ in more than the name.
-    pub(crate) fn name_groups(&self) -> Vec<String> {
-        names::groups(&[("node", &self.node), ("till", &self.till)])
-    }
-
     fn of(&self, target: &TargetName) -> &Page {
         if target.job == "till" {
             &self.till
@@ -212,23 +206,6 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), shape.series);
-    }
-
-    #[test]
-    fn names_of_a_group_can_lose_their_name() {
-        let (shape, pages) = (SHAPE(), Pages::new());
-        let groups = pages.name_groups();
-        let mut seen = BTreeSet::new();
-        for index in 0..shape.targets() {
-            let target = shape.target(index);
-            for mut labels in pages.labels(&target, None) {
-                let (_, name) = labels.remove(0);
-                let of = |group: &&String| group.split('|').any(|member| member == name);
-                let group: Vec<&String> = groups.iter().filter(of).collect();
-                assert_eq!(group.len(), 1, "{name}");
-                assert!(seen.insert(format!("{group:?} {labels:?}")), "{labels:?}");
-            }
-        }
     }
 
     #[test]

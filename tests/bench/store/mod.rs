@@ -96,36 +96,6 @@ impl Options {
             _ => plans(self.set, self.quick, self.three_million, &self.phases),
         }
     }
-
-    fn folder(&self) -> anyhow::Result<tempfile::TempDir> {
-        let parent = match &self.dir {
-            Some(folder) => folder.clone(),
-            None => tests::checkout::root().join("target"),
-        };
-        std::fs::create_dir_all(&parent).with_context(|| parent.display().to_string())?;
-        let parent = std::path::absolute(parent)?;
-        remove_left_behind(&parent);
-        let folder = tempfile::Builder::new()
-            .prefix(&format!("bench-{}-", std::process::id()))
-            .tempdir_in(&parent);
-        folder.with_context(|| parent.display().to_string())
-    }
-}
-
-/// Takes away the data of benchmarks that were ended from outside: they can be large.
-fn remove_left_behind(parent: &Path) {
-    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let process = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("bench-"))
-            .and_then(|rest| rest.split_once('-'))
-            .and_then(|(process, _)| process.parse::<u32>().ok());
-        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
-            // What cannot be taken away is in nobody's way.
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }
 
 /// Measures, and prints what came out. Fails only when something could not be measured: numbers are for people to judge.
@@ -229,7 +199,7 @@ fn measure_one(
     end_ms: i64,
     progress: &mut Progress,
 ) -> anyhow::Result<(Measured, Answers)> {
-    let folder = options.folder()?;
+    let folder = crate::folder(options.dir.as_deref())?;
     let (series, scrapes, phases) = match &plan.work {
         Work::Backlog {
             live_branches,

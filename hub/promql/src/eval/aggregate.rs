@@ -7,7 +7,7 @@ use model::{LabelSet, METRIC_NAME, ResetHint};
 
 use super::numbers;
 use super::row::{Out, Point, Row, empty_weight};
-use super::{Eval, Evaluator, Grid, execution};
+use super::{Eval, Evaluator, Grid, Sink, execution};
 use crate::annotations::{Annotation, Operation};
 use crate::ast::{Aggregate, AggregateOp, Expr, Span};
 use crate::histogram::sum::HistogramMean;
@@ -91,12 +91,24 @@ impl Evaluator<'_> {
             Some(param) => self.quantile_param(param, grid)?,
             None => Vec::new(),
         };
+        let leaf = self.open_leaf(&aggregate.expr, grid)?;
+        if let Some(leaf) = &leaf
+            && let Some(rows) = self.fold_leaf(aggregate, leaf, &quantiles)?
+        {
+            return Ok(rows);
+        }
         let mut places: HashMap<LabelSet, usize> = HashMap::new();
         let mut groups: Vec<Group> = Vec::new();
         // A step of a group takes about as much room as two samples.
         let held = 2 * grid.len as u64;
-        self.each_row(&aggregate.expr, grid, &mut |evaluator, row| {
+        let (keeps_values, mut kept) = (aggregate.op == AggregateOp::Quantile, 0);
+        let gather: &mut Sink<'_> = &mut |evaluator, row| {
             evaluator.cancel.check()?;
+            if keeps_values {
+                let samples = row.samples();
+                evaluator.budget.take(samples)?;
+                kept += samples;
+            }
             let labels = group_labels(&row.labels, aggregate, None);
             let place = match places.get(&labels) {
                 Some(place) => *place,
@@ -119,7 +131,11 @@ impl Evaluator<'_> {
                 }
             }
             Ok(())
-        })?;
+        };
+        match &leaf {
+            Some(leaf) => self.each_of_leaf(leaf, gather)?,
+            None => self.each_row(&aggregate.expr, grid, gather)?,
+        }
         let mut result = Vec::with_capacity(groups.len());
         for group in groups {
             // Steps at which the name is still to be dropped, and the others.
@@ -138,6 +154,7 @@ impl Evaluator<'_> {
             }
             result.extend(rows.into_iter().filter(|row| !row.is_empty()));
         }
+        self.budget.release(kept);
         self.hold(&result)?;
         Ok(result)
     }

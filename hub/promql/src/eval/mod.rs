@@ -5,11 +5,14 @@ mod absent;
 mod aggregate;
 mod binary;
 mod binary_elements;
+mod chunks;
 mod dates;
+mod fold;
 mod functions;
 mod histogram_functions;
 mod info;
 mod label_functions;
+mod leaf;
 mod matching;
 pub(crate) mod numbers;
 pub(crate) mod prepare;
@@ -25,13 +28,14 @@ mod subquery;
 
 pub(crate) use row::{Grid, Out, Point, Row};
 
+use leaf::Leaf;
 use model::LabelSet;
 
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::{Aggregate, AggregateOp, BinaryOp, Call, Expr, Span, ValueType};
 use crate::engine::EngineOptions;
 use crate::functions::FunctionId;
-use crate::limits::{Budget, Cancel};
+use crate::limits::{Budget, Cancel, Weight};
 use crate::result::{QueryError, QueryStats, RangeSeries};
 use crate::stack::deep;
 use crate::storage::Storage;
@@ -129,6 +133,14 @@ impl<'a> Evaluator<'a> {
         self.stats.series_read += stats.series_read;
     }
 
+    /// What there is to say so far; from now on, what comes later.
+    fn take_parts(&mut self) -> (Annotations, QueryStats) {
+        (
+            std::mem::take(&mut self.annotations),
+            std::mem::take(&mut self.stats),
+        )
+    }
+
     pub(crate) fn into_parts(self) -> (Annotations, QueryStats) {
         (self.annotations, self.stats)
     }
@@ -198,7 +210,10 @@ impl<'a> Evaluator<'a> {
             return Ok(rows);
         }
         deep(|| match expr {
-            Expr::Vector(selector) => self.vector_selector(selector, grid),
+            Expr::Vector(_) | Expr::Call(_) if let Some(leaf) = self.open_leaf(expr, grid)? => {
+                self.rows_of_vector(expr, &leaf)
+            }
+            Expr::Vector(selector) => self.smoothed_selector(selector, grid),
             Expr::Paren(paren) => self.vector(&paren.expr, grid),
             Expr::Unary(unary) => {
                 let rows = self.vector(&unary.expr, grid)?;
@@ -225,27 +240,31 @@ impl<'a> Evaluator<'a> {
         })
     }
 
+    fn rows_of_vector(&mut self, expr: &Expr, leaf: &Leaf<'_>) -> Eval<Vec<Row>> {
+        let rows = self.rows_of_leaf(leaf)?;
+        if let Expr::Call(call) = expr.without_parens()
+            && call.function.id == FunctionId::AbsentOverTime
+            && let Some(at) = range::range_argument(call)
+        {
+            self.release(&rows);
+            return Ok(self.absent_of(&rows, &call.args[at], leaf.grid));
+        }
+        Ok(rows)
+    }
+
     /// An instant vector, row by row where it can be had so: nothing but the row at hand is held.
     fn each_row(&mut self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Eval<()> {
         self.cancel.check()?;
         let whole_at_once = grid.len == 0 || grid.len > 1 && prepare::is_step_invariant(expr);
-        match expr {
-            Expr::Paren(paren) => return self.each_row(&paren.expr, grid, sink),
-            Expr::Vector(selector)
-                if !whole_at_once && selector.mode != crate::ast::RangeMode::Smoothed =>
-            {
-                return self.each_of_selector(selector, grid, sink);
-            }
-            Expr::Call(call)
-                if !whole_at_once && call.function.id != FunctionId::AbsentOverTime =>
-            {
-                if let Some(at) = range::range_argument(call) {
-                    return self.in_call(call, |evaluator| {
-                        evaluator.each_of_range(call, at, grid, sink)
-                    });
-                }
-            }
-            _ => {}
+        if let Expr::Call(call) = expr.without_parens()
+            && !whole_at_once
+            && call.function.id != FunctionId::AbsentOverTime
+            && let Some(at) = range::range_argument(call)
+            && matches!(call.args[at], Expr::Subquery(_))
+        {
+            return self.in_call(call, |evaluator| {
+                evaluator.each_of_range(call, at, grid, sink)
+            });
         }
         let mut rows = self.vector(expr, grid)?;
         self.release(&rows);
@@ -336,13 +355,14 @@ impl<'a> Evaluator<'a> {
 
     /// Counts rows that are now held.
     fn hold(&self, rows: &[Row]) -> Eval<()> {
-        let weight = rows.iter().map(Row::weight).sum();
+        let weight: Weight = rows.iter().map(Row::weight).sum();
         Ok(self.budget.take(weight)?)
     }
 
     /// Rows that are not needed any more.
     fn release(&self, rows: &[Row]) {
-        self.budget.release(rows.iter().map(Row::weight).sum());
+        self.budget
+            .release(rows.iter().map(Row::weight).sum::<Weight>());
     }
 
     fn annotate(&mut self, annotation: &Annotation<'_>, span: Span) {

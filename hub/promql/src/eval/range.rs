@@ -7,12 +7,11 @@ use std::sync::Arc;
 use model::{Histogram, LabelSet};
 
 use super::range_functions::{Args, RangeFunction, range_function};
-use super::row::{Row, without_metric};
-use super::samples::{Run, Samples, split};
+use super::row::{Out, Row, without_metric};
+use super::samples::{RunRef, Samples};
 use super::selector::When;
 use super::{Eval, Evaluator, Grid, Sink};
-use crate::annotations::Annotation;
-use crate::ast::{Call, Expr, RangeMode, Span};
+use crate::ast::{Call, Expr, MatrixSelector, RangeMode, Span};
 use crate::functions::FunctionId;
 
 /// The samples of one series that a function sees at one step.
@@ -75,7 +74,7 @@ impl Borders {
     }
 }
 
-fn part<'a, T>(run: &'a Run<T>, range: Range<usize>, with_starts: bool) -> Part<'a, T> {
+fn part<'a, T>(run: &RunRef<'a, T>, range: Range<usize>, with_starts: bool) -> Part<'a, T> {
     Part {
         times: &run.times[range.clone()],
         values: &run.values[range.clone()],
@@ -85,6 +84,14 @@ fn part<'a, T>(run: &'a Run<T>, range: Range<usize>, with_starts: bool) -> Part<
             &[]
         },
     }
+}
+
+/// One series, to be looked at through windows.
+pub(super) struct SeriesRef<'a> {
+    /// Its metric name; may be left out where there are only numbers without start timestamps.
+    pub(super) metric: &'a str,
+    pub(super) floats: RunRef<'a, f64>,
+    pub(super) histograms: RunRef<'a, Arc<Histogram>>,
 }
 
 impl Evaluator<'_> {
@@ -103,7 +110,7 @@ impl Evaluator<'_> {
         Ok(rows)
     }
 
-    /// The same, row by row.
+    /// The same over a subquery, row by row.
     pub(super) fn each_of_range(
         &mut self,
         call: &Call,
@@ -111,33 +118,73 @@ impl Evaluator<'_> {
         grid: Grid,
         sink: &mut Sink<'_>,
     ) -> Eval<()> {
+        let Expr::Subquery(subquery) = &call.args[at] else {
+            return Err(super::unsupported("function over a subquery"));
+        };
+        // A subquery is evaluated before the other arguments are, a selector behind them.
+        let series = self.subquery_samples(subquery, grid)?;
+        let when = When::new(subquery.at, subquery.offset.millis());
+        let range_ms = subquery.range.millis();
+        let range = self.range_over(call, at, (when, range_ms, RangeMode::Plain), grid)?;
+        // With names dropped here and now, two series may become one.
+        let mut seen: HashSet<LabelSet> = HashSet::new();
+        let drops_now = !self.options.delayed_name_removal;
+        let threads = self.threads_for(series.len(), grid);
+        let mut rest = series.into_iter();
+        loop {
+            let batch: Vec<Samples> = rest.by_ref().take(threads * BATCH_SERIES).collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for row in self.rows_of(&range, &batch, threads)? {
+                let unique = !drops_now || seen.insert(row.labels.clone());
+                if !unique && call.function.id != FunctionId::AbsentOverTime {
+                    return Err(super::row::same_labels_error());
+                }
+                sink(self, row)?;
+            }
+            self.budget
+                .release(batch.iter().map(Samples::weight).sum::<u64>());
+        }
+    }
+
+    /// A function over the range of a selector, ready to be applied.
+    pub(super) fn range_of_matrix<'c>(
+        &mut self,
+        call: &'c Call,
+        at: usize,
+        matrix: &MatrixSelector,
+        grid: Grid,
+    ) -> Eval<RangeCall<'c>> {
+        let selector = &matrix.selector;
+        let when = When::new(selector.at, selector.offset.millis());
+        self.range_over(call, at, (when, matrix.range.millis(), selector.mode), grid)
+    }
+
+    fn range_over<'c>(
+        &mut self,
+        call: &'c Call,
+        at: usize,
+        (when, range_ms, mode): (When, i64, RangeMode),
+        grid: Grid,
+    ) -> Eval<RangeCall<'c>> {
         let id = call.function.id;
         let Some(function) = range_function(id) else {
             return Err(super::unsupported("function over a range"));
-        };
-        let arg = &call.args[at];
-        // A subquery is evaluated before the other arguments are, a selector behind them.
-        let mut source = match arg {
-            Expr::Subquery(_) => Some(self.range_source(arg, grid)?),
-            _ => None,
         };
         let mut scalars = Vec::new();
         for (other, arg) in call.args.iter().enumerate().filter(|(i, _)| *i != at) {
             scalars.push((other, self.scalar(arg, grid)?));
         }
-        let source = match source.take() {
-            Some(source) => source,
-            None => self.range_source(arg, grid)?,
-        };
-        check_mode(source.mode, call.function.name)?;
-        let range = RangeCall {
+        check_mode(mode, call.function.name)?;
+        Ok(RangeCall {
             call,
             function,
             scalars,
-            span: arg.span(),
-            when: source.when,
-            range_ms: source.range_ms,
-            mode: source.mode,
+            span: call.args[at].span(),
+            when,
+            range_ms,
+            mode,
             grid,
             with_starts: self.options.start_timestamps
                 && matches!(
@@ -147,26 +194,7 @@ impl Evaluator<'_> {
                         | FunctionId::Increase
                         | FunctionId::Resets
                 ),
-        };
-        // With names dropped here and now, two series may become one.
-        let mut seen: HashSet<LabelSet> = HashSet::new();
-        let drops_now = !self.options.delayed_name_removal;
-        let threads = self.threads_for(source.series.len(), grid);
-        let mut rest = source.series.into_iter();
-        loop {
-            let batch: Vec<Samples> = rest.by_ref().take(threads * BATCH_SERIES).collect();
-            if batch.is_empty() {
-                return Ok(());
-            }
-            for row in self.rows_of(&range, &batch, threads)? {
-                let unique = !drops_now || seen.insert(row.labels.clone());
-                if !unique && id != FunctionId::AbsentOverTime {
-                    return Err(super::row::same_labels_error());
-                }
-                sink(self, row)?;
-            }
-            self.budget.release(batch.iter().map(Samples::weight).sum());
-        }
+        })
     }
 
     /// How many threads evaluate so many series: one unless it is worth the while.
@@ -227,17 +255,40 @@ impl Evaluator<'_> {
     /// The row of one series, if it has any value.
     fn row_of(&mut self, range: &RangeCall<'_>, samples: &Samples) -> Eval<Option<Row>> {
         let id = range.call.function.id;
-        let counts = matches!(id, FunctionId::Rate | FunctionId::Increase);
-        let drops = if counts {
-            drops_of(&samples.floats.values)
+        let keeps_name = matches!(id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
+        let mut row = Row::empty(samples.labels.clone(), range.grid.len);
+        row.drop_name = !keeps_name || samples.drop_name;
+        let series = SeriesRef {
+            metric: samples.labels.name().unwrap_or_default(),
+            floats: samples.floats.as_ref(),
+            histograms: samples.histograms.as_ref(),
+        };
+        if !self.fill_row(range, &series, &mut |step, value| row.set(step, value))? {
+            return Ok(None);
+        }
+        if matches!(id, FunctionId::Rate | FunctionId::Increase) {
+            self.doubt_counter(&samples.labels, &row.floats, range.span);
+        }
+        if row.drop_name && !self.options.delayed_name_removal {
+            row.labels = without_metric(&row.labels);
+        }
+        Ok(Some(row))
+    }
+
+    /// The values of one series, step by step; whether there is any.
+    pub(super) fn fill_row(
+        &mut self,
+        range: &RangeCall<'_>,
+        series: &SeriesRef<'_>,
+        set: &mut dyn FnMut(usize, Out),
+    ) -> Eval<bool> {
+        let id = range.call.function.id;
+        let drops = if matches!(id, FunctionId::Rate | FunctionId::Increase) {
+            drops_of(series.floats.values)
         } else {
             Vec::new()
         };
-        let keeps_name = matches!(id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
         let grid = range.grid;
-        let mut row = Row::empty(samples.labels.clone(), grid.len);
-        row.drop_name = !keeps_name || samples.drop_name;
-        let metric = samples.labels.name().unwrap_or_default();
         let (mut floats, mut histograms) = (Borders::default(), Borders::default());
         let mut any = false;
         for step in 0..grid.len {
@@ -246,14 +297,14 @@ impl Evaluator<'_> {
             let start = end.saturating_sub(range.range_ms);
             let (first, last) = self.reach(range.mode, start, end);
             let after = first.saturating_sub(1);
-            let inside = floats.slide(&samples.floats.times, after, last);
+            let inside = floats.slide(series.floats.times, after, last);
             let window = Window {
                 drops: inside_drops(&drops, &inside),
                 first: inside.start,
-                floats: part(&samples.floats, inside, range.with_starts),
+                floats: part(&series.floats, inside, range.with_starts),
                 histograms: part(
-                    &samples.histograms,
-                    histograms.slide(&samples.histograms.times, after, last),
+                    &series.histograms,
+                    histograms.slide(series.histograms.times, after, last),
                     range.with_starts,
                 ),
                 now,
@@ -261,7 +312,7 @@ impl Evaluator<'_> {
                 end,
                 range_ms: range.range_ms,
                 mode: range.mode,
-                metric,
+                metric: series.metric,
                 span: range.span,
             };
             if window.floats.is_empty() && window.histograms.is_empty() {
@@ -274,71 +325,11 @@ impl Evaluator<'_> {
                 call: range.call,
             };
             if let Some(value) = (range.function)(self, &window, &args)? {
-                row.set(step, value);
+                set(step, value);
                 any = true;
             }
         }
-        if !any {
-            return Ok(None);
-        }
-        if counts {
-            self.doubt_counter(samples, &row, range.span);
-        }
-        if row.drop_name && !self.options.delayed_name_removal {
-            row.labels = without_metric(&row.labels);
-        }
-        Ok(Some(row))
-    }
-
-    fn range_source(&mut self, arg: &Expr, grid: Grid) -> Eval<Source> {
-        match arg {
-            Expr::Matrix(matrix) => {
-                let selector = &matrix.selector;
-                let when = When::new(selector.at, selector.offset.millis());
-                let range_ms = matrix.range.millis();
-                let (first, last) = when.bounds(grid);
-                let bounds = self.reach(selector.mode, first.saturating_sub(range_ms), last);
-                let selected = self.select(selector, bounds, range_ms, grid)?;
-                Ok(Source {
-                    series: selected.into_iter().map(split).collect(),
-                    when,
-                    range_ms,
-                    mode: selector.mode,
-                })
-            }
-            Expr::Subquery(subquery) => {
-                let series = self.subquery_samples(subquery, grid)?;
-                Ok(Source {
-                    series,
-                    when: When::new(subquery.at, subquery.offset.millis()),
-                    range_ms: subquery.range.millis(),
-                    mode: RangeMode::Plain,
-                })
-            }
-            _ => Err(super::unsupported("range vector")),
-        }
-    }
-
-    /// Says so when something is treated as a counter that does not look like one.
-    fn doubt_counter(&mut self, samples: &Samples, row: &Row, span: Span) {
-        let Some(metric) = samples.labels.name() else {
-            return;
-        };
-        if row.floats.iter().all(|value| super::row::is_absent(*value)) {
-            return;
-        }
-        if self.options.type_and_unit_labels {
-            let found = samples.labels.get("__type__").unwrap_or_default();
-            if !matches!(found, "counter" | "histogram") {
-                let annotation = Annotation::PossibleNonCounterType { metric, found };
-                self.annotate(&annotation, span);
-            }
-            return;
-        }
-        const SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
-        if !SUFFIXES.iter().any(|suffix| metric.ends_with(suffix)) {
-            self.annotate(&Annotation::PossibleNonCounter { metric }, span);
-        }
+        Ok(any)
     }
 }
 
@@ -346,25 +337,17 @@ impl Evaluator<'_> {
 const BATCH_SERIES: usize = 256;
 
 /// A call with a range, ready to be applied to one series after the other.
-struct RangeCall<'c> {
-    call: &'c Call,
+pub(super) struct RangeCall<'c> {
+    pub(super) call: &'c Call,
     function: RangeFunction,
     /// The other arguments: place in the call and values per step.
     scalars: Vec<(usize, Vec<f64>)>,
     span: Span,
-    when: When,
-    range_ms: i64,
-    mode: RangeMode,
-    grid: Grid,
-    with_starts: bool,
-}
-
-/// What a range function reads.
-struct Source {
-    series: Vec<Samples>,
-    when: When,
-    range_ms: i64,
-    mode: RangeMode,
+    pub(super) when: When,
+    pub(super) range_ms: i64,
+    pub(super) mode: RangeMode,
+    pub(super) grid: Grid,
+    pub(super) with_starts: bool,
 }
 
 /// The place of the range among a call's arguments.

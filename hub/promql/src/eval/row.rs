@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use model::{Histogram, LabelSet, METRIC_NAME, STALE_NAN_BITS, Timestamp};
 
+use crate::limits::Weight;
 use crate::result::{QueryError, RangeSeries};
 
 /// Evenly spaced instants, in milliseconds.
@@ -154,8 +155,11 @@ impl Row {
 
     /// How much the row counts against a budget: as many samples as it has, but an empty step still takes a quarter
     /// of what a sample does.
-    pub(crate) fn weight(&self) -> u64 {
-        self.samples().max(empty_weight(self.floats.len()))
+    /// Labels take room here and in the answer.
+    pub(crate) fn weight(&self) -> Weight {
+        let samples = self.samples().max(empty_weight(self.floats.len()));
+        let beside = 2 * self.labels.as_bytes().len() + size_of::<Self>();
+        Weight::from(samples) + Weight::bytes(beside)
     }
 
     /// The first step's value at all `len` steps.
@@ -190,7 +194,12 @@ impl Row {
 
 /// The labels without those that describe the metric rather than the series: name, type and unit.
 pub(crate) fn without_metric(labels: &LabelSet) -> LabelSet {
-    labels.retain(|name| !matches!(name, METRIC_NAME | "__type__" | "__unit__"))
+    labels.retain(|name| !is_metric_label(name))
+}
+
+/// Whether a label describes the metric rather than the series.
+pub(crate) fn is_metric_label(name: &str) -> bool {
+    matches!(name, METRIC_NAME | "__type__" | "__unit__")
 }
 
 pub(crate) fn same_labels_error() -> QueryError {

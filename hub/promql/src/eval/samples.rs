@@ -26,6 +26,23 @@ pub(super) struct Run<T> {
     pub(super) starts: Vec<i64>,
 }
 
+/// A run that stands elsewhere.
+pub(super) struct RunRef<'a, T> {
+    pub(super) times: &'a [i64],
+    pub(super) values: &'a [T],
+    pub(super) starts: &'a [i64],
+}
+
+impl<T> Run<T> {
+    pub(super) fn as_ref(&self) -> RunRef<'_, T> {
+        RunRef {
+            times: &self.times,
+            values: &self.values,
+            starts: &self.starts,
+        }
+    }
+}
+
 impl<T> Default for Run<T> {
     fn default() -> Self {
         Run {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use model::Timestamp;
 
 use super::row::Row;
-use super::samples::{drop_buckets, is_stale_at, split, value_of};
+use super::samples::{drop_buckets, is_stale_at, split};
 use super::smoothed::extend;
 use super::{Buckets, Eval, Evaluator, Grid, Sink};
 use crate::ast::{At, MatrixSelector, RangeMode, VectorSelector};
 use crate::result::RangeSeries;
-use crate::storage::{Hints, Select, SeriesColumns};
+use crate::storage::{Hints, Select, Selection, SeriesColumns, SeriesSet};
 
 /// When a selector looks at samples: at which data time per step.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ impl When {
     }
 }
 
-impl Evaluator<'_> {
+impl<'a> Evaluator<'a> {
     /// Reads the series of a selector from storage; both times are included.
     pub(super) fn select(
         &mut self,
@@ -67,13 +67,7 @@ impl Evaluator<'_> {
             matchers,
             start: Timestamp::from_millis(from),
             end: Timestamp::from_millis(to),
-            hints: Hints {
-                step_ms: if grid.len > 1 { grid.step } else { 0 },
-                range_ms,
-                function: self.around.function,
-                grouping: &self.around.grouping,
-                by: self.around.by,
-            },
+            hints: self.hints(range_ms, grid, false),
         };
         let mut selection = self.storage.select(&select, self.budget, self.cancel)?;
         for warning in selection.warnings {
@@ -94,44 +88,41 @@ impl Evaluator<'_> {
         Ok(selection.series)
     }
 
-    /// The newest sample of each series at each step.
-    pub(super) fn vector_selector(
+    /// Finds the series of a selector; both times are included.
+    pub(super) fn open(
         &mut self,
-        selector: &VectorSelector,
+        matchers: &[model::Matcher],
+        (from, to): (i64, i64),
+        range_ms: i64,
         grid: Grid,
-    ) -> Eval<Vec<Row>> {
-        if selector.mode == RangeMode::Smoothed {
-            return self.smoothed_selector(selector, grid);
+        times_only: bool,
+    ) -> Eval<Box<dyn SeriesSet + 'a>> {
+        if from > to {
+            // A range below a millisecond, or times that no 64 bits hold: nothing lies there.
+            return Ok(Box::new(Selection::default()));
         }
-        let when = When::new(selector.at, selector.offset.millis());
-        let rows = self.newest(selector, when, grid, |row, step, series, at| {
-            row.set(step, value_of(&series.values, at));
-        })?;
-        self.stats.queryable_samples += rows.iter().map(Row::samples).sum::<u64>();
-        Ok(rows)
+        let select = Select {
+            matchers,
+            start: Timestamp::from_millis(from),
+            end: Timestamp::from_millis(to),
+            hints: self.hints(range_ms, grid, times_only),
+        };
+        let set = self.storage.open(&select, self.budget, self.cancel)?;
+        for warning in set.warnings() {
+            self.annotations.add_storage_warning(warning.clone());
+        }
+        Ok(set)
     }
 
-    /// The same, row by row.
-    pub(super) fn each_of_selector(
-        &mut self,
-        selector: &VectorSelector,
-        grid: Grid,
-        sink: &mut Sink<'_>,
-    ) -> Eval<()> {
-        let when = When::new(selector.at, selector.offset.millis());
-        let put = |row: &mut Row, step, series: &SeriesColumns, at| {
-            row.set(step, value_of(&series.values, at));
-        };
-        self.each_newest(
-            &selector.matchers,
-            when,
-            grid,
-            put,
-            &mut |evaluator, row| {
-                evaluator.stats.queryable_samples += row.samples();
-                sink(evaluator, row)
-            },
-        )
+    fn hints(&self, range_ms: i64, grid: Grid, times_only: bool) -> Hints<'_> {
+        Hints {
+            step_ms: if grid.len > 1 { grid.step } else { 0 },
+            range_ms,
+            function: self.around.function,
+            grouping: &self.around.grouping,
+            by: self.around.by,
+            times_only,
+        }
     }
 
     /// For each series and step with a sample, calls `put` with the sample's index.
@@ -175,22 +166,14 @@ impl Evaluator<'_> {
         for series in selected {
             self.cancel.check()?;
             let mut row = Row::empty(series.labels.clone(), grid.len);
-            let mut next = 0;
             let mut any = false;
-            for step in 0..grid.len {
-                let time = when.time(grid.time(step));
-                while series.timestamps.get(next).is_some_and(|t| *t <= time) {
-                    next += 1;
-                }
-                let Some(at) = next.checked_sub(1) else {
-                    continue;
-                };
-                let fresh = series.timestamps[at] > time.saturating_sub(self.lookback_ms);
-                if fresh && !is_stale_at(&series.values, at) {
+            let times = &series.timestamps;
+            super::leaf::each_newest(grid, when, self.lookback_ms, times, |step, at| {
+                if !is_stale_at(&series.values, at) {
                     put(&mut row, step, &series, at);
                     any = true;
                 }
-            }
+            });
             self.budget.release(series.values.weight());
             drop(series);
             if any {

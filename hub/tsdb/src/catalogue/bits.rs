@@ -108,8 +108,9 @@ impl Bits {
             bits.0.fill(u64::MAX);
             return bits;
         }
-        for id in ids.range(first..=last) {
-            bits.insert(id as u16);
+        let mut ids = ids.range(first..=last);
+        while let Some(run) = ids.next_range() {
+            bits.insert_range(*run.start() - first, *run.end() - first + 1);
         }
         bits
     }

@@ -14,6 +14,7 @@
 
 mod bits;
 mod file;
+mod groups;
 mod lists;
 mod metadata;
 mod query;
@@ -42,6 +43,7 @@ use self::{
     tail::PairHasher,
 };
 
+pub(crate) use self::groups::Grouping;
 pub(crate) use self::save::file_names;
 pub use self::save::{Image, Saved, SegmentMeta, Unsaved, remove_files};
 pub(crate) use self::{file::probe as probe_segment, metadata::probe as probe_metadata};

@@ -215,7 +215,8 @@ impl Tail {
         number
     }
 
-    fn refs_of(&self, low: u16) -> &[u32] {
+    /// Numbers of a series' pairs, in order of their names.
+    pub(super) fn refs_of(&self, low: u16) -> &[u32] {
         let place = self.series.get(usize::from(low));
         place.map_or(&[], |place| &self.refs[place.range()])
     }
@@ -239,6 +240,20 @@ impl Tail {
         pairs
             .iter()
             .map(|number| (self.text_of(&self.pairs[*number as usize]), *number))
+    }
+
+    /// How many pairs there are.
+    pub(super) fn pairs_len(&self) -> u32 {
+        self.pairs.len() as u32
+    }
+
+    /// The number of a pair's name, in the order of [`Tail::names`].
+    pub(super) fn name_number(&self, pair: u32) -> u32 {
+        self.pairs[pair as usize].name
+    }
+
+    pub(super) fn name(&self, number: u32) -> &str {
+        &self.names[number as usize].text
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

@@ -84,29 +84,39 @@ impl Block {
     }
 
     /// The runs that may hold rows of these ids (rising), in the order of their rows.
-    fn runs_of(&self, ids: &[u32]) -> Option<Vec<u32>> {
-        // Looking each id up costs more than walking all runs once there are many.
-        if ids.len() * 4 > self.by_id.len() {
-            return None;
-        }
+    fn runs_of(&self, ids: &[u32]) -> Vec<u32> {
+        let (Some(&first), Some(&last)) = (ids.first(), ids.last()) else {
+            return Vec::new();
+        };
         let mut found = Vec::new();
-        for &id in ids {
+        let mut reaching = |first: u32, last: u32| {
             let after = self
                 .by_id
-                .partition_point(|run| self.runs.ids[*run as usize].id <= id);
+                .partition_point(|run| self.runs.ids[*run as usize].id <= last);
             for at in (0..after).rev() {
-                if self.reach[at] <= u64::from(id) {
+                if self.reach[at] <= u64::from(first) {
                     break;
                 }
                 let run = self.by_id[at];
-                if self.runs.id_end(run as usize) > u64::from(id) {
+                if self.runs.id_end(run as usize) > u64::from(first) {
                     found.push(run);
                 }
             }
+        };
+        // Looking each id up costs more than looking at all runs from the first to the last once there are many.
+        if ids.len() * 4 > self.by_id.len() {
+            reaching(first, last);
+        } else {
+            ids.iter().for_each(|id| reaching(*id, *id));
         }
         found.sort_unstable();
         found.dedup();
-        Some(found)
+        found
+    }
+
+    /// Rows that a series with rows in here has, about.
+    pub(crate) fn rows_per_series(&self) -> u64 {
+        (self.values.len() as u64).div_ceil(self.ids.len().max(1))
     }
 
     /// Gives (index in `ids`, row, time, value) of the rows of `ids` (rising) in the range, in the order of writing.
@@ -119,10 +129,8 @@ impl Block {
         if !self.overlaps(range) {
             return;
         }
-        let mut give = |run| collect_run(&self.runs, &self.values, run, ids, range, visit);
-        match self.runs_of(ids) {
-            Some(runs) => runs.into_iter().for_each(|run| give(run as usize)),
-            None => (0..self.runs.ids.len()).for_each(give),
+        for run in self.runs_of(ids) {
+            collect_run(&self.runs, &self.values, run as usize, ids, range, visit);
         }
     }
 }

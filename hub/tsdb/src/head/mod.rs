@@ -6,6 +6,7 @@
 
 mod block;
 mod sort;
+mod window;
 
 use std::sync::Arc;
 
@@ -14,13 +15,13 @@ use model::Value;
 use roaring::RoaringBitmap;
 
 use crate::{
-    error::SelectError,
     rows::Rows,
     runs::Runs,
     types::{NO_START, TimeRange},
 };
 use block::{BLOCK_ROWS, Block, OpenBlock, collect_run};
 pub(crate) use sort::SeriesRows;
+pub(crate) use window::Window;
 
 /// Samples of the write sequences `seq_first..=seq_last`.
 #[derive(Debug, Default)]
@@ -165,6 +166,8 @@ impl Head {
             };
             collect_run(runs, values, run, ids, range, &mut visit);
         }
+        // Stable: the rows of a series stay in the order of writing.
+        view.open.sort_by_key(|(index, ..)| *index);
         for (id, mixed) in &self.mixed {
             if let Ok(index) = ids.binary_search(id) {
                 view.mixed.insert(index, mixed.clone());
@@ -178,7 +181,7 @@ impl Head {
 #[derive(Default)]
 pub(crate) struct View {
     blocks: Vec<Arc<Block>>,
-    /// Of the open block: (index of the series, row in the head, time, value).
+    /// Of the open block: (index of the series, row in the head, time, value), by series and then in the order of writing.
     open: Vec<(u32, u32, i64, f64)>,
     /// By index of the series.
     mixed: HashMap<usize, Mixed>,
@@ -187,47 +190,6 @@ pub(crate) struct View {
 impl View {
     pub(crate) fn is_empty(&self) -> bool {
         self.blocks.is_empty() && self.open.is_empty() && self.mixed.is_empty()
-    }
-
-    /// The rows of each of `ids` (as given to [`Head::view`]) in the range, ordered. `take` is told of every so many
-    /// samples and may refuse more.
-    pub(crate) fn rows(
-        self,
-        ids: &[u32],
-        range: TimeRange,
-        take: &mut dyn FnMut(usize) -> Result<(), SelectError>,
-    ) -> Result<Vec<Rows>, SelectError> {
-        let mut columns = Vec::new();
-        columns.resize_with(ids.len(), Rows::default);
-        // Floats of series that have mixed rows too: with their place in the order of writing.
-        let mut beside: HashMap<usize, Vec<(u32, i64, f64)>> = HashMap::new();
-
-        let mixed = &self.mixed;
-        let mut add = |index: usize, row: u32, at: i64, value: f64| {
-            if !mixed.is_empty() && mixed.contains_key(&index) {
-                beside.entry(index).or_default().push((row, at, value));
-            } else {
-                columns[index].push_float(at, value);
-            }
-        };
-        let mut told = 0;
-        for block in &self.blocks {
-            block.collect(ids, range, &mut |index, row, at, value| {
-                told += 1;
-                add(index, block.base + row, at, value);
-            });
-            take(std::mem::take(&mut told))?;
-        }
-        take(self.open.len())?;
-        for (index, row, at, value) in &self.open {
-            add(*index as usize, *row, *at, *value);
-        }
-        for (index, mixed) in &self.mixed {
-            let floats = beside.remove(index).unwrap_or_default();
-            columns[*index] = mixed.join(&floats).within(range);
-            take(columns[*index].len())?;
-        }
-        Ok(columns.into_iter().map(Rows::into_ordered).collect())
     }
 }
 

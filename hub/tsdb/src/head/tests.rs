@@ -70,7 +70,7 @@ proptest! {
         writes in prop::collection::vec(write(), 0..30),
         close_every in 1..9_usize,
         wanted in prop::collection::btree_set(prop_oneof![4 => 0..25_u32, 1 => 0..9000_u32], 0..30),
-        (from, len) in (0..40_i64, 0..40_i64),
+        (from, len, window) in (0..40_i64, 0..40_i64, 1..12_usize),
     ) {
         let (head, model) = fill(&writes, close_every);
         let mut sorted = Vec::new();
@@ -92,15 +92,24 @@ proptest! {
 
         let range = TimeRange::new(Timestamp::from_millis(from), Timestamp::from_millis(from + len));
         let wanted: Vec<u32> = wanted.into_iter().collect();
-        let mut taken = 0;
-        let read = head.view(&wanted, range).rows(&wanted, range, &mut |n| { taken += n; Ok(()) }).unwrap();
+        let view = head.view(&wanted, range);
         let there = head.ids(range);
-        for (id, rows) in wanted.iter().zip(&read) {
-            let expected = model.get(id).map(|rows| rows.within(range)).unwrap_or_default();
-            same(rows, &expected);
-            prop_assert!(expected.is_empty() || there.contains(*id));
+        let mut filled = Window::default();
+        for from in (0..wanted.len()).step_by(window) {
+            let places = from..wanted.len().min(from + window);
+            filled.fill(&view, &wanted, places.clone(), range);
+            for place in places {
+                let id = wanted[place];
+                let read = filled.series(&view, place, range);
+                let expected = model.get(&id).map(|rows| rows.within(range)).unwrap_or_default();
+                same(&read, &expected);
+                prop_assert!(expected.is_empty() || there.contains(id));
+                if let Some((times, values)) = filled.numbers(&view, place) {
+                    let values = crate::types::Column::Floats(values.to_vec());
+                    same(&Rows::from_columns(times.to_vec(), values, Vec::new()), &expected);
+                }
+            }
         }
-        prop_assert!(taken >= read.iter().map(Rows::len).sum());
         prop_assert_eq!(head.rows, writes.iter().map(|write| match write {
             Write::Scrape { times, .. } | Write::Backlog { times, .. } => times.len(),
             Write::Any { rows, .. } => rows.len(),
@@ -116,13 +125,20 @@ fn same(a: &Rows, b: &Rows) {
 }
 
 #[test]
-fn a_reader_may_refuse_more() {
-    let writes = [Write::Backlog {
-        id: 1,
-        times: (0..100).collect(),
-    }];
-    let (head, _) = fill(&writes, 1);
-    let full = |_| Err(SelectError::Canceled);
-    let view = head.view(&[1], TimeRange::ALL);
-    assert!(view.rows(&[1], TimeRange::ALL, &mut { full }).is_err());
+fn a_window_has_many_series_of_few_rows_or_few_of_many() {
+    let series_of = |writes: &[Write]| {
+        let (head, _) = fill(writes, 1);
+        let ids: Vec<u32> = head.ids(TimeRange::ALL).iter().collect();
+        head.view(&ids, TimeRange::ALL).window_series()
+    };
+    let scrape = |_| Write::Scrape {
+        id: 0,
+        times: vec![7; 4000],
+    };
+    let backlog = |_| Write::Backlog {
+        id: 3,
+        times: (0..30_000).collect(),
+    };
+    assert_eq!(series_of(&[0; 4].map(scrape)), 4096);
+    assert_eq!(series_of(&[0; 3].map(backlog)), 1);
 }

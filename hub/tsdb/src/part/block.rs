@@ -21,6 +21,10 @@ use crate::{
 /// Columns of times that a column of values can refer to.
 const SLOTS: usize = 8;
 
+mod marks;
+
+pub(crate) use marks::Marks;
+
 const FORM_MASK: u8 = 7;
 const MIXED: u8 = 4;
 const NEXT_ID: u8 = 8;
@@ -143,12 +147,18 @@ impl BlockBuilder {
 /// Times of one slot: where they stand, and once somebody asked, what they are.
 #[derive(Default)]
 struct Slot {
-    head: u8,
-    heads_at: usize,
-    data_at: usize,
-    count: usize,
+    place: TimesPlace,
     read: bool,
     times: Vec<i64>,
+}
+
+/// Where a column of times stands in a block.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct TimesPlace {
+    heads_at: u32,
+    data_at: u32,
+    count: u16,
+    head: u8,
 }
 
 /// Walks over the columns of a block. It keeps no reference to the block: each call takes the same bytes again.
@@ -172,11 +182,17 @@ impl BlockWalk {
     pub(crate) fn start(&mut self, block: &[u8]) -> Decoded<()> {
         let mut input = Input(block);
         let heads = input.bytes()?;
+        // No part has a larger one; so places fit 32 bits.
+        if u32::try_from(block.len()).is_err() {
+            return Err(Malformed("a block of at most 256 MiB"));
+        }
         self.data_at = block.len() - input.0.len();
         self.heads_at = self.data_at - heads.len();
         self.heads_end = self.data_at;
         (self.id, self.first, self.pending) = (0, true, None);
         (self.slots_used, self.newest, self.current) = (0, 0, 0);
+        // Times that stand at the same place of another block are others.
+        self.slots.iter_mut().for_each(|slot| slot.read = false);
         Ok(())
     }
 
@@ -194,23 +210,30 @@ impl BlockWalk {
         self.data_at = block.len() - data.0.len();
     }
 
+    /// Goes over the values of the current column if they were not read.
+    fn pass_values(&mut self, heads: &mut Input<'_>, data: &mut Input<'_>) -> Decoded<()> {
+        let Some(tag) = self.pending.take() else {
+            return Ok(());
+        };
+        let count = self.count();
+        if tag & HAS_STARTS != 0 {
+            integers::skip(heads.u8()?, heads, data, count)?;
+        }
+        match float_form(tag)? {
+            Some(form) => floats::skip(form, heads, data, count),
+            None => {
+                let bytes = heads.varint()?;
+                data.take(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+                Ok(())
+            }
+        }
+    }
+
     /// Goes to the next column, over the values of the one before if they were not read. Returns its series; none at the
     /// end.
     pub(crate) fn next(&mut self, block: &[u8]) -> Decoded<Option<u32>> {
         let (mut heads, mut data) = self.streams(block)?;
-        if let Some(tag) = self.pending.take() {
-            let count = self.count();
-            if tag & HAS_STARTS != 0 {
-                integers::skip(heads.u8()?, &mut heads, &mut data, count)?;
-            }
-            match float_form(tag)? {
-                Some(form) => floats::skip(form, &mut heads, &mut data, count)?,
-                None => {
-                    let bytes = heads.varint()?;
-                    data.take(usize::try_from(bytes).unwrap_or(usize::MAX))?;
-                }
-            }
-        }
+        self.pass_values(&mut heads, &mut data)?;
         if heads.is_empty() {
             if !data.is_empty() {
                 return Err(Malformed("the end of the block"));
@@ -252,13 +275,16 @@ impl BlockWalk {
                 if !(1..=chunk::CHUNK_ROWS_MAX as u64).contains(&count) {
                     return Err(Malformed("a column of 1 to 4,096 rows"));
                 }
+                let head = heads.u8()?;
+                let place = TimesPlace {
+                    heads_at: (self.heads_end - heads.0.len()) as u32,
+                    data_at: (block.len() - data.0.len()) as u32,
+                    count: count as u16,
+                    head,
+                };
                 let slot = &mut self.slots[self.newest];
-                slot.count = count as usize;
-                slot.head = heads.u8()?;
-                slot.heads_at = self.heads_end - heads.0.len();
-                slot.data_at = block.len() - data.0.len();
-                slot.read = false;
-                integers::skip(slot.head, &mut heads, &mut data, slot.count)?;
+                (slot.place, slot.read) = (place, false);
+                integers::skip(head, &mut heads, &mut data, count as usize)?;
             }
             _ => return Err(Malformed("a known place of the times")),
         }
@@ -273,7 +299,12 @@ impl BlockWalk {
 
     /// Rows of the current column.
     pub(crate) fn count(&self) -> usize {
-        self.slots[self.current].count
+        usize::from(self.slots[self.current].place.count)
+    }
+
+    /// Where the times of the current column stand: no other times of the block stand there.
+    pub(crate) fn times_at(&self) -> u32 {
+        self.slots[self.current].place.data_at
     }
 
     /// Times of the current column: not empty, rising strictly.
@@ -281,15 +312,17 @@ impl BlockWalk {
         let heads_end = self.heads_end;
         let slot = &mut self.slots[self.current];
         if !slot.read {
+            let place = slot.place;
             let (heads, data) = (
-                block.get(slot.heads_at..heads_end),
-                block.get(slot.data_at..),
+                block.get(place.heads_at as usize..heads_end),
+                block.get(place.data_at as usize..),
             );
             let mut heads = Input(heads.unwrap_or_default());
             let mut data = Input(data.unwrap_or_default());
             slot.times.clear();
             let times = &mut slot.times;
-            integers::take(slot.head, &mut heads, &mut data, slot.count, |some| {
+            let count = usize::from(place.count);
+            integers::take(place.head, &mut heads, &mut data, count, |some| {
                 times.extend_from_slice(some);
             })?;
             if !times.is_sorted_by(|a, b| a < b) {
@@ -298,6 +331,37 @@ impl BlockWalk {
             slot.read = true;
         }
         Ok(&slot.times)
+    }
+
+    /// Whether the current column, not read yet, is numbers without start timestamps: what nearly every column is.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.pending
+            .is_some_and(|tag| tag & (HAS_STARTS | RESERVED) == 0 && tag & FORM_MASK < MIXED)
+    }
+
+    /// Adds the values of the current column, which must be [plain](BlockWalk::is_plain), to the end of `values`. With
+    /// `any_number` zeros stand in for numbers that need not be decoded to know that they are no NaN.
+    pub(crate) fn numbers_to(
+        &mut self,
+        block: &[u8],
+        any_number: bool,
+        values: &mut Vec<f64>,
+    ) -> Decoded<()> {
+        let form = match self.pending.take() {
+            Some(tag) => float_form(tag)?,
+            None => None,
+        };
+        let form = form.ok_or(Malformed("a column of numbers that was not read yet"))?;
+        let count = self.count();
+        let (mut heads, mut data) = self.streams(block)?;
+        if any_number && form == Form::Integers {
+            floats::skip(form, &mut heads, &mut data, count)?;
+            values.resize(values.len() + count, 0.0);
+        } else {
+            floats::take(form, &mut heads, &mut data, count, values)?;
+        }
+        self.advance(block, &heads, &data);
+        Ok(())
     }
 
     /// Adds the current column to the end of `rows`, whose times must be before it. To be called once for each column; after

@@ -5,10 +5,13 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use hashbrown::HashMap;
+
+use super::block::Marks;
+use crate::codec::Decoded;
 
 /// Locks, so that queries do not wait for each other.
 const SHARDS: usize = 8;
@@ -20,6 +23,29 @@ pub(crate) const BYTES_MAX: usize = 32 << 20;
 
 /// Number of the part, number of the block in it.
 pub(crate) type BlockKey = (u64, u32);
+
+/// A block, and where a walk through it may begin: found when first asked for.
+pub(crate) struct CachedBlock {
+    pub(crate) bytes: Vec<u8>,
+    marks: OnceLock<Marks>,
+}
+
+impl CachedBlock {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        let marks = OnceLock::new();
+        Self { bytes, marks }
+    }
+
+    pub(crate) fn marks(&self) -> Decoded<&Marks> {
+        match self.marks.get() {
+            Some(marks) => Ok(marks),
+            None => {
+                let marks = Marks::of(&self.bytes)?;
+                Ok(self.marks.get_or_init(|| marks))
+            }
+        }
+    }
+}
 
 /// Blocks of one store's parts.
 pub(crate) struct BlockCache {
@@ -37,12 +63,13 @@ struct Shard {
 }
 
 struct Cached {
-    block: Arc<Vec<u8>>,
+    block: Arc<CachedBlock>,
     used: bool,
 }
 
-fn size(block: &[u8]) -> usize {
-    block.len() + OVERHEAD_BYTES
+fn size(block: &CachedBlock) -> usize {
+    let bytes = block.bytes.len();
+    bytes + Marks::bytes_max(bytes) + OVERHEAD_BYTES
 }
 
 impl BlockCache {
@@ -61,14 +88,14 @@ impl BlockCache {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn get(&self, key: BlockKey) -> Option<Arc<Vec<u8>>> {
+    pub(crate) fn get(&self, key: BlockKey) -> Option<Arc<CachedBlock>> {
         let mut shard = self.shard(key);
         let cached = shard.blocks.get_mut(&key)?;
         cached.used = true;
         Some(cached.block.clone())
     }
 
-    pub(crate) fn put(&self, key: BlockKey, block: &Arc<Vec<u8>>) {
+    pub(crate) fn put(&self, key: BlockKey, block: &Arc<CachedBlock>) {
         let new = size(block);
         if new > self.bytes_max {
             return;
@@ -139,13 +166,17 @@ impl Shard {
 mod tests {
     use super::*;
 
-    fn block(bytes: usize) -> Arc<Vec<u8>> {
-        Arc::new(vec![0; bytes])
+    fn block(bytes: usize) -> Arc<CachedBlock> {
+        Arc::new(CachedBlock::new(vec![0; bytes]))
+    }
+
+    fn size_of(bytes: usize) -> usize {
+        size(&block(bytes))
     }
 
     #[test]
     fn bytes_are_bounded_and_what_is_used_stays() {
-        let room = 10 * (1000 + OVERHEAD_BYTES);
+        let room = 10 * size_of(1000);
         let cache = BlockCache::new(SHARDS * room);
         cache.put((1, 0), &block(1000));
         for number in 0..1000 {
@@ -167,7 +198,7 @@ mod tests {
             cache.put((2, number), &block(100));
         }
         cache.forget(1);
-        assert_eq!(cache.bytes(), 20 * (100 + OVERHEAD_BYTES));
+        assert_eq!(cache.bytes(), 20 * size_of(100));
         cache.forget(2);
         assert_eq!(cache.bytes(), 0);
         assert!(cache.get((1, 3)).is_none());

@@ -87,6 +87,76 @@ fn without_empty_starts(mut series: Model) -> Model {
     series
 }
 
+/// Blocks of many targets look alike: their times stand at the same places, and only say something else.
+#[test]
+fn times_of_another_block_are_not_taken_for_those_of_this_one() {
+    let disk = disk();
+    let (targets, metrics) = (40, 60);
+    for (number, constant) in [(1, false), (100, true)] {
+        let mut series = Model::new();
+        for target in 0..targets {
+            for metric in 0..metrics {
+                let mut rows = Rows::default();
+                for step in 0..12_i64 {
+                    let jitter = if constant { 0 } else { step * step % 7 };
+                    let value = match constant {
+                        true => 1.0,
+                        false => (step * 7919 * (metric + 1) % 1009) as f64,
+                    };
+                    let time = 1_000_000 + target * 100 + step * 15_000 + jitter;
+                    rows.push(time, NO_START, Value::Float(value));
+                }
+                series.insert((target * metrics + metric) as u32, rows);
+            }
+        }
+        for (index, block_bytes) in (900..5_000).step_by(150).enumerate() {
+            let part = write(&disk, number + index as u64, &series, block_bytes);
+            for (apart, from) in [(60, 59), (60, 30), (20, 3), (1, 0)] {
+                let wanted: RoaringBitmap = (from..2_400).step_by(apart).collect();
+                let found = read(&part, &wanted, TimeRange::ALL);
+                let expected = within(&series, &wanted, TimeRange::ALL);
+                assert!(
+                    without_empty_starts(found) == without_empty_starts(expected),
+                    "{constant} {block_bytes} {apart}"
+                );
+            }
+        }
+    }
+}
+
+/// Marks in large blocks are where a walk comes by, whatever is between.
+#[test]
+fn series_of_a_large_block_are_found_without_walking_all_of_it() {
+    let mut series = Model::new();
+    let mut id = 0;
+    for index in 0..3000_i64 {
+        // A target of several sets of times, with gaps between ids, and now and then histograms or starts.
+        id += 1 + (index as u32 * 7919) % 3 * (index as u32 % 5);
+        let mut rows = Rows::default();
+        for step in 0..8 {
+            let start = if index % 97 == 0 { step } else { NO_START };
+            let value = match index % 131 {
+                0 => Value::Histogram(Arc::default()),
+                _ => Value::Float((index * step) as f64 / 8.0),
+            };
+            rows.push(step * 1000 + index % 11, start, value);
+        }
+        series.insert(id, rows);
+    }
+    let disk = disk();
+    let part = write(&disk, 1, &series, 1 << 20);
+    assert_eq!(part.blocks.len(), 1);
+    let ids: Vec<u32> = series.keys().copied().collect();
+    for apart in [1, 5, 17, 100, 1000, 2999] {
+        for from in [0, 1, apart / 2] {
+            let wanted: RoaringBitmap = ids.iter().skip(from).step_by(apart).copied().collect();
+            let found = read(&part, &wanted, TimeRange::ALL);
+            let expected = within(&series, &wanted, TimeRange::ALL);
+            assert_eq!(without_empty_starts(found), without_empty_starts(expected));
+        }
+    }
+}
+
 fn range(from: i64, to: i64) -> TimeRange {
     TimeRange::new(Timestamp::from_millis(from), Timestamp::from_millis(to))
 }

@@ -410,6 +410,7 @@ pub(super) fn answer(store: &Store, range: TimeRange) -> Result<(Map, Vec<String
     if !selection.series.is_sorted_by(|a, b| a.labels < b.labels) {
         return Err("not in label order".to_owned());
     }
+    crate::stream::tests::check(store, range, &selection)?;
     let listed = store.series(&[], range, &SelectLimits::default());
     let listed = listed.map_err(|e| format!("series: {e}"))?;
     let unlisted = |series: &&Series| !listed.contains(&series.labels);

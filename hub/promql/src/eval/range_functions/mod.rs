@@ -2,6 +2,7 @@
 
 mod changes;
 mod extended_rate;
+pub(super) mod kernels;
 mod over_time;
 mod rate;
 mod regression;

@@ -117,7 +117,7 @@ fn fold(
 }
 
 /// The value that wins against all others; NaN loses against everything.
-fn extreme(values: &[f64], wins: impl Fn(f64, f64) -> bool) -> f64 {
+pub(super) fn extreme(values: &[f64], wins: impl Fn(f64, f64) -> bool) -> f64 {
     values.iter().skip(1).fold(values[0], |best, value| {
         if wins(*value, best) || best.is_nan() {
             *value

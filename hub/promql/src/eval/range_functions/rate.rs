@@ -117,8 +117,30 @@ fn extrapolated(
     let zero = |sampled: f64| {
         (growth > 0.0 && floats.values[0] >= 0.0).then(|| sampled * (floats.values[0] / growth))
     };
-    let factor = borders.factor(window, counter, per_second, zero);
+    let factor = borders.factor(window.range_ms, counter, per_second, zero);
     Ok(Some(Out::Float(growth * factor)))
+}
+
+/// What a window of two or more numbers comes to, whose plain growth is known: extrapolated to its borders.
+#[inline(always)]
+pub(super) fn growth_over_window<const COUNTER: bool, const PER_SECOND: bool>(
+    growth: f64,
+    (times, first): (&[i64], f64),
+    (start, end): (i64, i64),
+    range_ms: i64,
+) -> f64 {
+    let seconds = |ms: i64| ms as f64 / 1000.0;
+    let last = times.len() - 1;
+    let sampled = seconds(times[last] - times[0]);
+    let borders = Borders {
+        to_start: seconds(times[0] - start),
+        to_end: seconds(end - times[last]),
+        sampled,
+        between: sampled / last as f64,
+        from_start_timestamp: false,
+    };
+    let zero = |sampled: f64| (growth > 0.0 && first >= 0.0).then(|| sampled * (first / growth));
+    growth * borders.factor(range_ms, COUNTER, PER_SECOND, zero)
 }
 
 fn of_histograms(
@@ -145,7 +167,7 @@ fn of_histograms(
     let zero = |sampled: f64| {
         (growth.count > 0.0 && first_count >= 0.0).then(|| sampled * (first_count / growth.count))
     };
-    let factor = borders.factor(window, counter, per_second, zero);
+    let factor = borders.factor(window.range_ms, counter, per_second, zero);
     Some(Out::Histogram(Arc::new(histogram::mul(&growth, factor))))
 }
 
@@ -189,9 +211,10 @@ impl Borders {
 
     /// What the growth between the samples is multiplied with. `to_zero` tells how long before the first sample a
     /// counter was zero, given the sampled time: it is not extrapolated beyond that.
+    #[inline]
     fn factor(
         self,
-        window: &Window<'_>,
+        range_ms: i64,
         counter: bool,
         per_second: bool,
         to_zero: impl Fn(f64) -> Option<f64>,
@@ -218,7 +241,7 @@ impl Borders {
             factor = (self.sampled + to_start + to_end) / self.sampled;
         }
         if per_second {
-            factor /= window.range_ms as f64 / 1000.0;
+            factor /= range_ms as f64 / 1000.0;
         }
         factor
     }
