@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use model::{LabelSet, METRIC_NAME, ResetHint};
 
-use super::numbers;
 use super::row::{Out, Point, Row, empty_weight};
 use super::{Eval, Evaluator, Grid, Sink, execution};
+use super::{numbers, range};
 use crate::annotations::{Annotation, Operation};
 use crate::ast::{Aggregate, AggregateOp, Expr, Span};
 use crate::histogram::sum::HistogramMean;
@@ -91,7 +91,11 @@ impl Evaluator<'_> {
             Some(param) => self.quantile_param(param, grid)?,
             None => Vec::new(),
         };
-        let leaf = self.open_leaf(&aggregate.expr, grid)?;
+        // What is absent shows only once all series have been read.
+        let leaf = match range::is_absent_over_time(&aggregate.expr) {
+            true => None,
+            false => self.open_leaf(&aggregate.expr, grid)?,
+        };
         if let Some(leaf) = &leaf
             && let Some(rows) = self.fold_leaf(aggregate, leaf, &quantiles)?
         {

@@ -94,6 +94,11 @@ pub(super) struct SeriesRef<'a> {
     pub(super) histograms: RunRef<'a, Arc<Histogram>>,
 }
 
+/// Whether the rows of its series are no rows of its own.
+pub(super) fn is_absent_over_time(expr: &Expr) -> bool {
+    matches!(expr.without_parens(), Expr::Call(call) if call.function.id == FunctionId::AbsentOverTime)
+}
+
 impl Evaluator<'_> {
     /// A call with a range among its arguments.
     pub(super) fn range_call(&mut self, call: &Call, at: usize, grid: Grid) -> Eval<Vec<Row>> {
