@@ -12,8 +12,10 @@ mod labels;
 mod params;
 mod query;
 mod remote_read;
+mod result;
 mod rules;
 mod status;
+mod stream;
 mod targets;
 
 use std::sync::Arc;

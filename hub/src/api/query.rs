@@ -6,18 +6,19 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use model::{Timestamp, Value};
+use model::Timestamp;
 use moka::sync::Cache;
 use promql::{
-    Cancel, Engine, Expr, ParseOptions, QueryError, QueryOptions, QueryResult, ResultValue,
-    ValueType,
+    Cancel, Engine, Expr, ParseOptions, QueryError, QueryOptions, QueryResult, ValueType,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tsdb::TimeRange;
 
 use super::error::{ApiError, Kind};
-use super::json::{Annotations, Json, success};
+use super::json::{Annotations, success};
 use super::params::Params;
+use super::result::{self, StatsWanted};
+use super::stream::success_of;
 use crate::state::HubState;
 use crate::storage::StoreReader;
 
@@ -44,10 +45,10 @@ pub(crate) struct Queries {
 }
 
 /// A result, and how long it waited for its turn and took then.
-struct Ran {
-    result: QueryResult,
-    queued: Duration,
-    evaluated: Duration,
+pub(super) struct Ran {
+    pub(super) result: QueryResult,
+    pub(super) queued: Duration,
+    pub(super) evaluated: Duration,
 }
 
 impl Queries {
@@ -158,9 +159,9 @@ fn options(params: &Params) -> Result<(Duration, QueryOptions), ApiError> {
         .unwrap_or(TIMEOUT_MAX)
         .min(TIMEOUT_MAX);
     let mut options = QueryOptions::default();
-    if let Some(lookback) = params.duration("lookback_delta")? {
-        options.lookback = Some(lookback);
-    }
+    // None at all is as good as none given, as in Prometheus.
+    let lookback = params.duration("lookback_delta")?;
+    options.lookback = lookback.filter(|lookback| !lookback.is_zero());
     Ok((timeout, options))
 }
 
@@ -168,12 +169,13 @@ pub(crate) async fn instant(State(state): State<Arc<HubState>>, params: Params) 
     let at = params.time("time")?.unwrap_or_else(|| state.clock.now());
     let (limit, expr) = (params.limit()?, state.queries.parse(&params)?);
     let (timeout, mut options) = options(&params)?;
+    let stats = StatsWanted::of(&params);
     let run = move |engine: &Engine, reader: &StoreReader, cancel| {
         options.cancel = cancel;
         engine.instant(reader, &expr, at, &options)
     };
-    let result = state.queries.run(&state, timeout, run).await?;
-    Ok(answer(result, limit, params.get("stats").is_some()))
+    let ran = state.queries.run(&state, timeout, run).await?;
+    Ok(result::answer(&state, ran, limit, stats).await)
 }
 
 pub(crate) async fn range(State(state): State<Arc<HubState>>, params: Params) -> Answer {
@@ -209,6 +211,7 @@ pub(crate) async fn range(State(state): State<Arc<HubState>>, params: Params) ->
         return Err(ApiError::bad_parameter("query", why));
     }
     let (timeout, mut options) = options(&params)?;
+    let stats = StatsWanted::of(&params);
     let run = move |engine: &Engine, reader: &StoreReader, cancel| {
         options.cancel = cancel;
         engine.range(
@@ -220,8 +223,8 @@ pub(crate) async fn range(State(state): State<Arc<HubState>>, params: Params) ->
             &options,
         )
     };
-    let result = state.queries.run(&state, timeout, run).await?;
-    Ok(answer(result, limit, params.get("stats").is_some()))
+    let ran = state.queries.run(&state, timeout, run).await?;
+    Ok(result::answer(&state, ran, limit, stats).await)
 }
 
 /// The exemplars of every series that a selector of the query matches.
@@ -239,6 +242,7 @@ pub(crate) async fn exemplars(State(state): State<Arc<HubState>>, params: Params
         start.unwrap_or(Timestamp::MIN),
         end.unwrap_or(Timestamp::MAX),
     );
+    let clock = state.clock.clone();
     let turn = state.queries.turn().await;
     let found = daemon::blocking(move || {
         let selectors = expr.selectors();
@@ -252,7 +256,9 @@ pub(crate) async fn exemplars(State(state): State<Arc<HubState>>, params: Params
         warnings: found.warnings,
         infos: Vec::new(),
     };
-    Ok(success(&annotations, |json| {
+    let exemplars = found.series.iter().map(|series| series.exemplars.len());
+    let exemplars = exemplars.sum();
+    Ok(success_of(exemplars, &clock, annotations, move |json| {
         json.array(&found.series, |json, series| {
             json.raw("{\"seriesLabels\":").labels(&series.labels);
             json.raw(",\"exemplars\":")
@@ -263,7 +269,8 @@ pub(crate) async fn exemplars(State(state): State<Arc<HubState>>, params: Params
                 });
             json.raw("}");
         });
-    }))
+    })
+    .await)
 }
 
 /// The expression's tree.
@@ -280,119 +287,4 @@ pub(crate) async fn format(State(state): State<Arc<HubState>>, params: Params) -
     Ok(success(&Annotations::default(), |json| {
         json.string(&promql::pretty(&expr));
     }))
-}
-
-fn answer(ran: Ran, limit: Option<usize>, with_stats: bool) -> Response {
-    let Ran {
-        mut result,
-        queued,
-        evaluated,
-    } = ran;
-    if let Some(limit) = limit {
-        let cut = match &mut result.value {
-            ResultValue::Vector(all) if all.len() > limit => {
-                all.truncate(limit);
-                true
-            }
-            ResultValue::Matrix(all) if all.len() > limit => {
-                all.truncate(limit);
-                true
-            }
-            _ => false,
-        };
-        if cut {
-            result
-                .warnings
-                .push("results truncated due to limit".to_owned());
-        }
-    }
-    let annotations = Annotations {
-        warnings: result.warnings,
-        infos: result.infos,
-    };
-    let (value, stats) = (result.value, result.stats);
-    success(&annotations, |json| {
-        write_value(json, &value);
-        if with_stats {
-            let stats = serde_json::json!({
-                "timings": {
-                    "evalTotalTime": evaluated.as_secs_f64(),
-                    "execQueueTime": queued.as_secs_f64(),
-                    "execTotalTime": (queued + evaluated).as_secs_f64(),
-                },
-                "samples": {
-                    "totalQueryableSamples": stats.queryable_samples,
-                    "samplesRead": stats.samples_read,
-                    "peakSamples": stats.peak_samples,
-                },
-            });
-            json.raw(&format!(",\"stats\":{stats}"));
-        }
-        json.raw("}");
-    })
-}
-
-fn write_value(json: &mut Json, value: &ResultValue) {
-    match value {
-        ResultValue::Scalar(at, value) => {
-            json.raw("{\"resultType\":\"scalar\",\"result\":");
-            write_point(json, *at, *value);
-        }
-        ResultValue::String(at, text) => {
-            json.raw("{\"resultType\":\"string\",\"result\":[")
-                .time(*at)
-                .raw(",")
-                .string(text)
-                .raw("]");
-        }
-        ResultValue::Vector(all) => {
-            json.raw("{\"resultType\":\"vector\",\"result\":")
-                .array(all, |json, sample| {
-                    json.raw("{\"metric\":").labels(&sample.labels);
-                    match &sample.value {
-                        Value::Float(value) => {
-                            json.raw(",\"value\":");
-                            write_point(json, sample.at, *value);
-                        }
-                        Value::Histogram(histogram) => {
-                            json.raw(",\"histogram\":[")
-                                .time(sample.at)
-                                .raw(",")
-                                .histogram(histogram)
-                                .raw("]");
-                        }
-                    }
-                    json.raw("}");
-                });
-        }
-        ResultValue::Matrix(all) => {
-            json.raw("{\"resultType\":\"matrix\",\"result\":")
-                .array(all, |json, series| {
-                    json.raw("{\"metric\":").labels(&series.labels);
-                    if !series.floats.is_empty() {
-                        json.raw(",\"values\":")
-                            .array(&series.floats, |json, (at, value)| {
-                                write_point(json, *at, *value);
-                            });
-                    }
-                    if !series.histograms.is_empty() {
-                        json.raw(",\"histograms\":").array(
-                            &series.histograms,
-                            |json, (at, histogram)| {
-                                json.raw("[")
-                                    .time(*at)
-                                    .raw(",")
-                                    .histogram(histogram)
-                                    .raw("]");
-                            },
-                        );
-                    }
-                    json.raw("}");
-                });
-        }
-    }
-}
-
-fn write_point(json: &mut Json, at: Timestamp, value: f64) {
-    json.raw("[").time(at).raw(",").float(value).raw("]");
 }

@@ -11,10 +11,9 @@ use rules::{
     exponent_form,
 };
 use serde_json::{Value, json};
-use wire::alertmanager::format_rfc3339;
 
 use super::error::ApiError;
-use super::json::success_value;
+use super::json::{rfc3339, success_value};
 use super::params::Params;
 use crate::state::HubState;
 
@@ -193,16 +192,16 @@ fn alert(view: &AlertView) -> Value {
             StateView::Firing => "firing",
             _ => "pending",
         },
-        "activeAt": format_rfc3339(view.active_at),
+        "activeAt": rfc3339(view.active_at),
         "value": exponent_form(view.value),
     });
     if let Some(since) = view.keep_firing_since {
-        value["keepFiringSince"] = format_rfc3339(since).into();
+        value["keepFiringSince"] = rfc3339(since).into();
     }
     value
 }
 
 /// Go's zero time where there was none yet, as Prometheus shows it.
 fn time(at: Option<Timestamp>) -> String {
-    at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), format_rfc3339)
+    at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), rfc3339)
 }

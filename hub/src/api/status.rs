@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::json::success_value;
+use super::json::{rfc3339, success_value};
 use crate::state::HubState;
 
 /// Grafana looks at `version` to know what it may ask for, and takes a server with `features` for Mimir: so
@@ -35,7 +35,6 @@ pub(crate) async fn version() -> Response {
 }
 
 pub(crate) async fn runtime_info(State(state): State<Arc<HubState>>) -> Response {
-    let rfc3339 = wire::alertmanager::format_rfc3339;
     let loaded = state.loaded();
     let store = state.store.clone();
     let stats = daemon::blocking(move || store.stats()).await;
