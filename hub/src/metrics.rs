@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use tsdb::Store;
 
 use crate::ingest::Ingest;
+use crate::query_log::QueryLog;
 use crate::ruler::Ruler;
 
 /// `branchline_ingest_*`, `branchline_rule_*`, `branchline_store_*`.
@@ -20,6 +21,7 @@ pub(crate) struct HubMetrics {
     pub(crate) ruler: Arc<Ruler>,
     pub(crate) store: Arc<Store>,
     pub(crate) exemplars_max: usize,
+    pub(crate) query_log: Arc<QueryLog>,
 }
 
 impl fmt::Debug for HubMetrics {
@@ -88,6 +90,12 @@ impl Collector for HubMetrics {
             counter.encode(out.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
 
+        let (name, help) = (
+            "branchline_query_log_lines_lost",
+            "Queries that could not be logged, because the log is too slow or cannot be written",
+        );
+        let counter = ConstCounter::new(self.query_log.lost());
+        counter.encode(out.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         let stats = self.store.stats();
         let gauges = [
             (

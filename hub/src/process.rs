@@ -26,7 +26,9 @@ use crate::federation::{BranchMetrics, Branches};
 use crate::ingest::{self, Credentials, Ingest};
 use crate::local_edge::{LocalEdge, LocalEdgeOptions};
 use crate::metrics::HubMetrics;
+use crate::notifications::{Notifications, STOPPING};
 use crate::pages::{self, Home};
+use crate::query_log::{LogFile, QueryLog};
 use crate::reload::{RELOADS_MAX, Reloader};
 use crate::ruler::{Ruler, RulerOptions};
 use crate::state::{HubState, Loaded};
@@ -78,6 +80,8 @@ struct HubTasks {
     alerts: Tasks,
     router: Tasks,
     store: Tasks,
+    /// Ends when nobody queries any more.
+    query_log: Tasks,
 }
 
 impl Hub {
@@ -108,8 +112,13 @@ impl Hub {
             alerts: root.child(),
             router: root.child(),
             store: root.child(),
+            query_log: root.child(),
             root,
         };
+        let log_file = config.query_log_file.clone();
+        let log_file = daemon::blocking(move || log_file.as_deref().map(LogFile::open).transpose());
+        let log_file = log_file.await?;
+        let query_log = Arc::new(QueryLog::default());
         let listener = listen(address).await?;
         let address = listener.local_addr()?;
 
@@ -135,6 +144,7 @@ impl Hub {
             store.clone(),
             clock.clone(),
             alerts.sender(),
+            query_log.clone(),
         ));
         let branches = Branches::new(clock.clone());
         let (writers, readers) = (Credentials::default(), Credentials::default());
@@ -165,8 +175,10 @@ impl Hub {
             ruler: ruler.clone(),
             store: store.clone(),
             exemplars_max: config.exemplars_max,
+            query_log: query_log.clone(),
         }));
         registry.register_collector(alerts.metrics());
+        query_log.set(log_file, &tasks.query_log);
         let registry = Arc::new(registry);
         let own_metrics = Arc::new(move || daemon::metrics::encode(&registry));
 
@@ -190,6 +202,8 @@ impl Hub {
             queries: Queries::new(engine, features.parse),
             features,
             remote_reads: RemoteReads::new(tasks.http.token().clone()),
+            query_log,
+            notifications: Notifications::new(clock.clone(), tasks.http.token().clone()),
             branches,
             ruler,
             writers,
@@ -207,6 +221,7 @@ impl Hub {
             &state,
             &ingest,
             &alerts,
+            &health,
             common_routes("Branchline Hub", health.clone(), own_metrics),
         );
         serve(listener, router, &tasks.http);
@@ -220,6 +235,7 @@ impl Hub {
             state: state.clone(),
             alerts,
             rules: tasks.rules.clone(),
+            query_log: tasks.query_log.clone(),
             address,
         };
         reloader.run(requests, &tasks.reloads);
@@ -273,7 +289,8 @@ impl Hub {
     /// # Errors
     /// What would not stop, or could not be written.
     pub async fn shutdown(self) -> anyhow::Result<()> {
-        self.health.set_ready(false);
+        self.health.set_stopping();
+        self.state.notifications.set(STOPPING, true);
         let mut stuck = Vec::new();
         if let Some(edge) = &self.state.edge {
             edge.shutdown().await;
@@ -287,8 +304,16 @@ impl Hub {
             alerts,
             router,
             store,
+            query_log,
         } = &self.tasks;
-        for tasks in [edge, reloads, rules, http, alerts, router, store, root] {
+        for tasks in [edge, reloads, rules, http, alerts, router, store] {
+            if let Err(names) = tasks.shutdown(STOP_GRACE).await {
+                stuck.extend(names);
+            }
+        }
+        // All is asked: the last lines are written, and the file closed.
+        self.state.query_log.set(None, query_log);
+        for tasks in [query_log, root] {
             if let Err(names) = tasks.shutdown(STOP_GRACE).await {
                 stuck.extend(names);
             }
@@ -385,7 +410,13 @@ pub(crate) fn ruler_options(config: HubConfig, address: SocketAddr) -> RulerOpti
     }
 }
 
-fn routes(state: &Arc<HubState>, ingest: &Arc<Ingest>, alerts: &Alerts, common: Router) -> Router {
+fn routes(
+    state: &Arc<HubState>,
+    ingest: &Arc<Ingest>,
+    alerts: &Alerts,
+    health: &Health,
+    common: Router,
+) -> Router {
     let pages = Router::new()
         .route("/", get(home))
         .route("/query", get(|| async { pages::query() }))
@@ -400,6 +431,10 @@ fn routes(state: &Arc<HubState>, ingest: &Arc<Ingest>, alerts: &Alerts, common: 
         .merge(ingest::routes(ingest.clone()))
         .merge(alerts.routes())
         .fallback(api::not_found)
+        .layer(middleware::from_fn_with_state(
+            health.clone(),
+            api::only_when_ready,
+        ))
         .layer(middleware::from_fn_with_state(
             state.clone(),
             api::readers_only,

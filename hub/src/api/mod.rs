@@ -4,11 +4,13 @@
 //! query stops.
 
 mod admin;
+mod asker;
 mod cors;
 mod error;
 mod federate;
 mod json;
 mod labels;
+mod notifications;
 mod params;
 mod query;
 mod remote_read;
@@ -28,11 +30,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use tower_http::compression::CompressionLayer;
 
+use daemon::http::Health;
+
 pub(crate) use cors::cors;
 pub(crate) use error::ApiError;
+pub(crate) use json::rfc3339;
 pub(crate) use params::Params;
 pub(crate) use query::Queries;
 pub(crate) use remote_read::{RemoteReads, routes as remote_read};
+pub(crate) use result::stats_json;
 
 use crate::state::HubState;
 
@@ -57,6 +63,8 @@ pub(crate) fn routes(state: &Arc<HubState>) -> Router {
         .route("/api/v1/rules", get(rules::rules))
         .route("/api/v1/alerts", get(rules::alerts))
         .route("/api/v1/alertmanagers", get(rules::alertmanagers))
+        .route("/api/v1/notifications", get(notifications::list))
+        .route("/api/v1/notifications/live", get(notifications::live))
         .route("/api/v1/targets", get(targets::targets))
         .route("/api/v1/status/buildinfo", get(status::build_info))
         .route("/api/v1/status/runtimeinfo", get(status::runtime_info))
@@ -105,6 +113,29 @@ pub(crate) fn administration(state: &Arc<HubState>) -> Router {
 /// What there is not.
 pub(crate) async fn not_found() -> (StatusCode, &'static str) {
     (StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// Paths that answer also while the hub starts and stops.
+const EARLY_PATHS: [&str; 7] = [
+    "/-/healthy",
+    "/-/ready",
+    "/metrics",
+    "/version",
+    "/api/v1/status/walreplay",
+    "/api/v1/notifications",
+    "/api/v1/notifications/live",
+];
+
+/// While the hub starts and stops it answers 503, as Prometheus does, and says which it is.
+pub(crate) async fn only_when_ready(
+    State(health): State<Health>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match health.is_ready() || EARLY_PATHS.contains(&request.uri().path()) {
+        true => next.run(request).await,
+        false => health.not_ready().into_response(),
+    }
 }
 
 /// Paths for which reading needs no credential: writers have their own, and probes have none.

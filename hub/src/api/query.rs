@@ -14,11 +14,13 @@ use promql::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tsdb::TimeRange;
 
+use super::asker::Asker;
 use super::error::{ApiError, Kind};
 use super::json::{Annotations, success};
 use super::params::Params;
 use super::result::{self, StatsWanted};
 use super::stream::success_of;
+use crate::query_log::Entry;
 use crate::state::HubState;
 use crate::storage::StoreReader;
 
@@ -42,6 +44,49 @@ pub(crate) struct Queries {
     parse: ParseOptions,
     parsed: Cache<String, Arc<Expr>>,
     running: Arc<Semaphore>,
+}
+
+/// What the query log says of a query before it is run.
+struct Asked {
+    query: String,
+    asker: Asker,
+    start: Timestamp,
+    end: Timestamp,
+    step_ms: i64,
+}
+
+impl Asked {
+    fn of(params: &Params, asker: Asker, grid: (Timestamp, Timestamp, i64)) -> Self {
+        let (start, end, step_ms) = grid;
+        Asked {
+            query: params.get("query").unwrap_or_default().to_owned(),
+            asker,
+            start,
+            end,
+            step_ms,
+        }
+    }
+
+    fn log(self, state: &HubState, began: Duration, result: &Result<Ran, QueryError>) {
+        if !state.query_log.is_on() {
+            return;
+        }
+        let took = state.clock.elapsed().saturating_sub(began);
+        let (stats, queued, evaluated) = match result {
+            Ok(ran) => (ran.result.stats, ran.queued, ran.evaluated),
+            Err(_) => (Default::default(), Duration::ZERO, took),
+        };
+        state.query_log.put(Entry {
+            at: state.clock.now(),
+            query: &self.query,
+            start: self.start,
+            end: self.end,
+            step_ms: self.step_ms,
+            stats: result::stats_json(&stats, queued, evaluated),
+            error: result.as_ref().err().map(ToString::to_string),
+            origin: self.asker.origin(),
+        });
+    }
 }
 
 /// A result, and how long it waited for its turn and took then.
@@ -95,14 +140,16 @@ impl Queries {
         &self,
         state: &Arc<HubState>,
         timeout: Duration,
+        asked_by: Asked,
         query: impl FnOnce(&Engine, &StoreReader, Cancel) -> Result<QueryResult, QueryError>
         + Send
         + 'static,
     ) -> Result<Ran, ApiError> {
         let cancel = Cancel::new();
         let guard = CancelOnDrop(cancel.clone());
+        let began = state.clock.elapsed();
         let work = async {
-            let asked = state.clock.elapsed();
+            let asked = began;
             let turn = self.turn().await;
             let (state, cancel) = (state.clone(), cancel.clone());
             daemon::blocking(move || {
@@ -130,6 +177,7 @@ impl Queries {
             }
             result = work => result,
         };
+        asked_by.log(state, began, &result);
         result.map_err(|error| {
             let kind = match error {
                 QueryError::Parse(_) => Kind::BadData,
@@ -165,7 +213,11 @@ fn options(params: &Params) -> Result<(Duration, QueryOptions), ApiError> {
     Ok((timeout, options))
 }
 
-pub(crate) async fn instant(State(state): State<Arc<HubState>>, params: Params) -> Answer {
+pub(crate) async fn instant(
+    State(state): State<Arc<HubState>>,
+    asker: Asker,
+    params: Params,
+) -> Answer {
     let at = params.time("time")?.unwrap_or_else(|| state.clock.now());
     let (limit, expr) = (params.limit()?, state.queries.parse(&params)?);
     let (timeout, mut options) = options(&params)?;
@@ -174,11 +226,16 @@ pub(crate) async fn instant(State(state): State<Arc<HubState>>, params: Params) 
         options.cancel = cancel;
         engine.instant(reader, &expr, at, &options)
     };
-    let ran = state.queries.run(&state, timeout, run).await?;
+    let asked = Asked::of(&params, asker, (at, at, 0));
+    let ran = state.queries.run(&state, timeout, asked, run).await?;
     Ok(result::answer(&state, ran, limit, stats).await)
 }
 
-pub(crate) async fn range(State(state): State<Arc<HubState>>, params: Params) -> Answer {
+pub(crate) async fn range(
+    State(state): State<Arc<HubState>>,
+    asker: Asker,
+    params: Params,
+) -> Answer {
     let required_time = |name: &str| {
         params.required(name)?;
         Ok::<_, ApiError>(params.time(name)?.unwrap_or_default())
@@ -223,7 +280,8 @@ pub(crate) async fn range(State(state): State<Arc<HubState>>, params: Params) ->
             &options,
         )
     };
-    let ran = state.queries.run(&state, timeout, run).await?;
+    let asked = Asked::of(&params, asker, (start, end, step));
+    let ran = state.queries.run(&state, timeout, asked, run).await?;
     Ok(result::answer(&state, ran, limit, stats).await)
 }
 
