@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::middleware;
 use axum::response::Response;
 use axum::routing::get;
-use daemon::http::{Health, common_routes, listen, serve};
+use daemon::http::{Health, MetricsText, common_routes, listen, serve};
 use daemon::{Clock, DataDir, Signal, Signals, Tasks};
 use journal::Disk;
 use promql::{Engine, EngineOptions};
@@ -217,13 +217,7 @@ impl Hub {
             reloads,
         });
         let health = Health::default();
-        let router = routes(
-            &state,
-            &ingest,
-            &alerts,
-            &health,
-            common_routes("Branchline Hub", health.clone(), own_metrics),
-        );
+        let router = routes(&state, &ingest, &alerts, &health, own_metrics);
         serve(listener, router, &tasks.http);
         maintain(&state, &tasks.store);
         seal(&state, &tasks.store, seal_due);
@@ -415,8 +409,9 @@ fn routes(
     ingest: &Arc<Ingest>,
     alerts: &Alerts,
     health: &Health,
-    common: Router,
+    own_metrics: MetricsText,
 ) -> Router {
+    let common = common_routes("Branchline Hub", health.clone(), own_metrics.clone());
     let pages = Router::new()
         .route("/", get(home))
         .route("/query", get(|| async { pages::query() }))
@@ -424,7 +419,7 @@ fn routes(
         .with_state(state.clone());
     common
         .merge(pages)
-        .merge(api::routes(state))
+        .merge(api::routes(state, own_metrics))
         .merge(api::remote_read(state))
         .merge(api::lifecycle(state))
         .merge(api::administration(state))

@@ -117,7 +117,7 @@ pub(super) fn range(params: &Params) -> Result<TimeRange, ApiError> {
 }
 
 /// No selector means everything.
-fn or_all(selectors: Vec<Vec<Matcher>>) -> Vec<Vec<Matcher>> {
+pub(super) fn or_all(selectors: Vec<Vec<Matcher>>) -> Vec<Vec<Matcher>> {
     if selectors.is_empty() {
         vec![Vec::new()]
     } else {
