@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use tsdb::Store;
 
+use crate::api::Queries;
 use crate::ingest::Ingest;
 use crate::query_log::QueryLog;
 use crate::ruler::Ruler;
@@ -21,6 +22,7 @@ pub(crate) struct HubMetrics {
     pub(crate) ruler: Arc<Ruler>,
     pub(crate) store: Arc<Store>,
     pub(crate) exemplars_max: usize,
+    pub(crate) queries: Arc<Queries>,
     pub(crate) query_log: Arc<QueryLog>,
 }
 
@@ -98,6 +100,11 @@ impl Collector for HubMetrics {
         counter.encode(out.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         let stats = self.store.stats();
         let gauges = [
+            (
+                "branchline_queries_running",
+                "Queries that run now; those that wait are not among them",
+                self.queries.running() as u64,
+            ),
             (
                 "branchline_store_series",
                 "Series known to the store",

@@ -161,6 +161,7 @@ impl Hub {
         let seal_due = ingest.seal_due();
         expect_branches(&config, &store, &branches);
 
+        let queries = Arc::new(Queries::new(engine, features.parse));
         let mut registry = daemon::metrics::registry("hub");
         let count = {
             let (store, clock) = (store.clone(), clock.clone());
@@ -175,6 +176,7 @@ impl Hub {
             ruler: ruler.clone(),
             store: store.clone(),
             exemplars_max: config.exemplars_max,
+            queries: queries.clone(),
             query_log: query_log.clone(),
         }));
         registry.register_collector(alerts.metrics());
@@ -199,7 +201,7 @@ impl Hub {
         let (reloads, requests) = mpsc::channel(RELOADS_MAX);
         let state = Arc::new(HubState {
             store,
-            queries: Queries::new(engine, features.parse),
+            queries,
             features,
             remote_reads: RemoteReads::new(tasks.http.token().clone()),
             query_log,
@@ -247,6 +249,11 @@ impl Hub {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    #[cfg(test)]
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     pub(crate) fn state(&self) -> &Arc<HubState> {

@@ -24,7 +24,7 @@ use crate::ruler::Ruler;
 /// One hub's parts, for whoever answers a request.
 pub(crate) struct HubState {
     pub(crate) store: Arc<Store>,
-    pub(crate) queries: Queries,
+    pub(crate) queries: Arc<Queries>,
     /// From the command line: a reload keeps them.
     pub(crate) features: Features,
     pub(crate) remote_reads: RemoteReads,

@@ -112,6 +112,11 @@ impl Queries {
         }
     }
 
+    /// How many run now.
+    pub(crate) fn running(&self) -> usize {
+        RUNNING_MAX - self.running.available_permits().min(RUNNING_MAX)
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
