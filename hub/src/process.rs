@@ -32,6 +32,7 @@ use crate::query_log::{LogFile, QueryLog};
 use crate::reload::{RELOADS_MAX, Reloader};
 use crate::ruler::{Ruler, RulerOptions};
 use crate::state::{HubState, Loaded};
+use crate::storage::StoreReader;
 use crate::targets;
 
 /// Version of the data folder's layout.
@@ -164,8 +165,11 @@ impl Hub {
         let queries = Arc::new(Queries::new(engine, features.parse));
         let mut registry = daemon::metrics::registry("hub");
         let count = {
-            let (store, clock) = (store.clone(), clock.clone());
-            Arc::new(move || targets::counts(&store, clock.now()))
+            let (queries, clock) = (queries.clone(), clock.clone());
+            let reader = StoreReader {
+                store: store.clone(),
+            };
+            Arc::new(move || targets::counts(&reader, queries.engine(), clock.now()))
         };
         registry.register_collector(Box::new(BranchMetrics {
             branches: branches.clone(),
@@ -449,10 +453,13 @@ async fn home(State(state): State<Arc<HubState>>, params: api::Params) -> Respon
     let home = daemon::blocking(move || {
         let now = state.clock.now();
         let firing = state.ruler.firing().len();
+        let reader = StoreReader {
+            store: state.store.clone(),
+        };
         Home {
             now,
             branches: state.branches.list(),
-            targets: targets::by_branch(&state.store, now),
+            targets: targets::by_branch(&reader, state.queries.engine(), now),
             firing,
             checked: state.writers.are_checked(),
         }

@@ -16,7 +16,7 @@ use rules::{
     StateView,
 };
 use tokio_util::sync::CancellationToken;
-use tsdb::{Batch, BatchSeries, SelectLimits, Store, TimeRange};
+use tsdb::{Batch, BatchSeries, Store, TimeRange};
 
 use crate::api::stats_json;
 use crate::query_log::{Entry, QueryLog};
@@ -484,33 +484,22 @@ impl RuleContext for Context<'_> {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<(LabelSet, Sample)>, String> {
-        let selection = self
-            .ruler
-            .reader
-            .store
-            .select(
-                matchers,
-                TimeRange::new(from, to),
-                &SelectLimits::default(),
-                &|| false,
-            )
+        let budget = self.ruler.engine.budget();
+        let range = TimeRange::new(from, to);
+        let reader = &self.ruler.reader;
+        let newest = reader
+            .newest(matchers, range, &budget, &self.options.cancel)
             .map_err(|error| error.to_string())?;
-        let newest: BTreeMap<LabelSet, Sample> = selection
-            .series
-            .into_iter()
-            .filter_map(|series| {
-                let last = series.timestamps.len().checked_sub(1)?;
-                let at = Timestamp::from_millis(series.timestamps[last]);
-                Some((
-                    series.labels,
-                    Sample {
-                        at,
-                        start: None,
-                        value: series.values.get(last)?,
-                    },
-                ))
-            })
-            .collect();
+        let newest = newest.into_iter().map(|newest| {
+            let sample = Sample {
+                at: newest.at,
+                start: None,
+                value: newest.value,
+            };
+            (newest.labels, sample)
+        });
+        // By labels.
+        let newest: BTreeMap<LabelSet, Sample> = newest.collect();
         Ok(newest.into_iter().collect())
     }
 

@@ -341,3 +341,20 @@ async fn how_far_back_a_query_looks_and_what_else_it_says() {
         "{odd}"
     );
 }
+
+/// What federation finds counts like what queries hold.
+#[tokio::test]
+async fn federation_that_would_take_too_much_memory_is_refused() {
+    let hub = TestHub::start("branchline: {query_memory_bytes: 1MiB}").await;
+    let one = |n: usize| {
+        let n = format!("{n:0>100}");
+        series(&[("__name__", "m"), ("n", &n)], &[(0, 1.0)])
+    };
+    hub.store((0..20).map(one).collect()).await;
+    let few = hub.get("/federate?match[]=m").await;
+    assert_eq!((few.status, few.text().lines().count()), (200, 21));
+    hub.store((0..4_000).map(one).collect()).await;
+    let many = hub.get("/federate?match[]=m").await;
+    assert_eq!(many.status, 500);
+    assert!(many.text().contains("more than 1 MiB of memory"), "{}", many.text());
+}
