@@ -356,5 +356,9 @@ async fn federation_that_would_take_too_much_memory_is_refused() {
     hub.store((0..4_000).map(one).collect()).await;
     let many = hub.get("/federate?match[]=m").await;
     assert_eq!(many.status, 500);
-    assert!(many.text().contains("more than 1 MiB of memory"), "{}", many.text());
+    assert!(
+        many.text().contains("more than 1 MiB of memory"),
+        "{}",
+        many.text()
+    );
 }
