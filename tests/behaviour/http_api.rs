@@ -593,3 +593,36 @@ fn queries_are_logged() {
     live.read_to_end(&mut rest)
         .expect("an end when the hub stops");
 }
+
+/// As Grafana asks where "enable search API" is on; it falls back for good when the search is not there.
+#[test]
+fn grafanas_search() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let form = "limit=10000&batch_size=100&sort_by=score&fuzz_alg=jarowinkler&fuzz_threshold=80&case_sensitive=false&search[]=REQUETS_total&include_metadata=true";
+    let path = format!("/api/v1/search/metric_names?{form}");
+    let off = Service::hub(&folder.path().join("off")).start();
+    let (status, error) = get(&off, &path);
+    assert_eq!((status, &error["errorType"]), (500, &json!("unavailable")));
+    let hub = Service::hub(&folder.path().join("on"))
+        .argument("--enable-feature=search-api")
+        .start();
+    let named = |name: &str| series(&[("__name__", name)], &[(now_ms(), 1.0)]);
+    let body = remote_write::body(["requests_total", "up"].map(named).to_vec());
+    let answer = remote_write::send(&hub.url("/api/v1/write"), None, &body).expect("an answer");
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    let found = http::get(&hub.url(&path)).expect("an answer");
+    let text = found.text();
+    let lines: Vec<Json> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            json!({"results": [{"name": "requests_total"}]}),
+            json!({"status": "success", "has_more": false})
+        ]
+    );
+    let features = data(&hub, "/api/v1/features");
+    assert_eq!(features["api"]["search"], true);
+}
