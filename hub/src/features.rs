@@ -1,4 +1,4 @@
-//! What of PromQL is off unless asked for, by the names of Prometheus's `--enable-feature`.
+//! What of PromQL and of the API is off unless asked for, by the names of Prometheus's `--enable-feature`.
 
 use promql::{EngineOptions, ParseOptions};
 
@@ -11,6 +11,8 @@ pub struct Features {
     pub delayed_name_removal: bool,
     /// See [`EngineOptions::start_timestamps`].
     pub start_timestamps: bool,
+    /// `/api/v1/search/…` answers.
+    pub search_api: bool,
     /// See [`EngineOptions::type_and_unit_labels`].
     pub type_and_unit_labels: bool,
 }
@@ -18,7 +20,7 @@ pub struct Features {
 /// The names, and the switch of each.
 type Switch = (&'static str, fn(&mut Features) -> &mut bool);
 
-const SWITCHES: [Switch; 7] = [
+const SWITCHES: [Switch; 8] = [
     ("promql-binop-fill-modifiers", |f| {
         &mut f.parse.fill_modifiers
     }),
@@ -34,6 +36,7 @@ const SWITCHES: [Switch; 7] = [
     ("promql-extended-range-selectors", |f| {
         &mut f.parse.extended_range_selectors
     }),
+    ("search-api", |f| &mut f.search_api),
     ("type-and-unit-labels", |f| &mut f.type_and_unit_labels),
     ("use-start-timestamps", |f| &mut f.start_timestamps),
 ];
@@ -79,7 +82,12 @@ mod tests {
         let all = SWITCHES.iter().map(|(name, _)| *name);
         let all = Features::from_names(all).unwrap();
         assert_eq!(all.parse, ParseOptions::all());
-        assert!(all.delayed_name_removal && all.start_timestamps && all.type_and_unit_labels);
+        assert!(
+            all.delayed_name_removal
+                && all.start_timestamps
+                && all.type_and_unit_labels
+                && all.search_api
+        );
         let one = Features::from_names(["promql-experimental-functions"]).unwrap();
         assert!(one.parse.experimental_functions && !one.parse.fill_modifiers);
         let error = Features::from_names(["promql-everything"]).unwrap_err();

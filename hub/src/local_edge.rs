@@ -7,8 +7,9 @@ use axum::http::StatusCode;
 use daemon::http::MetricsText;
 use daemon::{Clock, Tasks};
 use edge_scraper::collect::{CollectError, Collector};
-use edge_scraper::config::EdgeConfig;
+use edge_scraper::config::{EdgeConfig, JobConfig};
 use edge_scraper::forward::{Link, LinkError, LinkRequest, LinkResponse};
+use edge_scraper::scrape::PoolStatus;
 use edge_scraper::{Edge, EdgeHandle, EdgeOptions, InProcessHub};
 use futures_util::future::BoxFuture;
 use journal::Disk;
@@ -69,6 +70,16 @@ impl LocalEdge {
 
     pub(crate) async fn shutdown(&self) {
         self.handle.shutdown().await;
+    }
+
+    /// The scrape jobs, with their targets.
+    pub(crate) fn pools(&self) -> Vec<PoolStatus> {
+        self.handle.pools()
+    }
+
+    /// The scrape jobs as configured.
+    pub(crate) fn jobs(&self) -> Vec<JobConfig> {
+        self.handle.config().jobs.clone()
     }
 
     /// The `data` of `/api/v1/targets`.

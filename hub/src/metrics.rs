@@ -11,7 +11,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use tsdb::Store;
 
+use crate::api::Queries;
 use crate::ingest::Ingest;
+use crate::query_log::QueryLog;
 use crate::ruler::Ruler;
 
 /// `branchline_ingest_*`, `branchline_rule_*`, `branchline_store_*`.
@@ -20,6 +22,8 @@ pub(crate) struct HubMetrics {
     pub(crate) ruler: Arc<Ruler>,
     pub(crate) store: Arc<Store>,
     pub(crate) exemplars_max: usize,
+    pub(crate) queries: Arc<Queries>,
+    pub(crate) query_log: Arc<QueryLog>,
 }
 
 impl fmt::Debug for HubMetrics {
@@ -88,8 +92,19 @@ impl Collector for HubMetrics {
             counter.encode(out.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
 
+        let (name, help) = (
+            "branchline_query_log_lines_lost",
+            "Queries that could not be logged, because the log is too slow or cannot be written",
+        );
+        let counter = ConstCounter::new(self.query_log.lost());
+        counter.encode(out.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         let stats = self.store.stats();
         let gauges = [
+            (
+                "branchline_queries_running",
+                "Queries that run now; those that wait are not among them",
+                self.queries.running() as u64,
+            ),
             (
                 "branchline_store_series",
                 "Series known to the store",

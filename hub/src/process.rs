@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::middleware;
 use axum::response::Response;
 use axum::routing::get;
-use daemon::http::{Health, common_routes, listen, serve};
+use daemon::http::{Health, MetricsText, common_routes, listen, serve};
 use daemon::{Clock, DataDir, Signal, Signals, Tasks};
 use journal::Disk;
 use promql::{Engine, EngineOptions};
@@ -26,10 +26,13 @@ use crate::federation::{BranchMetrics, Branches};
 use crate::ingest::{self, Credentials, Ingest};
 use crate::local_edge::{LocalEdge, LocalEdgeOptions};
 use crate::metrics::HubMetrics;
+use crate::notifications::{Notifications, STOPPING};
 use crate::pages::{self, Home};
+use crate::query_log::{LogFile, QueryLog};
 use crate::reload::{RELOADS_MAX, Reloader};
 use crate::ruler::{Ruler, RulerOptions};
 use crate::state::{HubState, Loaded};
+use crate::storage::StoreReader;
 use crate::targets;
 
 /// Version of the data folder's layout.
@@ -78,6 +81,8 @@ struct HubTasks {
     alerts: Tasks,
     router: Tasks,
     store: Tasks,
+    /// Ends when nobody queries any more.
+    query_log: Tasks,
 }
 
 impl Hub {
@@ -108,8 +113,13 @@ impl Hub {
             alerts: root.child(),
             router: root.child(),
             store: root.child(),
+            query_log: root.child(),
             root,
         };
+        let log_file = config.query_log_file.clone();
+        let log_file = daemon::blocking(move || log_file.as_deref().map(LogFile::open).transpose());
+        let log_file = log_file.await?;
+        let query_log = Arc::new(QueryLog::default());
         let listener = listen(address).await?;
         let address = listener.local_addr()?;
 
@@ -135,6 +145,7 @@ impl Hub {
             store.clone(),
             clock.clone(),
             alerts.sender(),
+            query_log.clone(),
         ));
         let branches = Branches::new(clock.clone());
         let (writers, readers) = (Credentials::default(), Credentials::default());
@@ -151,10 +162,14 @@ impl Hub {
         let seal_due = ingest.seal_due();
         expect_branches(&config, &store, &branches);
 
+        let queries = Arc::new(Queries::new(engine, features.parse));
         let mut registry = daemon::metrics::registry("hub");
         let count = {
-            let (store, clock) = (store.clone(), clock.clone());
-            Arc::new(move || targets::counts(&store, clock.now()))
+            let (queries, clock) = (queries.clone(), clock.clone());
+            let reader = StoreReader {
+                store: store.clone(),
+            };
+            Arc::new(move || targets::counts(&reader, queries.engine(), clock.now()))
         };
         registry.register_collector(Box::new(BranchMetrics {
             branches: branches.clone(),
@@ -165,8 +180,11 @@ impl Hub {
             ruler: ruler.clone(),
             store: store.clone(),
             exemplars_max: config.exemplars_max,
+            queries: queries.clone(),
+            query_log: query_log.clone(),
         }));
         registry.register_collector(alerts.metrics());
+        query_log.set(log_file, &tasks.query_log);
         let registry = Arc::new(registry);
         let own_metrics = Arc::new(move || daemon::metrics::encode(&registry));
 
@@ -187,9 +205,11 @@ impl Hub {
         let (reloads, requests) = mpsc::channel(RELOADS_MAX);
         let state = Arc::new(HubState {
             store,
-            queries: Queries::new(engine, features.parse),
+            queries,
             features,
             remote_reads: RemoteReads::new(tasks.http.token().clone()),
+            query_log,
+            notifications: Notifications::new(clock.clone(), tasks.http.token().clone()),
             branches,
             ruler,
             writers,
@@ -203,12 +223,7 @@ impl Hub {
             reloads,
         });
         let health = Health::default();
-        let router = routes(
-            &state,
-            &ingest,
-            &alerts,
-            common_routes("Branchline Hub", health.clone(), own_metrics),
-        );
+        let router = routes(&state, &ingest, &alerts, &health, own_metrics);
         serve(listener, router, &tasks.http);
         maintain(&state, &tasks.store);
         seal(&state, &tasks.store, seal_due);
@@ -220,6 +235,7 @@ impl Hub {
             state: state.clone(),
             alerts,
             rules: tasks.rules.clone(),
+            query_log: tasks.query_log.clone(),
             address,
         };
         reloader.run(requests, &tasks.reloads);
@@ -237,6 +253,11 @@ impl Hub {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    #[cfg(test)]
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     pub(crate) fn state(&self) -> &Arc<HubState> {
@@ -273,7 +294,8 @@ impl Hub {
     /// # Errors
     /// What would not stop, or could not be written.
     pub async fn shutdown(self) -> anyhow::Result<()> {
-        self.health.set_ready(false);
+        self.health.set_stopping();
+        self.state.notifications.set(STOPPING, true);
         let mut stuck = Vec::new();
         if let Some(edge) = &self.state.edge {
             edge.shutdown().await;
@@ -287,8 +309,16 @@ impl Hub {
             alerts,
             router,
             store,
+            query_log,
         } = &self.tasks;
-        for tasks in [edge, reloads, rules, http, alerts, router, store, root] {
+        for tasks in [edge, reloads, rules, http, alerts, router, store] {
+            if let Err(names) = tasks.shutdown(STOP_GRACE).await {
+                stuck.extend(names);
+            }
+        }
+        // All is asked: the last lines are written, and the file closed.
+        self.state.query_log.set(None, query_log);
+        for tasks in [query_log, root] {
             if let Err(names) = tasks.shutdown(STOP_GRACE).await {
                 stuck.extend(names);
             }
@@ -385,7 +415,14 @@ pub(crate) fn ruler_options(config: HubConfig, address: SocketAddr) -> RulerOpti
     }
 }
 
-fn routes(state: &Arc<HubState>, ingest: &Arc<Ingest>, alerts: &Alerts, common: Router) -> Router {
+fn routes(
+    state: &Arc<HubState>,
+    ingest: &Arc<Ingest>,
+    alerts: &Alerts,
+    health: &Health,
+    own_metrics: MetricsText,
+) -> Router {
+    let common = common_routes("Branchline Hub", health.clone(), own_metrics.clone());
     let pages = Router::new()
         .route("/", get(home))
         .route("/query", get(|| async { pages::query() }))
@@ -393,13 +430,17 @@ fn routes(state: &Arc<HubState>, ingest: &Arc<Ingest>, alerts: &Alerts, common: 
         .with_state(state.clone());
     common
         .merge(pages)
-        .merge(api::routes(state))
+        .merge(api::routes(state, own_metrics))
         .merge(api::remote_read(state))
         .merge(api::lifecycle(state))
         .merge(api::administration(state))
         .merge(ingest::routes(ingest.clone()))
         .merge(alerts.routes())
         .fallback(api::not_found)
+        .layer(middleware::from_fn_with_state(
+            health.clone(),
+            api::only_when_ready,
+        ))
         .layer(middleware::from_fn_with_state(
             state.clone(),
             api::readers_only,
@@ -412,10 +453,13 @@ async fn home(State(state): State<Arc<HubState>>, params: api::Params) -> Respon
     let home = daemon::blocking(move || {
         let now = state.clock.now();
         let firing = state.ruler.firing().len();
+        let reader = StoreReader {
+            store: state.store.clone(),
+        };
         Home {
             now,
             branches: state.branches.list(),
-            targets: targets::by_branch(&state.store, now),
+            targets: targets::by_branch(&reader, state.queries.engine(), now),
             firing,
             checked: state.writers.are_checked(),
         }

@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::alerts::Alerts;
 use crate::config::HubConfig;
 use crate::ingest::Credentials;
+use crate::notifications::RELOAD_FAILED;
 use crate::process::{expect_branches, ruler_options};
+use crate::query_log::LogFile;
 use crate::state::{HubState, Loaded};
 
 /// Reloads that wait; more callers wait in line.
@@ -25,6 +27,8 @@ pub(crate) struct Reloader {
     pub(crate) alerts: Alerts,
     /// The parent of the rule groups' tasks.
     pub(crate) rules: Tasks,
+    /// The parent of what writes the query log.
+    pub(crate) query_log: Tasks,
     pub(crate) address: SocketAddr,
 }
 
@@ -37,6 +41,8 @@ impl Reloader {
             while let Some(Some(answer)) = token.run_until_cancelled(requests.recv()).await {
                 let result = self.reload().await;
                 self.state.mark_loaded(result.is_ok());
+                let notifications = &self.state.notifications;
+                notifications.set(RELOAD_FAILED, result.is_err());
                 match &result {
                     Ok(()) => tracing::info!("configuration loaded again"),
                     Err(error) => {
@@ -56,12 +62,17 @@ impl Reloader {
             return Ok(());
         };
         let features = self.state.features;
-        let (config, write, read, admin) = daemon::blocking(move || {
+        let (config, write, read, admin, log) = daemon::blocking(move || {
             let config = HubConfig::load_with(&path, features)?;
             let load = |tokens| Credentials::load(tokens).map_err(anyhow::Error::msg);
             let (write, read) = (load(&config.branches)?, load(&config.readers)?);
             let admin = load(&config.admins)?;
-            anyhow::Ok((config, write, read, admin))
+            let log = config
+                .query_log_file
+                .as_deref()
+                .map(LogFile::open)
+                .transpose()?;
+            anyhow::Ok((config, write, read, admin, log))
         })
         .await?;
         config
@@ -90,6 +101,7 @@ impl Reloader {
         if !admin_api {
             self.state.admins.set(admin);
         }
+        self.state.query_log.set(log, &self.query_log);
         self.state.writers.set(write);
         self.state.readers.set(read);
         self.alerts.reload(&config).await;

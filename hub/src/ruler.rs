@@ -8,14 +8,18 @@ use std::time::Duration;
 
 use daemon::{Clock, Tasks};
 use model::{Alert, LabelSet, Matcher, Sample, Timestamp, Value};
-use promql::{Cancel, Engine, Expr, ParseOptions, QueryOptions, ResultValue};
+use promql::{
+    Cancel, Engine, Expr, ParseOptions, QueryError, QueryOptions, QueryResult, ResultValue,
+};
 use rules::{
     GroupOptions, GroupView, ReloadOptions, RuleContext, RuleFile, RuleGroup, RuleSample, RuleView,
     StateView,
 };
 use tokio_util::sync::CancellationToken;
-use tsdb::{Batch, BatchSeries, SelectLimits, Store, TimeRange};
+use tsdb::{Batch, BatchSeries, Store, TimeRange};
 
+use crate::api::stats_json;
+use crate::query_log::{Entry, QueryLog};
 use crate::storage::StoreReader;
 
 /// The scope that samples of rules are stored under. No branch can have this name: parentheses are not
@@ -39,6 +43,7 @@ pub(crate) struct Ruler {
     reader: StoreReader,
     clock: Arc<dyn Clock>,
     send: SendAlerts,
+    query_log: Arc<QueryLog>,
     running: Mutex<Running>,
     pub(crate) counts: RulerCounts,
 }
@@ -121,6 +126,7 @@ impl Ruler {
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
         send: SendAlerts,
+        query_log: Arc<QueryLog>,
     ) -> Self {
         let reader = StoreReader { store };
         Ruler {
@@ -129,6 +135,7 @@ impl Ruler {
             reader,
             clock,
             send,
+            query_log,
             running: Mutex::default(),
             counts: RulerCounts::default(),
         }
@@ -197,7 +204,7 @@ impl Ruler {
                 {
                     daemon::blocking(move || {
                         let now = this.clock.now();
-                        let mut context = Context::new(&this, Cancel::new());
+                        let mut context = Context::new(&this, Cancel::new(), &removed.key);
                         if let Err(error) = removed.mark_stale(removed_at, now, &mut context) {
                             tracing::warn!(
                                 group = removed.key,
@@ -273,7 +280,7 @@ impl Ruler {
         let Some(rules) = rules.as_mut() else {
             return;
         };
-        let evaluation = rules.evaluate(at, options, &mut Context::new(self, cancel));
+        let evaluation = rules.evaluate(at, options, &mut Context::new(self, cancel, &group.key));
         *lock(&group.view) = Arc::new(rules.view());
         let counts = &self.counts;
         counts
@@ -371,26 +378,60 @@ fn with_external(mut alert: Alert, external: &BTreeMap<String, String>) -> Alert
 
 struct Context<'a> {
     ruler: &'a Ruler,
+    /// Of the group: its file and name.
+    key: &'a str,
     options: QueryOptions,
 }
 
 impl<'a> Context<'a> {
-    fn new(ruler: &'a Ruler, cancel: Cancel) -> Self {
+    fn new(ruler: &'a Ruler, cancel: Cancel, key: &'a str) -> Self {
         let options = QueryOptions {
             cancel,
             ..QueryOptions::default()
         };
-        Context { ruler, options }
+        Context {
+            ruler,
+            key,
+            options,
+        }
+    }
+
+    fn log(
+        &self,
+        expr: &Expr,
+        at: Timestamp,
+        took: Duration,
+        result: &Result<QueryResult, QueryError>,
+    ) {
+        let log = &self.ruler.query_log;
+        if !log.is_on() {
+            return;
+        }
+        let (file, name) = self.key.rsplit_once(';').unwrap_or(("", self.key));
+        let stats = result.as_ref().map(|result| result.stats);
+        log.put(Entry {
+            at: self.ruler.clock.now(),
+            query: &expr.to_string(),
+            start: at,
+            end: at,
+            step_ms: 0,
+            stats: stats_json(&stats.unwrap_or_default(), Duration::ZERO, took),
+            error: result.as_ref().err().map(ToString::to_string),
+            origin: ("ruleGroup", serde_json::json!({"file": file, "name": name})),
+        });
     }
 }
 
 impl RuleContext for Context<'_> {
     fn query(&mut self, expr: &Expr, at: Timestamp) -> Result<Vec<(LabelSet, Value)>, String> {
+        let began = self.ruler.clock.elapsed();
         let result = self
             .ruler
             .engine
-            .instant(&self.ruler.reader, expr, at, &self.options)
-            .map_err(|error| error.to_string())?;
+            .instant(&self.ruler.reader, expr, at, &self.options);
+        let took = self.ruler.clock.elapsed().saturating_sub(began);
+        self.log(expr, at, took, &result);
+        let result = result.map_err(|error| error.to_string())?;
         match result.value {
             ResultValue::Vector(all) => Ok(all
                 .into_iter()
@@ -443,33 +484,22 @@ impl RuleContext for Context<'_> {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<(LabelSet, Sample)>, String> {
-        let selection = self
-            .ruler
-            .reader
-            .store
-            .select(
-                matchers,
-                TimeRange::new(from, to),
-                &SelectLimits::default(),
-                &|| false,
-            )
+        let budget = self.ruler.engine.budget();
+        let range = TimeRange::new(from, to);
+        let reader = &self.ruler.reader;
+        let newest = reader
+            .newest(matchers, range, &budget, &self.options.cancel)
             .map_err(|error| error.to_string())?;
-        let newest: BTreeMap<LabelSet, Sample> = selection
-            .series
-            .into_iter()
-            .filter_map(|series| {
-                let last = series.timestamps.len().checked_sub(1)?;
-                let at = Timestamp::from_millis(series.timestamps[last]);
-                Some((
-                    series.labels,
-                    Sample {
-                        at,
-                        start: None,
-                        value: series.values.get(last)?,
-                    },
-                ))
-            })
-            .collect();
+        let newest = newest.into_iter().map(|newest| {
+            let sample = Sample {
+                at: newest.at,
+                start: None,
+                value: newest.value,
+            };
+            (newest.labels, sample)
+        });
+        // By labels.
+        let newest: BTreeMap<LabelSet, Sample> = newest.collect();
         Ok(newest.into_iter().collect())
     }
 

@@ -16,16 +16,20 @@ use crate::features::Features;
 use crate::federation::Branches;
 use crate::ingest::Credentials;
 use crate::local_edge::LocalEdge;
+use crate::notifications::Notifications;
+use crate::query_log::QueryLog;
 use crate::reload::ReloadRequest;
 use crate::ruler::Ruler;
 
 /// One hub's parts, for whoever answers a request.
 pub(crate) struct HubState {
     pub(crate) store: Arc<Store>,
-    pub(crate) queries: Queries,
+    pub(crate) queries: Arc<Queries>,
     /// From the command line: a reload keeps them.
     pub(crate) features: Features,
     pub(crate) remote_reads: RemoteReads,
+    pub(crate) query_log: Arc<QueryLog>,
+    pub(crate) notifications: Notifications,
     pub(crate) branches: Branches,
     pub(crate) ruler: Arc<Ruler>,
     pub(crate) writers: Credentials,

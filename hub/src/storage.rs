@@ -2,10 +2,10 @@
 
 use std::{ops::Range, sync::Arc};
 
-use model::LabelSet;
+use model::{LabelSet, Matcher, Timestamp, Value};
 use promql::{
-    Budget, Cancel, Groups, OverBudget, Select, SeriesColumns, SeriesSet, SeriesView, StorageError,
-    Weight,
+    Budget, Cancel, Groups, OverBudget, QueryError, Select, SeriesColumns, SeriesSet, SeriesView,
+    StorageError, Weight,
 };
 use tsdb::{FoundSeries, NO_START, SelectError, SelectLimits, Store, TimeRange, Wanted};
 
@@ -39,6 +39,80 @@ impl StoreReader {
             .open_series(select.matchers, range, wanted, &limits, &stopped)
             .map(Found)
             .map_err(|error| failed(error, cancel))
+    }
+}
+
+/// The last sample of a series in a range.
+#[derive(Clone, Debug)]
+pub(crate) struct Newest {
+    pub(crate) labels: LabelSet,
+    pub(crate) at: Timestamp,
+    pub(crate) value: Value,
+}
+
+impl StoreReader {
+    /// The last sample in the range of each series that fits, in no order; nothing of the others is held. What is found counts
+    /// against the budget as long as that is there.
+    pub(crate) fn newest(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+        cancel: &Cancel,
+    ) -> Result<Vec<Newest>, QueryError> {
+        loop {
+            let mut taken = Weight::default();
+            match self.try_newest(matchers, range, budget, cancel, &mut taken) {
+                // Ends: each time there is one part less.
+                Err(StorageError::Changed(_)) => budget.release(taken),
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn try_newest(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+        cancel: &Cancel,
+        taken: &mut Weight,
+    ) -> Result<Vec<Newest>, StorageError> {
+        let limits = SelectLimits {
+            series: SERIES_MAX,
+            samples: budget.samples_max(),
+        };
+        let stopped = || cancel.check().is_err();
+        let found = self
+            .store
+            .open_series(matchers, range, Wanted::Samples, &limits, &stopped)
+            .map_err(|error| failed(error, cancel))?;
+        let mut all = Vec::new();
+        let mut room = Ok(());
+        let read = found.read(0..found.len(), &stopped, &mut |place, view| {
+            let value = match view.values {
+                tsdb::ValuesView::Floats(values) => values.last().copied().map(Value::Float),
+                tsdb::ValuesView::Mixed(values) => values.last().cloned(),
+            };
+            // No labels: forgotten meanwhile, with all of its samples.
+            if let (Some(at), Some(value), Some(labels)) =
+                (view.times.last(), value, found.labels(place))
+            {
+                // Whoever asks sorts them, and prints them.
+                let weight = Weight::bytes(4 * labels.as_bytes().len() + 2 * size_of::<Newest>());
+                *taken = *taken + weight;
+                room = budget.take(weight);
+                let at = Timestamp::from_millis(*at);
+                all.push(Newest { labels, at, value });
+            }
+            room.is_ok()
+        });
+        read.map_err(|error| failed(error, cancel))?;
+        room?;
+        for warning in found.warnings() {
+            tracing::warn!("{warning}");
+        }
+        Ok(all)
     }
 }
 

@@ -74,6 +74,7 @@ impl HubSubject {
         let mut config = HubConfig::parse(CONFIG, Path::new("promqltest"))?;
         let engine = engine_options();
         config.features = Features {
+            search_api: false,
             parse: ParseOptions::all(),
             delayed_name_removal: engine.delayed_name_removal,
             start_timestamps: engine.start_timestamps,

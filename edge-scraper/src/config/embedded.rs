@@ -26,6 +26,8 @@ pub struct GlobalForRules {
     pub evaluation_interval: Option<Duration>,
     /// How far back groups look that say nothing themselves.
     pub query_offset: Duration,
+    /// Where queries are logged, relative to the file.
+    pub query_log_file: Option<PathBuf>,
     /// Checked, with the environment's variables filled in.
     pub external_labels: LabelSet,
 }
@@ -55,6 +57,9 @@ impl GlobalYaml {
                 .0
                 .rule_query_offset
                 .map_or(Duration::ZERO, |offset| offset.get()),
+            query_log_file: (self.0.query_log_file.as_ref())
+                .filter(|file| !file.is_empty())
+                .map(|file| path.parent().unwrap_or(Path::new("")).join(file)),
             external_labels,
         })
     }

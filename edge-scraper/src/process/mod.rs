@@ -288,6 +288,11 @@ impl EdgeHandle {
         self.inner.manager.metrics()
     }
 
+    /// The scrape jobs, with their targets.
+    pub fn pools(&self) -> Vec<PoolStatus> {
+        self.inner.manager.status()
+    }
+
     /// Everything about it. Reads the buffer on disk: not for async threads.
     pub fn status(&self) -> EdgeStatus {
         let (edge, reload) = {

@@ -101,6 +101,16 @@ impl Engine {
         &self.options
     }
 
+    /// What one query may hold, taken from what all may: for whoever reads samples without an expression.
+    pub fn budget(&self) -> Budget {
+        let EngineOptions {
+            samples_max,
+            memory_max,
+            ..
+        } = self.options;
+        Budget::with_memory(samples_max, memory_max).sharing(&self.memory)
+    }
+
     /// The value of an expression at one instant; any type.
     ///
     /// # Errors
@@ -187,9 +197,7 @@ impl Engine {
         options: &QueryOptions,
         body: &dyn Fn(&mut Evaluator<'_>) -> Result<ResultValue, QueryError>,
     ) -> Result<QueryResult, QueryError> {
-        let budget = Budget::with_memory(self.options.samples_max, self.options.memory_max)
-            .sharing(&self.memory);
-        let budget = Arc::new(budget);
+        let budget = Arc::new(self.budget());
         let lookback = options.lookback.unwrap_or(self.options.lookback);
         let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX / 4);
         let mut evaluator = Evaluator::new(

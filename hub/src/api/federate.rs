@@ -8,13 +8,14 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use model::{LabelSet, Matcher, MetricType, Timestamp, Value};
-use promql::Cancel;
-use tsdb::{SelectError, SelectLimits, TimeRange};
+use promql::{Budget, Cancel, QueryError};
+use tsdb::TimeRange;
 use wire::exposition::{self, TextResponse};
 
 use super::params::Params;
 use super::query::CancelOnDrop;
 use crate::state::HubState;
+use crate::storage::StoreReader;
 
 /// A series whose newest sample is older is left out.
 const LOOKBACK: Duration = Duration::from_secs(5 * 60);
@@ -39,8 +40,10 @@ pub(crate) async fn federate(
     let turn = state.queries.turn().await;
     let text = daemon::blocking(move || {
         let _turn = turn;
-        let newest = newest(&state, &selectors, &cancel)?;
-        Ok::<_, SelectError>(text(&newest, &state.external_labels(), format.utf8_names))
+        // Held until the text is made.
+        let budget = state.queries.engine().budget();
+        let newest = newest(&state, &selectors, &budget, &cancel)?;
+        Ok::<_, QueryError>(text(&newest, &state.external_labels(), format.utf8_names))
     })
     .await;
     match text {
@@ -57,28 +60,22 @@ type Newest = BTreeMap<(String, LabelSet), (Timestamp, f64)>;
 fn newest(
     state: &HubState,
     selectors: &[Vec<Matcher>],
+    budget: &Budget,
     cancel: &Cancel,
-) -> Result<Newest, SelectError> {
+) -> Result<Newest, QueryError> {
     let now = state.clock.now();
     let range = TimeRange::new(now.saturating_sub(LOOKBACK), now);
+    let reader = StoreReader {
+        store: state.store.clone(),
+    };
     let mut all = BTreeMap::new();
     for matchers in selectors {
-        for series in state
-            .store
-            .select(matchers, range, &SelectLimits::default(), &|| {
-                cancel.check().is_err()
-            })?
-            .series
-        {
-            let last = series.timestamps.len().saturating_sub(1);
-            if let Some(Value::Float(value)) = series.values.get(last)
+        for found in reader.newest(matchers, range, budget, cancel)? {
+            if let Value::Float(value) = found.value
                 && !model::is_stale(value)
             {
-                let name = series.labels.name().unwrap_or_default().to_owned();
-                all.insert(
-                    (name, series.labels),
-                    (Timestamp::from_millis(series.timestamps[last]), value),
-                );
+                let name = found.labels.name().unwrap_or_default().to_owned();
+                all.insert((name, found.labels), (found.at, value));
             }
         }
     }

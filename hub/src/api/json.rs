@@ -1,5 +1,5 @@
-//! The JSON of the Prometheus API, written straight into one buffer: answers can be tens of megabytes, and a
-//! tree of values would be several times that.
+//! The JSON of the Prometheus API, written straight as text: answers can be hundreds of megabytes, and a tree of values would be
+//! several times that. What is large leaves in pieces (`stream`).
 
 use std::fmt::Write;
 
@@ -7,16 +7,28 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use model::{Histogram, LabelSet, Timestamp};
 
+use super::stream::Pieces;
+
 /// Most warnings (and most infos) that an answer lists; then one entry says how many more there are.
 const ANNOTATIONS_MAX: usize = 10;
 
 /// A JSON text under construction.
 #[derive(Default)]
-pub(crate) struct Json {
+pub(crate) struct Json<'p> {
     pub(crate) text: String,
+    /// Where the text goes when it gets long.
+    pieces: Option<&'p mut Pieces>,
 }
 
-impl Json {
+impl<'p> Json<'p> {
+    /// One that leaves in pieces, but for the last.
+    pub(super) fn in_pieces(pieces: &'p mut Pieces) -> Self {
+        Json {
+            text: String::new(),
+            pieces: Some(pieces),
+        }
+    }
+
     pub(crate) fn raw(&mut self, text: &str) -> &mut Self {
         self.text.push_str(text);
         self
@@ -52,16 +64,37 @@ impl Json {
     pub(crate) fn array<T>(
         &mut self,
         items: impl IntoIterator<Item = T>,
-        mut item: impl FnMut(&mut Json, T),
+        item: impl FnMut(&mut Self, T),
     ) -> &mut Self {
-        self.text.push('[');
+        self.raw("[").list(items, item).raw("]")
+    }
+
+    /// `{…}` of items, each, key and all, written by `item`.
+    pub(crate) fn object<T>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+        item: impl FnMut(&mut Self, T),
+    ) -> &mut Self {
+        self.raw("{").list(items, item).raw("}")
+    }
+
+    fn list<T>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+        mut item: impl FnMut(&mut Self, T),
+    ) -> &mut Self {
         for (number, each) in items.into_iter().enumerate() {
             if number > 0 {
                 self.text.push(',');
             }
             item(self, each);
+            if let Some(pieces) = &mut self.pieces {
+                pieces.take(&mut self.text);
+                if pieces.are_broken() {
+                    break;
+                }
+            }
         }
-        self.text.push(']');
         self
     }
 
@@ -146,33 +179,51 @@ pub(crate) struct Annotations {
     pub(crate) infos: Vec<String>,
 }
 
-/// A successful answer whose `data` is written by `data`.
+impl Json<'_> {
+    /// The whole of a successful answer, whose `data` is written by `data`.
+    pub(super) fn envelope(&mut self, annotations: &Annotations, data: impl FnOnce(&mut Self)) {
+        self.raw("{\"status\":\"success\",\"data\":");
+        data(self);
+        let kinds = [
+            ("warnings", "warning", &annotations.warnings),
+            ("infos", "info", &annotations.infos),
+        ];
+        for (key, word, notes) in kinds {
+            if notes.is_empty() {
+                continue;
+            }
+            let _ = write!(self.text, ",\"{key}\":");
+            let mut shown: Vec<String> = notes.iter().take(ANNOTATIONS_MAX).cloned().collect();
+            if notes.len() > ANNOTATIONS_MAX {
+                shown.push(format!(
+                    "{} more {word} annotations omitted",
+                    notes.len() - ANNOTATIONS_MAX
+                ));
+            }
+            self.array(shown, |json, note| {
+                json.string(&note);
+            });
+        }
+        self.raw("}");
+    }
+}
+
+/// A successful answer whose `data` is written by `data`, at once: for what is small.
 pub(crate) fn success(annotations: &Annotations, data: impl FnOnce(&mut Json)) -> Response {
     let mut json = Json::default();
-    json.raw("{\"status\":\"success\",\"data\":");
-    data(&mut json);
-    let kinds = [
-        ("warnings", "warning", &annotations.warnings),
-        ("infos", "info", &annotations.infos),
-    ];
-    for (key, word, notes) in kinds {
-        if notes.is_empty() {
-            continue;
-        }
-        let _ = write!(json.text, ",\"{key}\":");
-        let mut shown: Vec<String> = notes.iter().take(ANNOTATIONS_MAX).cloned().collect();
-        if notes.len() > ANNOTATIONS_MAX {
-            shown.push(format!(
-                "{} more {word} annotations omitted",
-                notes.len() - ANNOTATIONS_MAX
-            ));
-        }
-        json.array(shown, |json, note| {
-            json.string(&note);
-        });
-    }
-    json.raw("}");
+    json.envelope(annotations, data);
     ([(header::CONTENT_TYPE, "application/json")], json.text).into_response()
+}
+
+/// An instant as Go prints it: RFC 3339, UTC, with as many decimals as it needs, and none for whole seconds.
+pub(crate) fn rfc3339(at: Timestamp) -> String {
+    let text = wire::alertmanager::format_rfc3339(at);
+    match text.strip_suffix('Z') {
+        Some(digits) if digits.contains('.') => {
+            format!("{}Z", digits.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text,
+    }
 }
 
 /// A successful answer whose `data` is a serde value.
@@ -205,6 +256,15 @@ mod tests {
         check(f64::NAN, "NaN");
         check(f64::INFINITY, "+Inf");
         check(f64::NEG_INFINITY, "-Inf");
+    }
+
+    #[test]
+    fn times_as_go_writes_them() {
+        let check = |millis, text: &str| assert_eq!(rfc3339(Timestamp::from_millis(millis)), text);
+        check(1_800_000_000_000, "2027-01-15T08:00:00Z");
+        check(1_800_000_000_050, "2027-01-15T08:00:00.05Z");
+        check(1_800_000_000_120, "2027-01-15T08:00:00.12Z");
+        check(1_800_000_010_000, "2027-01-15T08:00:10Z");
     }
 
     #[test]

@@ -1,22 +1,22 @@
 //! Series, label names and values, metadata.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use model::{LabelSet, Matcher, Timestamp};
-use serde_json::json;
+use daemon::Clock;
+use model::{LabelSet, Matcher, Metadata, Timestamp};
 use tsdb::{SelectError, SelectLimits, TimeRange};
 
 use super::error::{ApiError, Kind};
-use super::json::{Annotations, success, success_value};
+use super::json::{Annotations, Json};
 use super::params::Params;
 use super::query::END_BEFORE_START;
+use super::result::TRUNCATED;
+use super::stream::success_of;
 use crate::state::HubState;
-
-const TRUNCATED: &str = "results truncated due to limit";
 
 type Answer = Result<Response, ApiError>;
 
@@ -25,6 +25,7 @@ pub(crate) async fn series(State(state): State<Arc<HubState>>, params: Params) -
     if selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
+    let clock = state.clock.clone();
     let all: BTreeSet<LabelSet> = union(selectors, move |matchers| {
         state
             .store
@@ -32,23 +33,23 @@ pub(crate) async fn series(State(state): State<Arc<HubState>>, params: Params) -
     })
     .await?;
     let annotations = truncation(all.len(), limit);
-    Ok(success(&annotations, |json| {
-        json.array(
-            all.iter().take(limit.unwrap_or(usize::MAX)),
-            |json, labels| {
-                json.labels(labels);
-            },
-        );
-    }))
+    let shown = all.len().min(limit.unwrap_or(usize::MAX));
+    Ok(success_of(shown, &clock, annotations, move |json| {
+        json.array(all.into_iter().take(shown), |json, labels| {
+            json.labels(&labels);
+        });
+    })
+    .await)
 }
 
 pub(crate) async fn names(State(state): State<Arc<HubState>>, params: Params) -> Answer {
     let (selectors, range, limit) = (or_all(params.matchers()?), range(&params)?, params.limit()?);
+    let clock = state.clock.clone();
     let all: BTreeSet<String> = union(selectors, move |matchers| {
         Ok(state.store.label_names(matchers, range))
     })
     .await?;
-    Ok(strings(&all, limit))
+    Ok(strings(all, limit, &clock).await)
 }
 
 pub(crate) async fn values(
@@ -61,11 +62,12 @@ pub(crate) async fn values(
     })?;
     let name = unescape(&name);
     let (selectors, range, limit) = (or_all(params.matchers()?), range(&params)?, params.limit()?);
+    let clock = state.clock.clone();
     let all: BTreeSet<String> = union(selectors, move |matchers| {
         Ok(state.store.label_values(&name, matchers, range))
     })
     .await?;
-    Ok(strings(&all, limit))
+    Ok(strings(all, limit, &clock).await)
 }
 
 pub(crate) async fn metadata(State(state): State<Arc<HubState>>, params: Params) -> Answer {
@@ -81,22 +83,28 @@ pub(crate) async fn metadata(State(state): State<Arc<HubState>>, params: Params)
     };
     let (limit, per_metric) = (bound("limit")?, bound("limit_per_metric")?);
     let metric = params.get("metric").map(str::to_owned);
+    let clock = state.clock.clone();
     let all = daemon::blocking(move || state.store.metadata(metric.as_deref())).await;
-    let data: BTreeMap<_, _> = all
-        .into_iter()
-        .take(limit)
-        .map(|(name, entries)| {
-            let entries: Vec<_> = entries
-                .into_iter()
-                .take(per_metric)
-                .map(|entry| json!({"type": entry.kind.as_str(), "help": entry.help, "unit": entry.unit}))
-                .collect();
-            (name, entries)
-        })
-        // Grafana reads the first entry of each without looking whether there is one.
-        .filter(|(_, entries)| !entries.is_empty())
+    // Grafana reads the first entry of each without looking whether there is one.
+    let shown = all.into_iter().take(limit);
+    let shown: Vec<_> = shown
+        .filter(|(_, entries)| !entries.is_empty() && per_metric > 0)
         .collect();
-    Ok(success_value(&json!(data)))
+    let entries = move |json: &mut Json, entries: &[Metadata]| {
+        json.array(entries.iter().take(per_metric), |json, entry| {
+            json.raw("{\"type\":").string(entry.kind.as_str());
+            json.raw(",\"help\":").string(&entry.help);
+            json.raw(",\"unit\":").string(&entry.unit).raw("}");
+        });
+    };
+    let annotations = Annotations::default();
+    Ok(success_of(shown.len(), &clock, annotations, move |json| {
+        json.object(shown, |json, (name, about)| {
+            json.string(&name).raw(":");
+            entries(json, &about);
+        });
+    })
+    .await)
 }
 
 pub(super) fn range(params: &Params) -> Result<TimeRange, ApiError> {
@@ -109,7 +117,7 @@ pub(super) fn range(params: &Params) -> Result<TimeRange, ApiError> {
 }
 
 /// No selector means everything.
-fn or_all(selectors: Vec<Vec<Matcher>>) -> Vec<Vec<Matcher>> {
+pub(super) fn or_all(selectors: Vec<Vec<Matcher>>) -> Vec<Vec<Matcher>> {
     if selectors.is_empty() {
         vec![Vec::new()]
     } else {
@@ -146,15 +154,15 @@ fn truncation(found: usize, limit: Option<usize>) -> Annotations {
     annotations
 }
 
-fn strings(all: &BTreeSet<String>, limit: Option<usize>) -> Response {
-    success(&truncation(all.len(), limit), |json| {
-        json.array(
-            all.iter().take(limit.unwrap_or(usize::MAX)),
-            |json, text| {
-                json.string(text);
-            },
-        );
+async fn strings(all: BTreeSet<String>, limit: Option<usize>, clock: &Arc<dyn Clock>) -> Response {
+    let annotations = truncation(all.len(), limit);
+    let shown = all.len().min(limit.unwrap_or(usize::MAX));
+    success_of(shown, clock, annotations, move |json| {
+        json.array(all.into_iter().take(shown), |json, text| {
+            json.string(&text);
+        });
     })
+    .await
 }
 
 /// Undoes the escaping of names in paths: after `U__`, `__` is `_` and `_HEX_` a code point. A name that is

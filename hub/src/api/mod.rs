@@ -4,17 +4,26 @@
 //! query stops.
 
 mod admin;
+mod asker;
 mod cors;
 mod error;
+mod features;
 mod federate;
 mod json;
 mod labels;
+mod notifications;
+mod openapi;
 mod params;
 mod query;
 mod remote_read;
+mod result;
 mod rules;
+mod search;
+mod self_metrics;
 mod status;
+mod stream;
 mod targets;
+mod yaml;
 
 use std::sync::Arc;
 
@@ -25,17 +34,24 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
+
+use daemon::http::{Health, MetricsText};
 
 pub(crate) use cors::cors;
 pub(crate) use error::ApiError;
+pub(crate) use json::rfc3339;
 pub(crate) use params::Params;
 pub(crate) use query::Queries;
 pub(crate) use remote_read::{RemoteReads, routes as remote_read};
+pub(crate) use result::stats_json;
 
 use crate::state::HubState;
 
 /// All paths that read.
-pub(crate) fn routes(state: &Arc<HubState>) -> Router {
+pub(crate) fn routes(state: &Arc<HubState>, metrics: MetricsText) -> Router {
+    // Lines of a search are read as they come: packing would hold them back.
+    let by_kind = DefaultPredicate::new().and(NotForContentType::new("application/x-ndjson"));
     Router::new()
         .route("/api/v1/query", get(query::instant).post(query::instant))
         .route("/api/v1/query_range", get(query::range).post(query::range))
@@ -55,7 +71,28 @@ pub(crate) fn routes(state: &Arc<HubState>) -> Router {
         .route("/api/v1/rules", get(rules::rules))
         .route("/api/v1/alerts", get(rules::alerts))
         .route("/api/v1/alertmanagers", get(rules::alertmanagers))
+        .route("/api/v1/notifications", get(notifications::list))
+        .route("/api/v1/notifications/live", get(notifications::live))
         .route("/api/v1/targets", get(targets::targets))
+        .route("/api/v1/targets/metadata", get(targets::metadata))
+        .route("/api/v1/targets/relabel_steps", get(targets::relabel_steps))
+        .route("/api/v1/scrape_pools", get(targets::pools))
+        .route("/api/v1/scrape_pools/config", get(targets::pool_config))
+        .route(
+            "/api/v1/search/metric_names",
+            get(search::metric_names).post(search::metric_names),
+        )
+        .route(
+            "/api/v1/search/label_names",
+            get(search::label_names).post(search::label_names),
+        )
+        .route(
+            "/api/v1/search/label_values",
+            get(search::label_values).post(search::label_values),
+        )
+        .route("/api/v1/features", get(features::features))
+        .route("/api/v1/openapi.yaml", get(openapi::document))
+        .route("/api/v1/status/tsdb/blocks", get(status::blocks))
         .route("/api/v1/status/buildinfo", get(status::build_info))
         .route("/api/v1/status/runtimeinfo", get(status::runtime_info))
         .route("/api/v1/status/config", get(status::config))
@@ -64,17 +101,27 @@ pub(crate) fn routes(state: &Arc<HubState>) -> Router {
         .route("/api/v1/status/walreplay", get(status::wal_replay))
         .route("/federate", get(federate::federate))
         .route("/version", get(status::version))
-        .layer(CompressionLayer::new())
         .with_state(state.clone())
+        .route(
+            "/api/v1/status/self_metrics",
+            get(status::self_metrics).with_state(metrics),
+        )
+        .layer(CompressionLayer::new().compress_when(by_kind))
 }
 
-/// `/-/reload`: the same as SIGHUP.
+/// `/-/reload`: the same as SIGHUP. `/-/quit` is not there to be used.
 pub(crate) fn lifecycle(state: &Arc<HubState>) -> Router {
     Router::new()
         .route(
             "/-/reload",
             post(status::reload)
                 .put(status::reload)
+                .get(status::reload_is_a_post),
+        )
+        .route(
+            "/-/quit",
+            post(status::quit)
+                .put(status::quit)
                 .get(status::reload_is_a_post),
         )
         .with_state(state.clone())
@@ -103,6 +150,29 @@ pub(crate) fn administration(state: &Arc<HubState>) -> Router {
 /// What there is not.
 pub(crate) async fn not_found() -> (StatusCode, &'static str) {
     (StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// Paths that answer also while the hub starts and stops.
+const EARLY_PATHS: [&str; 7] = [
+    "/-/healthy",
+    "/-/ready",
+    "/metrics",
+    "/version",
+    "/api/v1/status/walreplay",
+    "/api/v1/notifications",
+    "/api/v1/notifications/live",
+];
+
+/// While the hub starts and stops it answers 503, as Prometheus does, and says which it is.
+pub(crate) async fn only_when_ready(
+    State(health): State<Health>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match health.is_ready() || EARLY_PATHS.contains(&request.uri().path()) {
+        true => next.run(request).await,
+        false => health.not_ready().into_response(),
+    }
 }
 
 /// Paths for which reading needs no credential: writers have their own, and probes have none.

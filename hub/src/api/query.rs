@@ -6,18 +6,21 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use model::{Timestamp, Value};
+use model::Timestamp;
 use moka::sync::Cache;
 use promql::{
-    Cancel, Engine, Expr, ParseOptions, QueryError, QueryOptions, QueryResult, ResultValue,
-    ValueType,
+    Cancel, Engine, Expr, ParseOptions, QueryError, QueryOptions, QueryResult, ValueType,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tsdb::TimeRange;
 
+use super::asker::Asker;
 use super::error::{ApiError, Kind};
-use super::json::{Annotations, Json, success};
+use super::json::{Annotations, success};
 use super::params::Params;
+use super::result::{self, StatsWanted};
+use super::stream::success_of;
+use crate::query_log::Entry;
 use crate::state::HubState;
 use crate::storage::StoreReader;
 
@@ -43,11 +46,54 @@ pub(crate) struct Queries {
     running: Arc<Semaphore>,
 }
 
+/// What the query log says of a query before it is run.
+struct Asked {
+    query: String,
+    asker: Asker,
+    start: Timestamp,
+    end: Timestamp,
+    step_ms: i64,
+}
+
+impl Asked {
+    fn of(params: &Params, asker: Asker, grid: (Timestamp, Timestamp, i64)) -> Self {
+        let (start, end, step_ms) = grid;
+        Asked {
+            query: params.get("query").unwrap_or_default().to_owned(),
+            asker,
+            start,
+            end,
+            step_ms,
+        }
+    }
+
+    fn log(self, state: &HubState, began: Duration, result: &Result<Ran, QueryError>) {
+        if !state.query_log.is_on() {
+            return;
+        }
+        let took = state.clock.elapsed().saturating_sub(began);
+        let (stats, queued, evaluated) = match result {
+            Ok(ran) => (ran.result.stats, ran.queued, ran.evaluated),
+            Err(_) => (Default::default(), Duration::ZERO, took),
+        };
+        state.query_log.put(Entry {
+            at: state.clock.now(),
+            query: &self.query,
+            start: self.start,
+            end: self.end,
+            step_ms: self.step_ms,
+            stats: result::stats_json(&stats, queued, evaluated),
+            error: result.as_ref().err().map(ToString::to_string),
+            origin: self.asker.origin(),
+        });
+    }
+}
+
 /// A result, and how long it waited for its turn and took then.
-struct Ran {
-    result: QueryResult,
-    queued: Duration,
-    evaluated: Duration,
+pub(super) struct Ran {
+    pub(super) result: QueryResult,
+    pub(super) queued: Duration,
+    pub(super) evaluated: Duration,
 }
 
 impl Queries {
@@ -64,6 +110,11 @@ impl Queries {
             parsed,
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
         }
+    }
+
+    /// How many run now.
+    pub(crate) fn running(&self) -> usize {
+        RUNNING_MAX - self.running.available_permits().min(RUNNING_MAX)
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -94,14 +145,16 @@ impl Queries {
         &self,
         state: &Arc<HubState>,
         timeout: Duration,
+        asked_by: Asked,
         query: impl FnOnce(&Engine, &StoreReader, Cancel) -> Result<QueryResult, QueryError>
         + Send
         + 'static,
     ) -> Result<Ran, ApiError> {
         let cancel = Cancel::new();
         let guard = CancelOnDrop(cancel.clone());
+        let began = state.clock.elapsed();
         let work = async {
-            let asked = state.clock.elapsed();
+            let asked = began;
             let turn = self.turn().await;
             let (state, cancel) = (state.clone(), cancel.clone());
             daemon::blocking(move || {
@@ -129,6 +182,7 @@ impl Queries {
             }
             result = work => result,
         };
+        asked_by.log(state, began, &result);
         result.map_err(|error| {
             let kind = match error {
                 QueryError::Parse(_) => Kind::BadData,
@@ -158,25 +212,35 @@ fn options(params: &Params) -> Result<(Duration, QueryOptions), ApiError> {
         .unwrap_or(TIMEOUT_MAX)
         .min(TIMEOUT_MAX);
     let mut options = QueryOptions::default();
-    if let Some(lookback) = params.duration("lookback_delta")? {
-        options.lookback = Some(lookback);
-    }
+    // None at all is as good as none given, as in Prometheus.
+    let lookback = params.duration("lookback_delta")?;
+    options.lookback = lookback.filter(|lookback| !lookback.is_zero());
     Ok((timeout, options))
 }
 
-pub(crate) async fn instant(State(state): State<Arc<HubState>>, params: Params) -> Answer {
+pub(crate) async fn instant(
+    State(state): State<Arc<HubState>>,
+    asker: Asker,
+    params: Params,
+) -> Answer {
     let at = params.time("time")?.unwrap_or_else(|| state.clock.now());
     let (limit, expr) = (params.limit()?, state.queries.parse(&params)?);
     let (timeout, mut options) = options(&params)?;
+    let stats = StatsWanted::of(&params);
     let run = move |engine: &Engine, reader: &StoreReader, cancel| {
         options.cancel = cancel;
         engine.instant(reader, &expr, at, &options)
     };
-    let result = state.queries.run(&state, timeout, run).await?;
-    Ok(answer(result, limit, params.get("stats").is_some()))
+    let asked = Asked::of(&params, asker, (at, at, 0));
+    let ran = state.queries.run(&state, timeout, asked, run).await?;
+    Ok(result::answer(&state, ran, limit, stats).await)
 }
 
-pub(crate) async fn range(State(state): State<Arc<HubState>>, params: Params) -> Answer {
+pub(crate) async fn range(
+    State(state): State<Arc<HubState>>,
+    asker: Asker,
+    params: Params,
+) -> Answer {
     let required_time = |name: &str| {
         params.required(name)?;
         Ok::<_, ApiError>(params.time(name)?.unwrap_or_default())
@@ -209,6 +273,7 @@ pub(crate) async fn range(State(state): State<Arc<HubState>>, params: Params) ->
         return Err(ApiError::bad_parameter("query", why));
     }
     let (timeout, mut options) = options(&params)?;
+    let stats = StatsWanted::of(&params);
     let run = move |engine: &Engine, reader: &StoreReader, cancel| {
         options.cancel = cancel;
         engine.range(
@@ -220,8 +285,9 @@ pub(crate) async fn range(State(state): State<Arc<HubState>>, params: Params) ->
             &options,
         )
     };
-    let result = state.queries.run(&state, timeout, run).await?;
-    Ok(answer(result, limit, params.get("stats").is_some()))
+    let asked = Asked::of(&params, asker, (start, end, step));
+    let ran = state.queries.run(&state, timeout, asked, run).await?;
+    Ok(result::answer(&state, ran, limit, stats).await)
 }
 
 /// The exemplars of every series that a selector of the query matches.
@@ -239,6 +305,7 @@ pub(crate) async fn exemplars(State(state): State<Arc<HubState>>, params: Params
         start.unwrap_or(Timestamp::MIN),
         end.unwrap_or(Timestamp::MAX),
     );
+    let clock = state.clock.clone();
     let turn = state.queries.turn().await;
     let found = daemon::blocking(move || {
         let selectors = expr.selectors();
@@ -252,7 +319,9 @@ pub(crate) async fn exemplars(State(state): State<Arc<HubState>>, params: Params
         warnings: found.warnings,
         infos: Vec::new(),
     };
-    Ok(success(&annotations, |json| {
+    let exemplars = found.series.iter().map(|series| series.exemplars.len());
+    let exemplars = exemplars.sum();
+    Ok(success_of(exemplars, &clock, annotations, move |json| {
         json.array(&found.series, |json, series| {
             json.raw("{\"seriesLabels\":").labels(&series.labels);
             json.raw(",\"exemplars\":")
@@ -263,7 +332,8 @@ pub(crate) async fn exemplars(State(state): State<Arc<HubState>>, params: Params
                 });
             json.raw("}");
         });
-    }))
+    })
+    .await)
 }
 
 /// The expression's tree.
@@ -280,119 +350,4 @@ pub(crate) async fn format(State(state): State<Arc<HubState>>, params: Params) -
     Ok(success(&Annotations::default(), |json| {
         json.string(&promql::pretty(&expr));
     }))
-}
-
-fn answer(ran: Ran, limit: Option<usize>, with_stats: bool) -> Response {
-    let Ran {
-        mut result,
-        queued,
-        evaluated,
-    } = ran;
-    if let Some(limit) = limit {
-        let cut = match &mut result.value {
-            ResultValue::Vector(all) if all.len() > limit => {
-                all.truncate(limit);
-                true
-            }
-            ResultValue::Matrix(all) if all.len() > limit => {
-                all.truncate(limit);
-                true
-            }
-            _ => false,
-        };
-        if cut {
-            result
-                .warnings
-                .push("results truncated due to limit".to_owned());
-        }
-    }
-    let annotations = Annotations {
-        warnings: result.warnings,
-        infos: result.infos,
-    };
-    let (value, stats) = (result.value, result.stats);
-    success(&annotations, |json| {
-        write_value(json, &value);
-        if with_stats {
-            let stats = serde_json::json!({
-                "timings": {
-                    "evalTotalTime": evaluated.as_secs_f64(),
-                    "execQueueTime": queued.as_secs_f64(),
-                    "execTotalTime": (queued + evaluated).as_secs_f64(),
-                },
-                "samples": {
-                    "totalQueryableSamples": stats.queryable_samples,
-                    "samplesRead": stats.samples_read,
-                    "peakSamples": stats.peak_samples,
-                },
-            });
-            json.raw(&format!(",\"stats\":{stats}"));
-        }
-        json.raw("}");
-    })
-}
-
-fn write_value(json: &mut Json, value: &ResultValue) {
-    match value {
-        ResultValue::Scalar(at, value) => {
-            json.raw("{\"resultType\":\"scalar\",\"result\":");
-            write_point(json, *at, *value);
-        }
-        ResultValue::String(at, text) => {
-            json.raw("{\"resultType\":\"string\",\"result\":[")
-                .time(*at)
-                .raw(",")
-                .string(text)
-                .raw("]");
-        }
-        ResultValue::Vector(all) => {
-            json.raw("{\"resultType\":\"vector\",\"result\":")
-                .array(all, |json, sample| {
-                    json.raw("{\"metric\":").labels(&sample.labels);
-                    match &sample.value {
-                        Value::Float(value) => {
-                            json.raw(",\"value\":");
-                            write_point(json, sample.at, *value);
-                        }
-                        Value::Histogram(histogram) => {
-                            json.raw(",\"histogram\":[")
-                                .time(sample.at)
-                                .raw(",")
-                                .histogram(histogram)
-                                .raw("]");
-                        }
-                    }
-                    json.raw("}");
-                });
-        }
-        ResultValue::Matrix(all) => {
-            json.raw("{\"resultType\":\"matrix\",\"result\":")
-                .array(all, |json, series| {
-                    json.raw("{\"metric\":").labels(&series.labels);
-                    if !series.floats.is_empty() {
-                        json.raw(",\"values\":")
-                            .array(&series.floats, |json, (at, value)| {
-                                write_point(json, *at, *value);
-                            });
-                    }
-                    if !series.histograms.is_empty() {
-                        json.raw(",\"histograms\":").array(
-                            &series.histograms,
-                            |json, (at, histogram)| {
-                                json.raw("[")
-                                    .time(*at)
-                                    .raw(",")
-                                    .histogram(histogram)
-                                    .raw("]");
-                            },
-                        );
-                    }
-                    json.raw("}");
-                });
-        }
-    }
-}
-
-fn write_point(json: &mut Json, at: Timestamp, value: f64) {
-    json.raw("[").time(at).raw(",").float(value).raw("]");
 }

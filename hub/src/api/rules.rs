@@ -11,10 +11,9 @@ use rules::{
     exponent_form,
 };
 use serde_json::{Value, json};
-use wire::alertmanager::format_rfc3339;
 
 use super::error::ApiError;
-use super::json::success_value;
+use super::json::{rfc3339, success_value};
 use super::params::Params;
 use crate::state::HubState;
 
@@ -22,12 +21,26 @@ type Answer = Result<Response, ApiError>;
 
 pub(crate) async fn rules(State(state): State<Arc<HubState>>, params: Params) -> Answer {
     let filter = Filter::new(&params)?;
-    let views = state.ruler.views();
-    let groups: Vec<Value> = views
-        .iter()
-        .filter_map(|view| group(view, &filter))
-        .collect();
-    Ok(success_value(&json!({"groups": groups})))
+    let page = Page::new(&params)?;
+    let mut views = state.ruler.views();
+    views.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
+    let first = page.first(&views)?;
+    let (mut groups, mut next) = (Vec::new(), None);
+    for view in &views[first..] {
+        let Some(shown) = group(view, &filter) else {
+            continue;
+        };
+        if groups.len() >= page.groups_max {
+            next = Some(token(view));
+            break;
+        }
+        groups.push(shown);
+    }
+    let mut data = json!({"groups": groups});
+    if let Some(next) = next {
+        data["groupNextToken"] = next.into();
+    }
+    Ok(success_value(&data))
 }
 
 pub(crate) async fn alerts(State(state): State<Arc<HubState>>) -> Answer {
@@ -55,6 +68,51 @@ pub(crate) async fn alertmanagers(State(state): State<Arc<HubState>>) -> Answer 
     Ok(success_value(
         &json!({"activeAlertmanagers": active, "droppedAlertmanagers": []}),
     ))
+}
+
+/// Which part of the groups.
+struct Page<'p> {
+    groups_max: usize,
+    /// Names the first group.
+    token: Option<&'p str>,
+}
+
+impl<'p> Page<'p> {
+    fn new(params: &'p Params) -> Result<Self, ApiError> {
+        let bad = |why: String| Err(ApiError::bad_parameter("group_limit", why));
+        let token = params.get("group_next_token");
+        let groups_max = match params.get("group_limit") {
+            None if token.is_some() => {
+                return bad("needed to go on from a group_next_token".to_owned());
+            }
+            None => usize::MAX,
+            Some(text) => match text.parse::<u32>() {
+                Ok(limit) if limit > 0 => limit as usize,
+                _ => return bad(format!("{text:?} is no number above 0")),
+            },
+        };
+        Ok(Page { groups_max, token })
+    }
+
+    /// Where it begins.
+    fn first(&self, views: &[Arc<GroupView>]) -> Result<usize, ApiError> {
+        let Some(wanted) = self.token else {
+            return Ok(0);
+        };
+        let found = views.iter().position(|view| token(view) == wanted);
+        found.ok_or_else(|| {
+            let why = format!("{wanted:?} names no group: have the rules changed? Begin anew");
+            ApiError::bad_parameter("group_next_token", why)
+        })
+    }
+}
+
+/// Names a group: the SHA-256 of its file and name.
+fn token(view: &GroupView) -> String {
+    let text = format!("{};{}", view.file, view.name);
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let hex = |byte: &u8| format!("{byte:02x}");
+    digest.as_ref().iter().map(hex).collect()
 }
 
 /// What the caller wants to see; empty sets mean everything.
@@ -193,16 +251,16 @@ fn alert(view: &AlertView) -> Value {
             StateView::Firing => "firing",
             _ => "pending",
         },
-        "activeAt": format_rfc3339(view.active_at),
+        "activeAt": rfc3339(view.active_at),
         "value": exponent_form(view.value),
     });
     if let Some(since) = view.keep_firing_since {
-        value["keepFiringSince"] = format_rfc3339(since).into();
+        value["keepFiringSince"] = rfc3339(since).into();
     }
     value
 }
 
 /// Go's zero time where there was none yet, as Prometheus shows it.
 fn time(at: Option<Timestamp>) -> String {
-    at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), format_rfc3339)
+    at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), rfc3339)
 }

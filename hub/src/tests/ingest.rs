@@ -308,7 +308,7 @@ async fn metadata_alone_makes_no_branch() {
     assert!(hub.hub.state().branches.list().is_empty());
     assert_eq!(
         hub.get("/api/v1/metadata").await.text(),
-        r#"{"status":"success","data":{"requests_total":[{"help":"Requests","type":"counter","unit":""}]}}"#
+        r#"{"status":"success","data":{"requests_total":[{"type":"counter","help":"Requests","unit":""}]}}"#
     );
 }
 

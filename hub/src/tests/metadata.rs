@@ -113,9 +113,9 @@ async fn metadata_with_its_own_idea_of_limits() {
     let got = answer(hub.write_request(metadata_body(all))).await;
     assert_eq!(got.status, 204);
     let path = "/api/v1/metadata";
-    let a = r#""a_total":[{"help":"A","type":"counter","unit":"s"}]"#;
-    let first = r#"{"help":"B","type":"gauge","unit":"s"}"#;
-    let second = r#"{"help":"another \"B\"\n","type":"gauge","unit":"s"}"#;
+    let a = r#""a_total":[{"type":"counter","help":"A","unit":"s"}]"#;
+    let first = r#"{"type":"gauge","help":"B","unit":"s"}"#;
+    let second = r#"{"type":"gauge","help":"another \"B\"\n","unit":"s"}"#;
     let all = format!(r#"{{{a},"b":[{first},{second}]}}"#);
     check(&hub, path, &[], &all).await;
     check(&hub, path, &[("limit", "-1")], &all).await;

@@ -3,6 +3,7 @@
 mod admin;
 mod api;
 mod api_errors;
+mod api_more;
 mod durability;
 mod exemplars;
 mod features;

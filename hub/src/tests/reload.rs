@@ -32,10 +32,7 @@ async fn credentials_take_effect_at_once() {
     assert_eq!(answer(hub.request("PUT", "/-/reload")).await.status, 200);
     assert_eq!(write_as(&hub, "newer").await, 204);
     let runtime = hub.get("/api/v1/status/runtimeinfo").await.json();
-    assert_eq!(
-        runtime["data"]["lastConfigTime"],
-        "2027-01-15T08:01:00.000Z"
-    );
+    assert_eq!(runtime["data"]["lastConfigTime"], "2027-01-15T08:01:00Z");
     assert_eq!(runtime["data"]["reloadConfigSuccess"], true);
 }
 

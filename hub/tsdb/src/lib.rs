@@ -85,6 +85,7 @@ mod properties;
 mod tests;
 
 pub use batch::{ColumnBatch, Columns};
+pub use catalogue::Cardinality;
 pub use error::{AppendError, RefusedReason, SelectError, StoreError};
 pub use exemplars::{
     ExemplarRefusal, ExemplarSelection, ExemplarsAppended, RefusedExemplar, SeriesExemplars,
@@ -96,6 +97,6 @@ pub use store::Store;
 pub use stream::{FoundSeries, NO_GROUP, SeriesGroups, SeriesView, ValuesView};
 pub use types::{
     Appended, Batch, BatchSeries, Column, Commit, CreateOptions, Deleted, LabelsFn, Limits,
-    Maintained, MetadataByMetric, NO_START, RefusedSeries, Retention, SealOptions, SelectLimits,
-    Selection, Series, SeriesKey, Stats, StoreOptions, TimeRange, WalOptions, Wanted,
+    Maintained, MetadataByMetric, NO_START, PartInfo, RefusedSeries, Retention, SealOptions,
+    SelectLimits, Selection, Series, SeriesKey, Stats, StoreOptions, TimeRange, WalOptions, Wanted,
 };

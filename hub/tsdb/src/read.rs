@@ -6,12 +6,15 @@ use model::{LabelSet, Matcher, Metadata, Timestamp};
 use roaring::RoaringBitmap;
 
 use crate::{
-    catalogue::Catalogue,
+    catalogue::{Cardinality, Catalogue},
     error::SelectError,
-    part::PartMeta,
+    part::{Part, PartMeta},
     store::{State, Store},
     stream::{SeriesView, ValuesView},
-    types::{Column, MetadataByMetric, SelectLimits, Selection, Series, Stats, TimeRange, Wanted},
+    types::{
+        Column, MetadataByMetric, PartInfo, SelectLimits, Selection, Series, Stats, TimeRange,
+        Wanted,
+    },
 };
 
 /// Series between two calls of the caller's `cancel`.
@@ -170,6 +173,28 @@ impl Store {
                     .collect()
             }
         }
+    }
+
+    /// What there is most of: see [`Cardinality`]. Looks at every series: tens of milliseconds a million.
+    pub fn cardinality(&self, limit: usize) -> Cardinality {
+        self.read_catalogue().cardinality(limit)
+    }
+
+    /// The parts that are served, by time.
+    pub fn parts(&self) -> Vec<PartInfo> {
+        let state = self.read_state();
+        let part = |part: &std::sync::Arc<Part>| PartInfo {
+            number: part.meta.number,
+            level: part.meta.level,
+            first: Timestamp::from_millis(part.meta.first),
+            last: Timestamp::from_millis(part.meta.last),
+            samples: part.meta.rows,
+            series: part.ids.len(),
+            bytes: part.meta.bytes,
+        };
+        let mut parts: Vec<PartInfo> = state.parts.iter().map(part).collect();
+        parts.sort_by_key(|part| (part.first, part.number));
+        parts
     }
 
     /// What the store holds and has seen. Cheap enough for every scrape of the process's own metrics.

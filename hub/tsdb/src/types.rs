@@ -432,6 +432,25 @@ pub struct Deleted {
     pub series: u64,
 }
 
+/// A part on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartInfo {
+    /// Names it; never used twice.
+    pub number: u64,
+    /// 0 from memory; one more than its inputs' highest from a merge.
+    pub level: u8,
+    /// Its oldest sample.
+    pub first: Timestamp,
+    /// Its newest sample.
+    pub last: Timestamp,
+    /// Samples in it.
+    pub samples: u64,
+    /// Series in it.
+    pub series: u64,
+    /// Its size.
+    pub bytes: u64,
+}
+
 /// What the store holds and has seen since it was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {

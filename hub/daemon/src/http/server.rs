@@ -70,25 +70,52 @@ pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
     let token = tasks.token().clone();
     tasks.spawn("http server", async move {
         let until = token.cancelled_owned();
-        if let Err(error) = axum::serve(listener, router)
-            .with_graceful_shutdown(until)
-            .await
+        if let Err(error) = axum::serve(
+            listener,
+            router.into_make_service_with_connect_info::<SocketAddr>(),
+        )
+        .with_graceful_shutdown(until)
+        .await
         {
             tracing::error!("the HTTP server ended: {error}");
         }
     });
 }
 
+/// Whether a server that is not ready stops, rather than starts.
+const STOPPING: &str = "x-prometheus-stopping";
+
 /// Whether the service takes work. Healthy it is as long as it answers at all.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     ready: Arc<AtomicBool>,
+    stopping: Arc<AtomicBool>,
 }
 
 impl Health {
     /// Says whether it is ready from now on.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
+    }
+
+    /// It is ready no more, and will not be again.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.set_ready(false);
+    }
+
+    /// What is answered while it is not ready: says whether it starts or stops, as Prometheus does.
+    pub fn not_ready(&self) -> impl IntoResponse + use<> {
+        let stopping = match self.stopping.load(Ordering::Acquire) {
+            true => "true",
+            false => "false",
+        };
+        let headers = [(STOPPING, stopping)];
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            headers,
+            "Service Unavailable",
+        )
     }
 
     /// Whether it is ready.
@@ -105,13 +132,9 @@ pub fn common_routes(name: &'static str, health: Health, metrics_text: MetricsTe
     let ready = move || {
         let health = health.clone();
         async move {
-            if health.is_ready() {
-                (StatusCode::OK, format!("{name} is Ready.\n"))
-            } else {
-                (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Service Unavailable".to_owned(),
-                )
+            match health.is_ready() {
+                true => format!("{name} is Ready.\n").into_response(),
+                false => health.not_ready().into_response(),
             }
         }
     };

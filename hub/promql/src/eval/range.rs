@@ -14,6 +14,9 @@ use super::{Eval, Evaluator, Grid, Sink};
 use crate::ast::{Call, Expr, MatrixSelector, RangeMode, Span};
 use crate::functions::FunctionId;
 
+/// Windows between two looks whether the query may go on.
+const CANCEL_EVERY: usize = 64;
+
 /// The samples of one series that a function sees at one step.
 pub(super) struct Window<'a> {
     pub(super) floats: Part<'a, f64>,
@@ -297,6 +300,10 @@ impl Evaluator<'_> {
         let (mut floats, mut histograms) = (Borders::default(), Borders::default());
         let mut any = false;
         for step in 0..grid.len {
+            // A window may be long, and a series have many.
+            if step % CANCEL_EVERY == 0 {
+                self.cancel.check()?;
+            }
             let now = grid.time(step);
             let end = range.when.time(now);
             let start = end.saturating_sub(range.range_ms);

@@ -82,6 +82,8 @@ enum ReadError {
     Stopping,
     #[error("the reader has left")]
     Gone,
+    #[error("{0}")]
+    Memory(promql::QueryError),
     #[error(transparent)]
     Store(#[from] SelectError),
 }

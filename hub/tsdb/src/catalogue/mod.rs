@@ -13,6 +13,7 @@
 //! held, without them when it is next saved.
 
 mod bits;
+mod cardinality;
 mod file;
 mod groups;
 mod lists;
@@ -43,6 +44,7 @@ use self::{
     tail::PairHasher,
 };
 
+pub use self::cardinality::Cardinality;
 pub(crate) use self::groups::Grouping;
 pub(crate) use self::save::file_names;
 pub use self::save::{Image, Saved, SegmentMeta, Unsaved, remove_files};

@@ -199,6 +199,34 @@ impl Segment {
         }
     }
 
+    /// Series of each pair among these, by its number.
+    pub(super) fn series_by_pair(&self, live: &Bits) -> Vec<u32> {
+        let draft = &self.draft;
+        let mut contexts = vec![0_u32; draft.contexts.len()];
+        let mut owns = vec![0_u32; draft.owns.len()];
+        let mut run = 0;
+        for low in live.iter() {
+            while self.run_end(run) <= u32::from(low) {
+                run += 1;
+            }
+            if let Some(run) = draft.runs.get(run) {
+                contexts[usize::from(run.context)] += 1;
+            }
+            if let Some(own) = draft.own_of.get(usize::from(low)) {
+                owns[usize::from(*own)] += 1;
+            }
+        }
+        let mut counts = vec![0; draft.symbols.len()];
+        for (sets, series) in [(&draft.contexts, contexts), (&draft.owns, owns)] {
+            for (set, series) in sets.iter().zip(series) {
+                for pair in Rising::new(set) {
+                    counts[pair as usize] += series;
+                }
+            }
+        }
+        counts
+    }
+
     pub(super) fn bytes(&self) -> usize {
         let draft = &self.draft;
         draft.symbols.bytes()

@@ -215,6 +215,13 @@ impl Tail {
         number
     }
 
+    /// Series of each pair among these, by its number.
+    pub(super) fn series_by_pair(&self, live: &Bits) -> Vec<u32> {
+        let living = |pair: &Pair| pair.ids.iter().filter(|low| live.contains(**low)).count();
+        let pairs = self.pairs.iter();
+        pairs.map(|pair| living(pair) as u32).collect()
+    }
+
     /// Numbers of a series' pairs, in order of their names.
     pub(super) fn refs_of(&self, low: u16) -> &[u32] {
         let place = self.series.get(usize::from(low));
