@@ -64,9 +64,7 @@ impl Reloader {
             anyhow::Ok((config, write, read, admin))
         })
         .await?;
-        config
-            .check_listen(self.address)
-            .map_err(anyhow::Error::msg)?;
+        config.check_listen(self.address, &self.state.web)?;
         if let (Some(edge), Some(config)) = (&self.state.edge, &config.local_edge) {
             edge.reload(config.clone()).await?;
         }
@@ -101,7 +99,10 @@ impl Reloader {
         .await;
         self.state
             .ruler
-            .load(ruler_options(config, self.address), &self.rules)
+            .load(
+                ruler_options(config, self.address, &self.state.web),
+                &self.rules,
+            )
             .await;
         Ok(())
     }
