@@ -7,7 +7,7 @@
 //!     timeout: 10s             # for a whole request; default 10s
 //!     authorization: {type: Bearer, credentials: "…"}   # or credentials_file
 //!     basic_auth: {username: u, password: p}            # or password_file
-//!     tls_config: {ca_file: …, cert_file: …, key_file: …, insecure_skip_verify: false}
+//!     tls_config: {ca_file: …, cert_file: …, key_file: …, server_name: …, min_version: TLS12, insecure_skip_verify: false}
 //!     static_configs:
 //!       - targets: ["alertmanager-1:9093", "alertmanager-2:9093"]
 //! contacts:                    # who gets a branch's notifications, by the label `branch`
@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
 use daemon::config::{ByteSize, ConfigError, PromDuration, load_yaml, parse_yaml};
-use daemon::http::{Auth, ClientOptions, TlsClientOptions};
+use daemon::http::{Auth, ClientOptions, TlsYaml};
 use serde::Deserialize;
 
 pub use embedded::{AlertmanagerYaml, ContactYaml, RouterYaml};
@@ -100,7 +100,7 @@ struct RawAlertmanager {
     api_version: Option<String>,
     authorization: Option<RawAuthorization>,
     basic_auth: Option<RawBasicAuth>,
-    tls_config: Option<RawTls>,
+    tls_config: Option<TlsYaml>,
     static_configs: Vec<RawStatic>,
 }
 
@@ -118,7 +118,7 @@ struct RawContact {
     headers: BTreeMap<String, String>,
     authorization: Option<RawAuthorization>,
     basic_auth: Option<RawBasicAuth>,
-    tls_config: Option<RawTls>,
+    tls_config: Option<TlsYaml>,
 }
 
 #[derive(Default, Deserialize)]
@@ -148,15 +148,6 @@ impl std::fmt::Debug for RawBasicAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("basic_auth")
     }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawTls {
-    ca_file: Option<PathBuf>,
-    cert_file: Option<PathBuf>,
-    key_file: Option<PathBuf>,
-    insecure_skip_verify: bool,
 }
 
 /// Longest request when nothing is said, as in Prometheus.
@@ -283,7 +274,7 @@ fn check_alertmanager(
         format!("/{prefix}")
     };
     let auth = check_auth(raw.authorization, raw.basic_auth, path, key)?;
-    let client = client(raw.timeout, raw.tls_config);
+    let client = client(raw.timeout, raw.tls_config, path, key)?;
     let mut destinations = Vec::new();
     for target in raw.static_configs.into_iter().flat_map(|s| s.targets) {
         let base = format!("{scheme}://{target}{prefix}");
@@ -338,7 +329,7 @@ fn check_contact(
     Ok(Destination {
         id,
         url: raw.url,
-        client: client(raw.timeout, raw.tls_config),
+        client: client(raw.timeout, raw.tls_config, path, key)?,
         auth: check_auth(raw.authorization, raw.basic_auth, path, key)?,
         headers,
     })
@@ -349,18 +340,19 @@ fn url(text: &str) -> Option<reqwest::Url> {
     (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
 }
 
-fn client(timeout: Option<PromDuration>, tls: Option<RawTls>) -> ClientOptions {
-    let tls = tls.unwrap_or_default();
-    ClientOptions {
+fn client(
+    timeout: Option<PromDuration>,
+    tls: Option<TlsYaml>,
+    path: &Path,
+    key: &str,
+) -> Result<ClientOptions, ConfigError> {
+    Ok(ClientOptions {
         timeout: Some(timeout.map_or(TIMEOUT, PromDuration::get)),
-        tls: TlsClientOptions {
-            ca_file: tls.ca_file,
-            cert_file: tls.cert_file,
-            key_file: tls.key_file,
-            insecure_skip_verify: tls.insecure_skip_verify,
-        },
+        tls: tls
+            .unwrap_or_default()
+            .check(path, &format!("{key}.tls_config"))?,
         ..ClientOptions::default()
-    }
+    })
 }
 
 fn check_auth(
@@ -370,6 +362,7 @@ fn check_auth(
     key: &str,
 ) -> Result<Auth, ConfigError> {
     let invalid = |what: &str, why: &str| ConfigError::invalid(path, format!("{key}.{what}"), why);
+    let dir = path.parent().unwrap_or(Path::new(""));
     match (authorization, basic) {
         (None, None) => Ok(Auth::None),
         (Some(_), Some(_)) => Err(invalid(
@@ -383,9 +376,9 @@ fn check_auth(
                     scheme,
                     credentials,
                 }),
-                (None, Some(credentials_file)) => Ok(Auth::HeaderFromFile {
+                (None, Some(file)) => Ok(Auth::HeaderFromFile {
                     scheme,
-                    credentials_file,
+                    credentials_file: dir.join(file),
                 }),
                 _ => Err(invalid(
                     "authorization",
@@ -400,9 +393,9 @@ fn check_auth(
                     "basic_auth",
                     "give only one of password and password_file",
                 )),
-                (None, Some(password_file)) => Ok(Auth::BasicFromFile {
+                (None, Some(file)) => Ok(Auth::BasicFromFile {
                     username,
-                    password_file,
+                    password_file: dir.join(file),
                 }),
                 (password, None) => Ok(Auth::Basic {
                     username,

@@ -1,8 +1,8 @@
 //! Delivering a batch: over HTTP, or as a test wants it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use daemon::http::ClientOptions;
 use futures_util::future::BoxFuture;
 use wire::alertmanager::PostableAlert;
 
@@ -18,7 +18,7 @@ pub(crate) trait Deliver: Send + Sync + 'static {
 #[derive(Default)]
 pub(crate) struct HttpDeliver {
     /// One client for each set of options: connections are shared and kept.
-    clients: Mutex<HashMap<String, reqwest::Client>>,
+    clients: Mutex<Vec<(ClientOptions, reqwest::Client)>>,
 }
 
 /// As much of an answer's body as goes into a message.
@@ -26,13 +26,12 @@ const REASON_BYTES_MAX: usize = 300;
 
 impl HttpDeliver {
     fn client(&self, to: &Destination) -> Result<reqwest::Client, String> {
-        let key = format!("{:?}", to.client);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&key) {
+        if let Some((_, client)) = clients.iter().find(|(known, _)| *known == to.client) {
             return Ok(client.clone());
         }
         let client = daemon::http::client(&to.client).map_err(|error| error.to_string())?;
-        clients.insert(key, client.clone());
+        clients.push((to.client.clone(), client.clone()));
         Ok(client)
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use alert_router::{DestinationKind, Router, RouterConfig, RouterHandle, RouterOptions};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use daemon::web::{Web, WebFlags};
 use daemon::{DataDir, Signal, Signals, SystemClock, Tasks};
 use journal::RealDisk;
 
@@ -33,6 +34,8 @@ struct Arguments {
     /// Where the outbox is kept
     #[arg(long, value_name = "FOLDER", default_value = "data/alert-router")]
     data_dir: PathBuf,
+    #[command(flatten)]
+    web: WebFlags,
 }
 
 #[derive(Subcommand)]
@@ -42,13 +45,20 @@ enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Reads a web configuration file (--web.config.file) and says what is wrong with it
+    CheckWebConfig {
+        /// The file
+        file: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     daemon::keep_allocator_thresholds();
     let arguments = Arguments::parse();
-    if let Some(Command::CheckConfig { file }) = &arguments.command {
-        return check_config(file);
+    match &arguments.command {
+        Some(Command::CheckConfig { file }) => return check_config(file),
+        Some(Command::CheckWebConfig { file }) => return check_web_config(file),
+        None => {}
     }
     daemon::init_log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -79,6 +89,19 @@ fn check_config(file: &Path) -> ExitCode {
     }
 }
 
+fn check_web_config(file: &Path) -> ExitCode {
+    match Web::check_file(file) {
+        Ok(what) => {
+            println!("{}: ok: {what}", file.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn describe(config: &RouterConfig) -> String {
     let count = |kind| {
         config
@@ -96,6 +119,7 @@ fn describe(config: &RouterConfig) -> String {
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = load(arguments.config.as_deref())?;
+    let web = Web::load(&arguments.web)?;
     let folder = DataDir::open(&arguments.data_dir, "alert-router", FORMAT)?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let tasks = Tasks::new();
@@ -111,12 +135,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         disk: Arc::new(RealDisk),
         clock: Arc::new(SystemClock::new()),
         listen: Some(arguments.listen),
+        web: web.clone(),
     };
     let router = Router::start(options, &tasks).await?;
     let address = router.address().unwrap_or(arguments.listen);
     tracing::info!(
-        "alert-router {} takes alerts on http://{address}/api/v2/alerts for {what}",
-        daemon::VERSION
+        "alert-router {} takes alerts on {}://{address}/api/v2/alerts for {what}",
+        daemon::VERSION,
+        web.scheme()
     );
     let failure = loop {
         tokio::select! {

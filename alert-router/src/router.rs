@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use daemon::http::Health;
+use daemon::web::{ListenRefused, Web};
 use daemon::{Clock, Tasks};
 use journal::{Disk, JournalError};
 use model::{Alert, Timestamp};
@@ -40,6 +41,8 @@ pub struct RouterOptions {
     pub clock: Arc<dyn Clock>,
     /// A port of its own; None when it is part of the hub, which mounts [`crate::routes`].
     pub listen: Option<SocketAddr>,
+    /// How that port is protected.
+    pub web: Web,
 }
 
 /// Why a router does not start.
@@ -56,6 +59,9 @@ pub enum StartError {
     /// The port cannot be opened.
     #[error(transparent)]
     Listen(#[from] daemon::http::ListenError),
+    /// Beyond loopback, credentials or TLS lack.
+    #[error(transparent)]
+    Refused(#[from] ListenRefused),
 }
 
 /// Why alerts were not taken. The sender is to try again.
@@ -161,7 +167,11 @@ pub(crate) async fn start_with(
         disk,
         clock,
         listen,
+        web,
     } = options;
+    if let Some(address) = listen {
+        web.check_listen(address, None)?;
+    }
     let listener = match listen {
         Some(address) => Some(daemon::http::listen(address).await?),
         None => None,
@@ -216,7 +226,8 @@ pub(crate) async fn start_with(
     if let Some(listener) = listener {
         let router =
             crate::receive::routes(handle.clone()).merge(crate::receive::common(handle.clone()));
-        daemon::http::serve(listener, router, tasks);
+        let router = daemon::web::guard(router, &web);
+        daemon::http::serve_web(listener, router, &web, tasks);
     }
     health.set_ready(true);
     Ok(handle)

@@ -97,6 +97,7 @@ async fn start(disk: SimDisk, clock: SimClock, fake: Fake) -> World {
         disk: Arc::new(disk.clone()),
         clock: Arc::new(clock.clone()),
         listen: None,
+        web: daemon::web::Web::default(),
     };
     let tasks = Tasks::new();
     let router = start_with(options, &tasks, Arc::new(fake.clone()), Box::new(|| ()))
@@ -297,6 +298,7 @@ async fn over_http() {
         disk: Arc::new(SimDisk::new(1)),
         clock: Arc::new(SystemClock::new()),
         listen: Some("127.0.0.1:0".parse().unwrap()),
+        web: daemon::web::Web::default(),
     };
     let router = crate::Router::start(options, &tasks).await.unwrap();
     let base = format!("http://{}", router.address().unwrap());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use clap::{Parser, Subcommand};
+use daemon::web::{Web, WebFlags};
 use daemon::{Signal, Signals, SystemClock, Tasks};
 use edge_scraper::config::EdgeConfig;
 use edge_scraper::{Edge, EdgeOptions};
@@ -26,6 +27,8 @@ struct Arguments {
     /// Where the buffer is kept
     #[arg(long, value_name = "FOLDER", default_value = "data-edge")]
     data_dir: PathBuf,
+    #[command(flatten)]
+    web: WebFlags,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -34,6 +37,11 @@ struct Arguments {
 enum Command {
     /// Reads a configuration file, says what the edge would do with it or what is wrong, and ends
     CheckConfig {
+        /// The file
+        file: PathBuf,
+    },
+    /// Reads a web configuration file (--web.config.file), says what is wrong, and ends
+    CheckWebConfig {
         /// The file
         file: PathBuf,
     },
@@ -49,6 +57,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Some(Command::CheckConfig { ref file }) => check_config(file),
+        Some(Command::CheckWebConfig { ref file }) => check_web_config(file),
         None => run(arguments),
     };
     match result {
@@ -67,12 +76,18 @@ fn check_config(file: &std::path::Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn check_web_config(file: &std::path::Path) -> anyhow::Result<()> {
+    println!("{}: OK: {}", file.display(), Web::check_file(file)?);
+    Ok(())
+}
+
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     // Read and refused before anything else happens.
     let config = match &arguments.config {
         Some(path) => EdgeConfig::load(path)?,
         None => EdgeConfig::without_file(),
     };
+    let web = Web::load(&arguments.web)?;
     daemon::init_log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -80,10 +95,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .map_err(|error| anyhow!("cannot start threads: {error}"))?;
-    runtime.block_on(serve(arguments, config))
+    runtime.block_on(serve(arguments, config, web))
 }
 
-async fn serve(arguments: Arguments, config: EdgeConfig) -> anyhow::Result<()> {
+async fn serve(arguments: Arguments, config: EdgeConfig, web: Web) -> anyhow::Result<()> {
     let mut signals =
         Signals::listen().map_err(|error| anyhow!("cannot listen for signals: {error}"))?;
     let tasks = Tasks::new();
@@ -91,6 +106,7 @@ async fn serve(arguments: Arguments, config: EdgeConfig) -> anyhow::Result<()> {
         config,
         data_dir: arguments.data_dir,
         listen: Some(arguments.listen),
+        web,
         clock: Arc::new(SystemClock::new()),
         disk: Arc::new(journal::RealDisk),
         hubs: Vec::new(),

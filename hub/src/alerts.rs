@@ -38,6 +38,7 @@ impl Alerts {
             disk,
             clock,
             listen: None,
+            web: daemon::web::Web::default(),
         };
         let router = Router::start(options, router_tasks)
             .await

@@ -55,6 +55,7 @@ impl LocalEdge {
             config,
             data_dir,
             listen: None,
+            web: daemon::web::Web::default(),
             clock,
             disk,
             hubs: vec![hub],

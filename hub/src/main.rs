@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use daemon::SystemClock;
+use daemon::web::{Web, WebFlags};
 use hub::{DemoOptions, Features, Hub, HubConfig, HubOptions};
 use journal::RealDisk;
 
@@ -29,6 +30,8 @@ struct Cli {
     /// Do not scrape this machine and this hub.
     #[arg(long)]
     no_local_edge: bool,
+    #[command(flatten)]
+    web: WebFlags,
     /// What of PromQL and of the API is off by default, by Prometheus's names and separated by commas: promql-experimental-functions, ...
     #[arg(long, value_name = "NAMES", value_delimiter = ',', global = true)]
     enable_feature: Vec<String>,
@@ -43,6 +46,11 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Check a web configuration file (--web.config.file).
+    CheckWebConfig {
+        /// The file.
+        file: PathBuf,
+    },
     /// Show what happens when links fail: a hub and some branches on this machine.
     Demo(DemoOptions),
 }
@@ -54,6 +62,7 @@ fn main() -> ExitCode {
         runtime.block_on(async {
             match cli.command {
                 Some(Command::CheckConfig { file }) => check_config(&file, &cli.enable_feature),
+                Some(Command::CheckWebConfig { file }) => check_web_config(&file),
                 Some(Command::Demo(options)) => hub::run_demo(options).await,
                 None => serve(cli).await.map(|()| true),
             }
@@ -93,6 +102,11 @@ fn check_config(file: &std::path::Path, enabled: &[String]) -> anyhow::Result<bo
     Ok(true)
 }
 
+fn check_web_config(file: &std::path::Path) -> anyhow::Result<bool> {
+    println!("{} is fine: {}", file.display(), Web::check_file(file)?);
+    Ok(true)
+}
+
 async fn serve(cli: Cli) -> anyhow::Result<()> {
     daemon::init_log();
     let features = features(&cli.enable_feature)?;
@@ -116,10 +130,24 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
         ("data-dir".to_owned(), cli.data_dir.display().to_string()),
         ("no-local-edge".to_owned(), cli.no_local_edge.to_string()),
         ("enable-feature".to_owned(), cli.enable_feature.join(",")),
+        (
+            "web.config.file".to_owned(),
+            cli.web
+                .config_file
+                .as_ref()
+                .map(|path| path.display().to_string())
+                .unwrap_or_default(),
+        ),
+        (
+            "web.behind-proxy".to_owned(),
+            cli.web.behind_proxy.to_string(),
+        ),
     ]);
+    let web = Web::load(&cli.web)?;
     let hub = Hub::start(HubOptions {
         config,
         listen: cli.listen,
+        web,
         data_dir: cli.data_dir,
         local_edge: !cli.no_local_edge,
         clock: Arc::new(SystemClock::new()),

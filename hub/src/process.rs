@@ -12,7 +12,8 @@ use axum::extract::State;
 use axum::middleware;
 use axum::response::Response;
 use axum::routing::get;
-use daemon::http::{Health, MetricsText, common_routes, listen, serve};
+use daemon::http::{Health, MetricsText, common_routes, listen, serve_web};
+use daemon::web::Web;
 use daemon::{Clock, DataDir, Signal, Signals, Tasks};
 use journal::Disk;
 use promql::{Engine, EngineOptions};
@@ -48,6 +49,8 @@ pub struct HubOptions {
     pub config: HubConfig,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// How that port is protected.
+    pub web: Web,
     /// Where everything is kept.
     pub data_dir: PathBuf,
     /// Whether the edge inside runs (if the configuration does not switch it off).
@@ -94,13 +97,14 @@ impl Hub {
         let HubOptions {
             config,
             listen: address,
+            web,
             data_dir,
             local_edge,
             clock,
             disk,
             flags,
         } = options;
-        config.check_listen(address).map_err(anyhow::Error::msg)?;
+        config.check_listen(address, &web)?;
         let data_dir = DataDir::open(&data_dir, "hub", DATA_FORMAT)?;
         let hub_id = hub_id(data_dir.path())?;
         let store = open_store(disk.clone(), data_dir.path(), &config).await?;
@@ -221,15 +225,16 @@ impl Hub {
             loaded: RwLock::new(Loaded::new(&config, clock.now())),
             edge,
             reloads,
+            web: web.clone(),
         });
         let health = Health::default();
         let router = routes(&state, &ingest, &alerts, &health, own_metrics);
-        serve(listener, router, &tasks.http);
+        serve_web(listener, router, &web, &tasks.http);
         maintain(&state, &tasks.store);
         seal(&state, &tasks.store, seal_due);
         state
             .ruler
-            .load(ruler_options(config, address), &tasks.rules)
+            .load(ruler_options(config, address, &web), &tasks.rules)
             .await;
         let reloader = Reloader {
             state: state.clone(),
@@ -240,7 +245,7 @@ impl Hub {
         };
         reloader.run(requests, &tasks.reloads);
         health.set_ready(true);
-        tracing::info!("hub ready: http://{address}/");
+        tracing::info!("hub ready: {}://{address}/", web.scheme());
         Ok(Hub {
             state,
             address,
@@ -401,9 +406,9 @@ pub(crate) fn expect_branches(config: &HubConfig, store: &Store, branches: &Bran
     }
 }
 
-pub(crate) fn ruler_options(config: HubConfig, address: SocketAddr) -> RulerOptions {
+pub(crate) fn ruler_options(config: HubConfig, address: SocketAddr, web: &Web) -> RulerOptions {
     let external_url = match config.external_url.is_empty() {
-        true => format!("http://{address}"),
+        true => format!("{}://{address}", web.scheme()),
         false => config.external_url,
     };
     RulerOptions {
@@ -443,7 +448,7 @@ fn routes(
         ))
         .layer(middleware::from_fn_with_state(
             state.clone(),
-            api::readers_only,
+            api::credentials_only,
         ))
         .layer(middleware::from_fn(api::cors))
 }

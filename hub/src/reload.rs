@@ -75,9 +75,7 @@ impl Reloader {
             anyhow::Ok((config, write, read, admin, log))
         })
         .await?;
-        config
-            .check_listen(self.address)
-            .map_err(anyhow::Error::msg)?;
+        config.check_listen(self.address, &self.state.web)?;
         if let (Some(edge), Some(config)) = (&self.state.edge, &config.local_edge) {
             edge.reload(config.clone()).await?;
         }
@@ -113,7 +111,10 @@ impl Reloader {
         .await;
         self.state
             .ruler
-            .load(ruler_options(config, self.address), &self.rules)
+            .load(
+                ruler_options(config, self.address, &self.state.web),
+                &self.rules,
+            )
             .await;
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::HeaderMap;
 use daemon::Clock;
+use daemon::web::Web;
 use model::{LabelSet, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tsdb::Store;
@@ -20,6 +21,21 @@ use crate::notifications::Notifications;
 use crate::query_log::QueryLog;
 use crate::reload::ReloadRequest;
 use crate::ruler::Ruler;
+
+/// What a request wants, as far as credentials go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// To know whether the hub is there.
+    Probe,
+    /// To add samples.
+    Write,
+    /// To see something.
+    Read,
+    /// To make the hub do something, such as take alerts.
+    Act,
+    /// To change the store by hand.
+    Administer,
+}
 
 /// One hub's parts, for whoever answers a request.
 pub(crate) struct HubState {
@@ -42,6 +58,8 @@ pub(crate) struct HubState {
     pub(crate) loaded: RwLock<Loaded>,
     pub(crate) edge: Option<LocalEdge>,
     pub(crate) reloads: mpsc::Sender<ReloadRequest>,
+    /// Users, beside the tokens.
+    pub(crate) web: Web,
 }
 
 /// What the configuration in force says to the handlers.
@@ -88,23 +106,30 @@ impl HubState {
             .remote_read_samples_max
     }
 
-    pub(crate) fn may_read(&self, headers: &HeaderMap) -> bool {
-        self.anonymous_reads() || self.readers.identify(headers).is_some()
-    }
-
-    /// Whether one may make the hub do something, such as take alerts. Where everybody may read, that takes a token:
-    /// a reader's, or a branch's if there are no readers.
-    pub(crate) fn may_act(&self, headers: &HeaderMap) -> bool {
-        match self.readers.are_checked() || !self.anonymous_reads() {
-            true => self.readers.identify(headers).is_some(),
-            false => self.writers.identify(headers).is_some(),
+    /// Whether the token in these headers, or none, is enough for this. If not, a user of the web configuration may be:
+    /// see [`HubState::users_may`].
+    pub(crate) fn token_allows(&self, what: Wish, headers: &HeaderMap) -> bool {
+        let proved =
+            |tokens: &Credentials| tokens.are_checked() && tokens.identify(headers).is_some();
+        // Whether anybody is asked, beside the branches.
+        let asked = self.readers.are_checked() || self.web.has_users();
+        match what {
+            Wish::Probe => true,
+            // Without tokens of branches a user is enough; with them, the ingest looks whose it is.
+            Wish::Write => self.writers.are_checked() || !self.web.has_users(),
+            Wish::Read => self.anonymous_reads() || proved(&self.readers) || !asked,
+            Wish::Act if asked => proved(&self.readers),
+            // Where everybody may read, not everybody may make the hub do something.
+            Wish::Act => !self.anonymous_reads() || self.writers.identify(headers).is_some(),
+            // Without tokens for it the configuration has no tokens at all.
+            Wish::Administer if self.admins.are_checked() => proved(&self.admins),
+            Wish::Administer => !self.web.has_users(),
         }
     }
 
-    /// Whether one may change the store by hand. Without tokens for that nobody is asked for one: the configuration then
-    /// has no tokens at all.
-    pub(crate) fn may_administer(&self, headers: &HeaderMap) -> bool {
-        self.admins.identify(headers).is_some()
+    /// Whether this is open to users of the web configuration: all but what tokens of administrators guard.
+    pub(crate) fn users_may(&self, what: Wish) -> bool {
+        what != Wish::Administer || !self.admins.are_checked()
     }
 
     fn anonymous_reads(&self) -> bool {

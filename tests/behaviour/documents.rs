@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use tests::certificates::Authority;
 use tests::checkout;
 
 const TEXTS: [&str; 3] = ["README.md", "README.zh-CN.md", "dashboards/README.md"];
@@ -63,12 +64,23 @@ fn every_configuration_in_our_texts_is_accepted() {
         let text = fs::read_to_string(checkout::root().join(name)).expect("a text of ours");
         for block in yaml_blocks(&text) {
             let folder = tempfile::tempdir().expect("a folder");
-            make_secrets(folder.path(), &block);
+            // Which configuration it is shows in its keys: all three programs read web configurations alike.
+            let is_web = block.starts_with("tls_server_config:");
+            let check = match is_web {
+                true => "check-web-config",
+                false => "check-config",
+            };
+            match is_web {
+                true => {
+                    Authority::new(folder.path(), "clients-ca").issue("hub", &["hub.example"]);
+                }
+                false => make_secrets(folder.path(), &block),
+            }
             let config = folder.path().join("config.yml");
             fs::write(&config, &block).expect("a configuration");
             let program = program(&block);
             let output = Command::new(checkout::binary(program))
-                .arg("check-config")
+                .arg(check)
                 .arg(&config)
                 .output()
                 .expect("it runs");
@@ -93,17 +105,32 @@ fn every_program_tells_its_flags() {
                 "--listen",
                 "--data-dir",
                 "--no-local-edge",
+                "--web.config.file",
+                "--web.behind-proxy",
                 "check-config",
+                "check-web-config",
             ]
             .as_slice(),
         ),
         (
             "edge-scraper",
-            &["--config", "--listen", "--data-dir", "check-config"],
+            &[
+                "--config",
+                "--listen",
+                "--data-dir",
+                "--web.config.file",
+                "check-config",
+            ],
         ),
         (
             "alert-router",
-            &["--config", "--listen", "--data-dir", "check-config"],
+            &[
+                "--config",
+                "--listen",
+                "--data-dir",
+                "--web.config.file",
+                "check-config",
+            ],
         ),
     ] {
         let output = Command::new(checkout::binary(program))

@@ -1,5 +1,6 @@
 //! What Branchline promises, shown with real programs: one module a theme. `tests/run` builds the binaries and brings the peers.
 
+mod access;
 mod alerts;
 mod bad_writes;
 mod compliance;

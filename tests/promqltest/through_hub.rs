@@ -81,6 +81,7 @@ impl HubSubject {
             type_and_unit_labels: engine.type_and_unit_labels,
         };
         let hub = self.runtime.block_on(Hub::start(HubOptions {
+            web: daemon::web::Web::default(),
             config,
             listen: "127.0.0.1:0".parse()?,
             data_dir: folder.path().join("hub"),

@@ -8,9 +8,11 @@
 //! Not here: tests of one crate (they stand beside its code), and the simulated disk and clock (`journal::sim`, `daemon::clock`).
 
 pub mod api;
+pub mod certificates;
 pub mod checkout;
 pub mod dashboards;
 pub mod http;
+pub mod https;
 pub mod link;
 pub mod peers;
 pub mod process;

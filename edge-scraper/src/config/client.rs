@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use daemon::config::ConfigError;
-use daemon::http::{Auth, ClientOptions, TlsClientOptions};
+use daemon::http::{Auth, ClientOptions, TlsClientOptions, TlsYaml};
 
 use super::{Check, HttpConfig, raw};
 
@@ -14,7 +14,7 @@ pub(super) struct Keys {
     pub(super) authorization: Option<raw::Authorization>,
     pub(super) bearer_token: Option<String>,
     pub(super) bearer_token_file: Option<String>,
-    pub(super) tls_config: Option<raw::Tls>,
+    pub(super) tls_config: Option<TlsYaml>,
     pub(super) follow_redirects: Option<bool>,
     pub(super) proxy_url: Option<String>,
 }
@@ -24,28 +24,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Check {
     pub(super) fn client(&mut self, key: &str, keys: Keys) -> Result<HttpConfig, ConfigError> {
-        let mut tls = TlsClientOptions::default();
-        if let Some(given) = keys.tls_config {
-            let path =
-                |path: Option<String>| path.filter(|p| !p.is_empty()).map(|p| self.resolve(&p));
-            tls = TlsClientOptions {
-                ca_file: path(given.ca_file),
-                cert_file: path(given.cert_file),
-                key_file: path(given.key_file),
-                insecure_skip_verify: given.insecure_skip_verify.unwrap_or(false),
-            };
-            if tls.cert_file.is_some() != tls.key_file.is_some() {
-                return Err(self.invalid(
-                    format!("{key}.tls_config"),
-                    "cert_file and key_file go together: give both",
-                ));
-            }
-            for file in [&tls.ca_file, &tls.cert_file, &tls.key_file]
-                .into_iter()
-                .flatten()
-            {
-                self.readable(&format!("{key}.tls_config"), file);
-            }
+        let tls = match keys.tls_config {
+            Some(given) => given.check(&self.path, &format!("{key}.tls_config"))?,
+            None => TlsClientOptions::default(),
+        };
+        for file in tls.files() {
+            self.readable(&format!("{key}.tls_config"), file);
         }
         let bearer = keys.bearer_token.map(|token| raw::Authorization {
             credentials: Some(token),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use daemon::config::{ByteSize, PromDuration};
+use daemon::http::TlsYaml;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -108,7 +109,7 @@ pub(super) struct ScrapeConfig {
     pub(super) authorization: Option<Authorization>,
     pub(super) bearer_token: Option<String>,
     pub(super) bearer_token_file: Option<String>,
-    pub(super) tls_config: Option<Tls>,
+    pub(super) tls_config: Option<TlsYaml>,
     pub(super) follow_redirects: Option<bool>,
     /// The client speaks HTTP/1.1 either way.
     pub(super) enable_http2: Option<bool>,
@@ -250,33 +251,6 @@ pub(super) struct Authorization {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Tls {
-    pub(super) ca_file: Option<String>,
-    pub(super) cert_file: Option<String>,
-    pub(super) key_file: Option<String>,
-    pub(super) insecure_skip_verify: Option<bool>,
-    #[serde(deserialize_with = "refuse::ca")]
-    pub(super) ca: Refused,
-    #[serde(deserialize_with = "refuse::cert")]
-    pub(super) cert: Refused,
-    #[serde(deserialize_with = "refuse::key")]
-    pub(super) key: Refused,
-    #[serde(deserialize_with = "refuse::ca_ref")]
-    pub(super) ca_ref: Refused,
-    #[serde(deserialize_with = "refuse::cert_ref")]
-    pub(super) cert_ref: Refused,
-    #[serde(deserialize_with = "refuse::key_ref")]
-    pub(super) key_ref: Refused,
-    #[serde(deserialize_with = "refuse::server_name")]
-    pub(super) server_name: Refused,
-    #[serde(deserialize_with = "refuse::min_version")]
-    pub(super) min_version: Refused,
-    #[serde(deserialize_with = "refuse::max_version")]
-    pub(super) max_version: Refused,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 pub(super) struct RemoteWrite {
     pub(super) url: String,
     pub(super) name: Option<String>,
@@ -294,7 +268,7 @@ pub(super) struct RemoteWrite {
     pub(super) authorization: Option<Authorization>,
     pub(super) bearer_token: Option<String>,
     pub(super) bearer_token_file: Option<String>,
-    pub(super) tls_config: Option<Tls>,
+    pub(super) tls_config: Option<TlsYaml>,
     pub(super) follow_redirects: Option<bool>,
     pub(super) enable_http2: Option<bool>,
     pub(super) proxy_url: Option<String>,

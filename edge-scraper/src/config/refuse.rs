@@ -128,9 +128,7 @@ refuse! {
     "use basic_auth, authorization or a client certificate in tls_config":
         oauth2 sigv4 azuread google_iam;
     "put the secret into a file":
-        ca cert key username_file credentials_ref password_ref username_ref ca_ref cert_ref key_ref;
-    "use a name that the certificate has, or take it out":
-        server_name min_version max_version;
+        username_file credentials_ref password_ref username_ref;
     "the edge drops nothing for its age, only the oldest when branchline.buffer.bytes_max is reached":
         sample_age_limit;
 }

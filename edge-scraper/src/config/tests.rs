@@ -98,7 +98,13 @@ fn hubs_and_their_credentials() {
         }
     );
     assert_eq!(
-        second.http.client.tls.ca_file.as_deref(),
+        second
+            .http
+            .client
+            .tls
+            .ca
+            .as_ref()
+            .and_then(daemon::tls::Pem::file),
         Some(Path::new("/ca.pem"))
     );
     assert_eq!(

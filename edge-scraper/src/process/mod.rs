@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use daemon::config::ConfigError;
-use daemon::http::{Health, ListenError, listen, serve};
+use daemon::http::{Health, ListenError, listen, serve_web};
+use daemon::web::{ListenRefused, Web};
 use daemon::{Clock, DataDir, DataDirError, Tasks};
 use journal::Disk;
 use model::Timestamp;
@@ -48,6 +49,8 @@ pub struct EdgeOptions {
     pub data_dir: PathBuf,
     /// Where to answer; `None`: nowhere, as inside a hub. Port 0 takes a free one.
     pub listen: Option<SocketAddr>,
+    /// How that port is protected.
+    pub web: Web,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// The disk that the data folder is on.
@@ -68,6 +71,8 @@ pub enum StartError {
     Buffer { path: String, source: BufferError },
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Refused(#[from] ListenRefused),
     #[error(transparent)]
     Hub(#[from] HubError),
     #[error(transparent)]
@@ -159,11 +164,15 @@ impl Edge {
             config,
             data_dir,
             listen: address,
+            web,
             clock,
             disk,
             hubs,
             collectors,
         } = options;
+        if let Some(address) = address {
+            web.check_listen(address, None)?;
+        }
         let (data_dir, buffer) = {
             let (clock, options) = (Arc::clone(&clock), buffer_options(&config));
             daemon::blocking(move || open(data_dir, disk, options, clock)).await?
@@ -212,11 +221,13 @@ impl Edge {
                 PutError::Hub(error) => StartError::Hub(error),
             })?;
         if let Some(listener) = listener {
-            serve(listener, api::routes(&handle), &handle.inner.http);
+            let routes = daemon::web::guard(api::routes(&handle), &web);
+            serve_web(listener, routes, &web, &handle.inner.http);
         }
         handle.inner.health.set_ready(true);
         if let Some(address) = address {
-            tracing::info!("edge {} ready: http://{address}/", handle.config().edge);
+            let scheme = web.scheme();
+            tracing::info!("edge {} ready: {scheme}://{address}/", handle.config().edge);
         }
         Ok(handle)
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use daemon::SystemClock;
+use daemon::http::serve;
 use journal::RealDisk;
 
 use super::*;
@@ -44,6 +45,7 @@ fn options(folder: &Path, text: &str) -> EdgeOptions {
         config: EdgeConfig::load(&path).unwrap(),
         data_dir: folder.join("data"),
         listen: Some("127.0.0.1:0".parse().unwrap()),
+        web: daemon::web::Web::default(),
         clock: Arc::new(SystemClock::new()),
         disk: Arc::new(RealDisk),
         hubs: Vec::new(),

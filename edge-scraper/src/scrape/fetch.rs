@@ -103,8 +103,7 @@ impl Clients {
 
 /// Whether a client depends on more than its options.
 pub(crate) fn reads_files(options: &ClientOptions) -> bool {
-    let tls = &options.tls;
-    tls.ca_file.is_some() || tls.cert_file.is_some() || tls.key_file.is_some()
+    options.tls.files().next().is_some()
 }
 
 fn format(protocol: Protocol) -> Format {

@@ -1,6 +1,6 @@
 //! What does every process of Branchline need? A clock that tests can replace, a tree of tasks that all end,
 //! a configuration file that is refused with file, line and key, a data folder that only one process opens,
-//! metrics about itself, logs, signals, and HTTP both ways.
+//! metrics about itself, logs, signals, and HTTP both ways, with TLS and credentials.
 //!
 //! Not here: anything that only one of the services does, and any outside format of metrics (`wire`).
 //!
@@ -22,6 +22,8 @@ mod log;
 pub mod metrics;
 mod signals;
 mod tasks;
+pub mod tls;
+pub mod web;
 
 pub use allocator::keep_thresholds as keep_allocator_thresholds;
 pub use clock::{Clock, SimClock, Sleep, SystemClock};

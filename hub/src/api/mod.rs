@@ -33,6 +33,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use daemon::web::SignIn;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 
@@ -46,7 +47,7 @@ pub(crate) use query::Queries;
 pub(crate) use remote_read::{RemoteReads, routes as remote_read};
 pub(crate) use result::stats_json;
 
-use crate::state::HubState;
+use crate::state::{HubState, Wish};
 
 /// All paths that read.
 pub(crate) fn routes(state: &Arc<HubState>, metrics: MetricsText) -> Router {
@@ -175,35 +176,56 @@ pub(crate) async fn only_when_ready(
     }
 }
 
-/// Paths for which reading needs no credential: writers have their own, and probes have none.
-const OPEN_PATHS: [&str; 3] = ["/-/healthy", "/-/ready", "/api/v1/write"];
+/// Probes have no credentials.
+const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
+
+/// Writers have credentials of their own, which the ingest looks at.
+const WRITING_PATHS: [&str; 1] = ["/api/v1/write"];
 
 /// What is posted there does something.
 const ACTING_PATHS: [&str; 3] = ["/-/reload", "/api/v1/webhook", "/api/v2/alerts"];
 
-/// Lets those in who may read. With no readers configured everybody may; a hub that listens beyond loopback
-/// has refused to start that way unless told otherwise.
-pub(crate) async fn readers_only(
+fn wish(state: &HubState, path: &str, method: &Method) -> Wish {
+    if path.starts_with(admin::PATHS) && state.loaded().admin_api {
+        Wish::Administer
+    } else if OPEN_PATHS.contains(&path) {
+        Wish::Probe
+    } else if WRITING_PATHS.contains(&path) {
+        Wish::Write
+    } else if ACTING_PATHS.contains(&path) && method != Method::GET {
+        Wish::Act
+    } else {
+        Wish::Read
+    }
+}
+
+/// Lets those in who may: by a token of the configuration, or as a user of the web configuration, whose password is
+/// looked at last because that is slow. With neither readers nor users everybody may read; a hub that listens beyond
+/// loopback has refused to start that way unless told otherwise.
+pub(crate) async fn credentials_only(
     State(state): State<Arc<HubState>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let path = request.uri().path();
-    let acts = ACTING_PATHS.contains(&path) && request.method() != Method::GET;
-    let administers = path.starts_with(admin::PATHS) && state.loaded().admin_api;
-    if administers && !state.may_administer(request.headers()) {
-        let text = "no administrator has this token: give it as bearer token, or as the password of basic auth (branchline.admins of the hub)\n";
-        return unauthorized(text);
-    }
-    let allowed = match acts {
-        true => state.may_act(request.headers()),
-        false => administers || OPEN_PATHS.contains(&path) || state.may_read(request.headers()),
-    };
-    if allowed {
+    let wish = wish(&state, request.uri().path(), request.method());
+    if state.token_allows(wish, request.headers()) {
         return next.run(request).await;
     }
-    let text = "no reader has this token: give it as bearer token, or as the password of basic auth (branchline.readers of the hub)\n";
-    unauthorized(text)
+    if state.users_may(wish) {
+        match state.web.sign_in(request.headers()).await {
+            SignIn::User(_) => return next.run(request).await,
+            SignIn::Busy => return SignIn::busy(),
+            SignIn::NobodyAsked | SignIn::Refused => {}
+        }
+    }
+    unauthorized(match wish {
+        Wish::Administer => {
+            "no administrator has this token: give it as bearer token, or as the password of basic auth (branchline.admins of the hub)\n"
+        }
+        _ => {
+            "no reader has this token, and no user this password: give a token as bearer token, or as the password of basic auth (branchline.readers of the hub), or name and password of a user (basic_auth_users of its web configuration)\n"
+        }
+    })
 }
 
 fn unauthorized(text: &'static str) -> Response {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use alert_router::{RouterConfig, RouterYaml};
 use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml};
+use daemon::web::{ListenRefused, Web};
 use edge_scraper::config::{EdgeConfig, GlobalYaml, ScrapingYaml};
 use model::LabelSet;
 
@@ -201,29 +202,18 @@ impl HubConfig {
     /// Whether this configuration may listen on `address`.
     ///
     /// # Errors
-    /// Beyond loopback, writers must prove who they are, and so must readers unless everybody may read.
-    pub fn check_listen(&self, address: SocketAddr) -> Result<(), String> {
-        if address.ip().is_loopback() {
-            return Ok(());
-        }
-        let refused = |lacks: &str, way_out: &str| {
-            Err(format!(
-                "refusing to listen on {address}, which others can reach: {lacks}; {way_out}, or listen on 127.0.0.1"
-            ))
-        };
+    /// Beyond loopback, writers must prove which branch they are, readers that they may read (unless everybody may), and
+    /// all of it needs TLS, unless a proxy sees to that.
+    pub fn check_listen(&self, address: SocketAddr, web: &Web) -> Result<(), ListenRefused> {
+        let mut lacks = Vec::new();
         if self.branches.is_empty() {
-            return refused(
-                "no credentials are configured, so anybody could write as any branch",
-                "give every branch a token under branchline.branches",
-            );
+            lacks.push("no credentials are configured, so anybody could write as any branch: give every branch a token under branchline.branches".to_owned());
         }
-        if self.readers.is_empty() && !self.anonymous_reads {
-            return refused(
-                "no readers are configured, so anybody could read everything",
-                "give readers tokens under branchline.readers (or say anonymous_reads: true there)",
-            );
+        let asked = !self.readers.is_empty() || web.has_users() || web.proves_clients();
+        if !asked && !self.anonymous_reads {
+            lacks.push("no readers are configured, so anybody could read everything: give readers tokens under branchline.readers, or users under basic_auth_users in --web.config.file, or say branchline.anonymous_reads: true".to_owned());
         }
-        Ok(())
+        web.check_listen(address, Some(lacks))
     }
 
     /// A few lines for the operator: what this configuration makes the hub do.

@@ -71,10 +71,11 @@ pub(super) struct Retention {
 pub(super) struct Branchline {
     /// Who may write, each as its branch. None: nobody is checked, and the hub listens on loopback only.
     pub(super) branches: Option<Vec<Token>>,
-    /// Who may read. None: everybody who can connect.
+    /// Who may read, beside the users of the web configuration. None: those users, and if there are none either, everybody
+    /// who can connect.
     pub(super) readers: Option<Vec<Token>>,
     /// Lets everybody read who can connect, beyond loopback too; what does something (reloads, alerts that are posted)
-    /// takes a token still: a reader's, or a branch's if there are no readers. Default: false.
+    /// takes a token still: a reader's or a web user's, or a branch's if there are neither. Default: false.
     pub(super) anonymous_reads: Option<bool>,
     /// Whether series can be deleted and snapshots taken over HTTP (`/api/v1/admin/tsdb/…`). Default: false.
     pub(super) admin_api: Option<bool>,

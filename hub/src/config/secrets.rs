@@ -1,7 +1,8 @@
 //! The configuration's text as people may see it.
 
 /// Keys whose values are secret. `headers` of a contact may hold an API key.
-const SECRET_KEYS: [&str; 6] = [
+const SECRET_KEYS: [&str; 7] = [
+    "key",
     "token",
     "credentials",
     "password",
@@ -119,6 +120,8 @@ mod tests {
             "- token:\n    s3cret\n  name: kept",
             "  password: \"s3cret\n    s3cret\"\n  name: kept",
             "headers: {X-Key: s3cret, Y: s3cret}",
+            "tls_config: {cert: x, key: s3cret}",
+            "tls_config:\n  key: |\n    s3cret\n  name: kept",
             "  headers:\n    X-Key: s3cret\n  name: kept",
             "url: http://me:s3cret@hub.example/hook",
             "url: \"https://me:s3c@s3cret@hub.example\"",

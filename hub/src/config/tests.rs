@@ -1,4 +1,5 @@
 use super::*;
+use daemon::web::WebFlags;
 
 fn parse(text: &str) -> Result<HubConfig, String> {
     HubConfig::parse(text, Path::new("hub.yml")).map_err(|error| error.to_string())
@@ -116,20 +117,31 @@ fn a_branch_has_a_limit_of_series() {
 fn beyond_loopback_needs_credentials() {
     let anywhere: SocketAddr = "0.0.0.0:9490".parse().unwrap();
     let branches = "branches: [{name: a, token: x}]";
-    let refused = |text: &str| parse(text).unwrap().check_listen(anywhere).unwrap_err();
+    let proxied = Web::load(&WebFlags {
+        behind_proxy: true,
+        ..WebFlags::default()
+    })
+    .unwrap();
+    let check = |text: &str, web: &Web| parse(text).unwrap().check_listen(anywhere, web);
+    let refused = |text: &str| check(text, &Web::default()).unwrap_err().to_string();
     assert!(refused("").contains("branchline.branches"));
     assert!(refused(&format!("branchline: {{{branches}}}")).contains("branchline.readers"));
-    let fine = |text: &str| parse(text).unwrap().check_listen(anywhere).is_ok();
-    assert!(fine(&format!(
-        "branchline: {{{branches}, readers: [{{name: g, token: y}}]}}"
-    )));
-    assert!(fine(&format!(
-        "branchline: {{{branches}, anonymous_reads: true}}"
-    )));
+    for text in [
+        format!("branchline: {{{branches}, readers: [{{name: g, token: y}}]}}"),
+        format!("branchline: {{{branches}, anonymous_reads: true}}"),
+    ] {
+        let why = refused(&text);
+        assert!(!why.contains("credentials are configured"), "{why}");
+        assert!(
+            why.contains("no TLS") && why.contains("--web.behind-proxy"),
+            "{why}"
+        );
+        assert!(check(&text, &proxied).is_ok());
+    }
     assert!(
         parse("")
             .unwrap()
-            .check_listen("127.0.0.1:9490".parse().unwrap())
+            .check_listen("127.0.0.1:9490".parse().unwrap(), &Web::default())
             .is_ok()
     );
 }

@@ -44,6 +44,7 @@ impl DemoBranch {
             config: EdgeConfig::load(&config)?,
             data_dir: folder.path().join(name).join("data"),
             listen: None,
+            web: daemon::web::Web::default(),
             clock: clock.clone(),
             disk: Arc::new(RealDisk),
             hubs: Vec::new(),

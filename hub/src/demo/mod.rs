@@ -129,6 +129,7 @@ impl Demo {
         let folder = Folder::make(options.data_dir.as_deref())?;
         let config = folder.write_hub(&names)?;
         let hub = Hub::start(HubOptions {
+            web: daemon::web::Web::default(),
             config: HubConfig::load(&config)?,
             listen: options.listen,
             data_dir: folder.path().join("hub/data"),

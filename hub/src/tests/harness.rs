@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 use daemon::SimClock;
+use daemon::web::{Web, WebFlags};
 use journal::sim::SimDisk;
 use model::Timestamp;
 use wire::remote_write;
@@ -63,7 +64,22 @@ impl TestHub {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         std::fs::write(folder.path().join("hub.yml"), yaml).expect("a file");
         let clock = SimClock::new(Timestamp::from_millis(START));
-        Self::open(folder, clock, SimDisk::new(1), features).await
+        Self::open(folder, clock, SimDisk::new(1), features, Web::default()).await
+    }
+
+    /// A hub with users; `web` is a web configuration file without TLS.
+    pub(super) async fn start_with_web(yaml: &str, web: &str) -> Self {
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        std::fs::write(folder.path().join("hub.yml"), yaml).expect("a file");
+        let file = folder.path().join("web.yml");
+        std::fs::write(&file, web).expect("a file");
+        let flags = WebFlags {
+            config_file: Some(file),
+            ..WebFlags::default()
+        };
+        let web = Web::load(&flags).expect("a web configuration");
+        let clock = SimClock::new(Timestamp::from_millis(START));
+        Self::open(folder, clock, SimDisk::new(1), Features::default(), web).await
     }
 
     async fn open(
@@ -71,11 +87,13 @@ impl TestHub {
         clock: SimClock,
         disk: SimDisk,
         features: Features,
+        web: Web,
     ) -> Self {
         let hub = Hub::start(HubOptions {
             config: HubConfig::load_with(&folder.path().join("hub.yml"), features)
                 .expect("a configuration"),
             listen: "127.0.0.1:0".parse().expect("an address"),
+            web,
             data_dir: folder.path().join("hub"),
             local_edge: false,
             clock: Arc::new(clock.clone()),
@@ -102,14 +120,28 @@ impl TestHub {
     pub(super) async fn restart(self, later: Duration) -> Self {
         self.hub.shutdown().await.expect("an orderly end");
         self.clock.advance(later);
-        Self::open(self.folder, self.clock, self.disk, self.features).await
+        Self::open(
+            self.folder,
+            self.clock,
+            self.disk,
+            self.features,
+            Web::default(),
+        )
+        .await
     }
 
     /// Cuts the power and starts it again.
     pub(super) async fn crash(self) -> Self {
         self.disk.crash();
         drop(self.hub);
-        Self::open(self.folder, self.clock, self.disk, self.features).await
+        Self::open(
+            self.folder,
+            self.clock,
+            self.disk,
+            self.features,
+            Web::default(),
+        )
+        .await
     }
 
     pub(super) fn file(&self, name: &str) -> PathBuf {

@@ -86,3 +86,79 @@ async fn where_everybody_reads_not_everybody_acts() {
         }
     }
 }
+
+/// `grafana` with the password `secret`; the hash is of the lowest cost.
+const USERS: &str =
+    "basic_auth_users: {grafana: '$2y$04$e7mwEyX7I0PKx1dC0EwV3Owl4abdoRgDin0qTSNop/6j4.Vvn2/C.'}\n";
+
+const GRAFANA: &str = "Basic Z3JhZmFuYTpzZWNyZXQ=";
+
+#[tokio::test]
+async fn users_read_beside_readers_and_branches_still_write() {
+    let hub = TestHub::start_with_web(YAML, USERS).await;
+    let ask = |method: &str, path: &str, authorization: &str| {
+        answer(
+            hub.request(method, path)
+                .header("Authorization", authorization),
+        )
+    };
+    for path in ["/", "/federate", "/api/v1/query?query=1", "/metrics"] {
+        for (authorization, allowed) in [
+            (GRAFANA, true),
+            ("Bearer read", true),
+            ("Bearer write", false),
+            ("Basic Z3JhZmFuYTp3cm9uZw==", false),
+        ] {
+            let got = ask("GET", path, authorization).await;
+            assert_eq!(got.status != 401, allowed, "{path} {authorization}");
+        }
+        assert_eq!(hub.get(path).await.status, 401);
+    }
+    assert_eq!(ask("POST", "/-/reload", GRAFANA).await.status, 200);
+    let send = |authorization: &str| {
+        let body = body(vec![series(&[("__name__", "m")], &[(0, 1.0)])]);
+        answer(
+            hub.write_request(body)
+                .header("Authorization", authorization),
+        )
+    };
+    assert_eq!(send(GRAFANA).await.status, 401, "a user is no branch");
+    assert_eq!(send("Bearer write").await.status, 204);
+    assert_eq!(hub.get("/-/healthy").await.status, 200);
+}
+
+#[tokio::test]
+async fn without_tokens_a_user_opens_everything() {
+    let hub = TestHub::start_with_web("branchline: {admin_api: true}", USERS).await;
+    let send = |authorization: Option<&str>| {
+        let body = body(vec![series(&[("__name__", "m")], &[(0, 1.0)])]);
+        let mut request = hub.write_request(body);
+        if let Some(authorization) = authorization {
+            request = request.header("Authorization", authorization);
+        }
+        answer(request)
+    };
+    assert_eq!(send(None).await.status, 401);
+    assert_eq!(send(Some(GRAFANA)).await.status, 204);
+    for path in ["/-/reload", "/api/v1/admin/tsdb/clean_tombstones"] {
+        assert_eq!(
+            answer(hub.request("POST", path)).await.status,
+            401,
+            "{path}"
+        );
+        let request = hub.request("POST", path).header("Authorization", GRAFANA);
+        assert_ne!(answer(request).await.status, 401, "{path}");
+    }
+    // Tokens of administrators are for administrators alone.
+    let admins = "branchline: {admin_api: true, admins: [{name: a, token: admin}]}";
+    let hub = TestHub::start_with_web(admins, USERS).await;
+    let clean = |authorization: &str| {
+        let path = "/api/v1/admin/tsdb/clean_tombstones";
+        answer(
+            hub.request("POST", path)
+                .header("Authorization", authorization),
+        )
+    };
+    assert_eq!(clean(GRAFANA).await.status, 401);
+    assert_ne!(clean("Bearer admin").await.status, 401);
+}

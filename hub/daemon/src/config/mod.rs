@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+pub(crate) use place::line_of;
 pub use units::{ByteSize, PromDuration};
 
 /// A configuration file larger than this is surely not one.

@@ -24,6 +24,20 @@ pub(super) fn key_at(text: &str, line: usize, column: usize) -> Option<&str> {
         .find_map(|above| last_key(above))
 }
 
+/// The line (from 1) of the first `key:`, for files in which a key means one thing wherever it stands.
+pub(crate) fn line_of(text: &str, key: &str) -> Option<usize> {
+    let holds = |line: &str| {
+        let line = line.split(" #").next().unwrap_or(line).trim_start();
+        let mut found = line.match_indices(key);
+        !line.starts_with('#')
+            && found.any(|(at, _)| {
+                let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+                line[at + key.len()..].starts_with(':') && !line[..at].ends_with(word)
+            })
+    };
+    text.lines().position(holds).map(|index| index + 1)
+}
+
 /// The last `key:` of a piece of a line.
 fn last_key(text: &str) -> Option<&str> {
     let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -40,7 +54,15 @@ fn last_key(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::key_at;
+    use super::{key_at, line_of};
+
+    #[test]
+    fn lines_of_keys() {
+        let text = "# key: x\ntls:\n  my_key: 1\n  key: 2 # other:\n  f: {a: 1}\n";
+        assert_eq!(line_of(text, "key"), Some(4));
+        assert_eq!(line_of(text, "a"), Some(5));
+        assert_eq!(line_of(text, "other"), None);
+    }
 
     #[test]
     fn keys_before_and_above() {

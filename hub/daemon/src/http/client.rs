@@ -3,6 +3,9 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
+use super::client_tls::{self, TlsClientOptions};
+use crate::tls::{PemError, provider};
+
 /// How requests leave; `Default` is what a plain `http://` or `https://` address needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
@@ -30,19 +33,6 @@ impl Default for ClientOptions {
     }
 }
 
-/// Prometheus's `tls_config` of a client.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsClientOptions {
-    /// PEM file of the authorities to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// PEM file of our certificate.
-    pub cert_file: Option<PathBuf>,
-    /// PEM file of its key.
-    pub key_file: Option<PathBuf>,
-    /// Takes any certificate. Only for trying things.
-    pub insecure_skip_verify: bool,
-}
-
 /// Why a client cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -52,8 +42,8 @@ pub enum ClientError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("{path}: {reason}: a PEM file is expected", path = path.display())]
-    BadPem { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Pem(#[from] PemError),
     #[error("tls_config has {has} but no {lacks}: give both")]
     HalfIdentity {
         has: &'static str,
@@ -70,8 +60,7 @@ pub enum ClientError {
 /// # Errors
 /// Files that cannot be read or are not PEM, a bad proxy address.
 pub fn client(options: &ClientOptions) -> Result<reqwest::Client, ClientError> {
-    // Fails when a provider is installed already, which then is the same one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    provider();
     match builder(options)?.build() {
         Ok(client) => Ok(client),
         // A machine without any CA certificate can still talk plain HTTP; https:// then fails by name.
@@ -105,41 +94,10 @@ fn builder(options: &ClientOptions) -> Result<reqwest::ClientBuilder, ClientErro
         };
         builder = builder.proxy(reqwest::Proxy::all(url).map_err(bad)?);
     }
-    let tls = &options.tls;
-    if let Some(path) = &tls.ca_file {
-        let bad = |error: reqwest::Error| ClientError::BadPem {
-            path: path.clone(),
-            reason: error.to_string(),
-        };
-        let certificates = reqwest::Certificate::from_pem_bundle(&read(path)?).map_err(bad)?;
-        builder = builder.tls_certs_only(certificates);
-    }
-    match (&tls.cert_file, &tls.key_file) {
-        (Some(cert), Some(key)) => {
-            let mut pem = read(cert)?;
-            pem.push(b'\n');
-            pem.extend(read(key)?);
-            let bad = |error: reqwest::Error| ClientError::BadPem {
-                path: cert.clone(),
-                reason: error.to_string(),
-            };
-            builder = builder.identity(reqwest::Identity::from_pem(&pem).map_err(bad)?);
-        }
-        (None, None) => {}
-        (Some(_), None) => {
-            return Err(ClientError::HalfIdentity {
-                has: "cert_file",
-                lacks: "key_file",
-            });
-        }
-        (None, Some(_)) => {
-            return Err(ClientError::HalfIdentity {
-                has: "key_file",
-                lacks: "cert_file",
-            });
-        }
-    }
-    Ok(builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify))
+    Ok(match client_tls::config(&options.tls)? {
+        Some(config) => builder.tls_backend_preconfigured(config),
+        None => builder,
+    })
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, ClientError> {
@@ -250,6 +208,7 @@ fn header(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::Pem;
 
     #[test]
     fn secrets_come_from_files_and_stay_out_of_logs() {
@@ -276,17 +235,17 @@ mod tests {
             ..ClientOptions::default()
         };
         let missing = TlsClientOptions {
-            ca_file: Some("/nonexistent/ca.pem".into()),
+            ca: Some(Pem::File("/nonexistent/ca.pem".into())),
             ..Default::default()
         };
         assert!(
             client(&options(missing))
                 .unwrap_err()
                 .to_string()
-                .contains("/nonexistent/ca.pem: cannot be read")
+                .contains("/nonexistent/ca.pem cannot be read")
         );
         let half = TlsClientOptions {
-            cert_file: Some("/x".into()),
+            cert: Some(Pem::File("/x".into())),
             ..Default::default()
         };
         assert!(

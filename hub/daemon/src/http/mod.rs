@@ -2,7 +2,9 @@
 //! place where clients are made.
 
 mod client;
+mod client_tls;
 mod server;
 
-pub use client::{Auth, ClientError, ClientOptions, TlsClientOptions, client};
-pub use server::{Health, ListenError, MetricsText, common_routes, listen, serve};
+pub use client::{Auth, ClientError, ClientOptions, client};
+pub use client_tls::{TlsClientOptions, TlsYaml};
+pub use server::{Health, ListenError, MetricsText, common_routes, listen, serve, serve_web};

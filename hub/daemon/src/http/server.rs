@@ -8,10 +8,11 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::serve::ListenerExt;
+use axum::serve::{Listener, ListenerExt};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
+use crate::web::{self, TlsListener, Web};
 use crate::{Tasks, metrics};
 
 /// Why a port cannot be opened.
@@ -56,17 +57,36 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Questions without an answer after which a connection is closed.
 const KEEPALIVE_RETRIES: u32 = 4;
 
-/// Answers requests until the tasks' node is cancelled, then finishes those that are under way.
+/// Answers requests until the tasks' node is cancelled, then finishes those that are under way. Without TLS.
 pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
-    let listener = listener.tap_io(|connection| {
-        let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE)
-            .with_interval(KEEPALIVE)
-            .with_retries(KEEPALIVE_RETRIES);
-        if let Err(error) = SockRef::from(&*connection).set_tcp_keepalive(&keepalive) {
-            tracing::debug!("no keepalive on a connection: {error}");
-        }
-    });
+    serve_web(listener, router, &Web::default(), tasks);
+}
+
+/// The same as the web configuration says: with TLS, if it has some, and with its headers. Who may ask for what is for the
+/// router to say.
+pub fn serve_web(listener: TcpListener, router: Router, web: &Web, tasks: &Tasks) {
+    let router = web::add_headers(router, web);
+    match web.listener() {
+        Some(config) => run(
+            TlsListener::new(listener, config, keep_alive),
+            router,
+            tasks,
+        ),
+        None => run(listener.tap_io(|stream| keep_alive(stream)), router, tasks),
+    }
+}
+
+fn keep_alive(connection: &TcpStream) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE)
+        .with_retries(KEEPALIVE_RETRIES);
+    if let Err(error) = SockRef::from(connection).set_tcp_keepalive(&keepalive) {
+        tracing::debug!("no keepalive on a connection: {error}");
+    }
+}
+
+fn run<L: Listener<Addr: std::fmt::Debug>>(listener: L, router: Router, tasks: &Tasks) {
     let token = tasks.token().clone();
     tasks.spawn("http server", async move {
         let until = token.cancelled_owned();
