@@ -1,4 +1,4 @@
-//! What of PromQL is off unless asked for, by the names of Prometheus's `--enable-feature`.
+//! What of PromQL and of ingest is off unless asked for, by the names of Prometheus's `--enable-feature`.
 
 use promql::{EngineOptions, ParseOptions};
 
@@ -12,13 +12,17 @@ pub struct Features {
     /// See [`EngineOptions::start_timestamps`].
     pub start_timestamps: bool,
     /// See [`EngineOptions::type_and_unit_labels`].
+    /// OTLP adds these labels to its series too.
     pub type_and_unit_labels: bool,
+    /// Whether OTLP metrics of delta temporality are stored as they come, of unknown type.
+    pub otlp_native_delta: bool,
 }
 
 /// The names, and the switch of each.
 type Switch = (&'static str, fn(&mut Features) -> &mut bool);
 
-const SWITCHES: [Switch; 7] = [
+const SWITCHES: [Switch; 8] = [
+    ("otlp-native-delta-ingestion", |f| &mut f.otlp_native_delta),
     ("promql-binop-fill-modifiers", |f| {
         &mut f.parse.fill_modifiers
     }),
@@ -80,6 +84,7 @@ mod tests {
         let all = Features::from_names(all).unwrap();
         assert_eq!(all.parse, ParseOptions::all());
         assert!(all.delayed_name_removal && all.start_timestamps && all.type_and_unit_labels);
+        assert!(all.otlp_native_delta);
         let one = Features::from_names(["promql-experimental-functions"]).unwrap();
         assert!(one.parse.experimental_functions && !one.parse.fill_modifiers);
         let error = Features::from_names(["promql-everything"]).unwrap_err();

@@ -29,7 +29,7 @@ struct Cli {
     /// Do not scrape this machine and this hub.
     #[arg(long)]
     no_local_edge: bool,
-    /// What of PromQL is off by default, by Prometheus's names and separated by commas: promql-experimental-functions, ...
+    /// What is off by default, by Prometheus's names and separated by commas: promql-experimental-functions, ...
     #[arg(long, value_name = "NAMES", value_delimiter = ',', global = true)]
     enable_feature: Vec<String>,
     #[command(subcommand)]

@@ -90,6 +90,7 @@ impl Reloader {
         if !admin_api {
             self.state.admins.set(admin);
         }
+        self.state.otlp.set(config.otlp_in_force());
         self.state.writers.set(write);
         self.state.readers.set(read);
         self.alerts.reload(&config).await;

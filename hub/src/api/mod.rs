@@ -106,7 +106,12 @@ pub(crate) async fn not_found() -> (StatusCode, &'static str) {
 }
 
 /// Paths for which reading needs no credential: writers have their own, and probes have none.
-const OPEN_PATHS: [&str; 3] = ["/-/healthy", "/-/ready", "/api/v1/write"];
+const OPEN_PATHS: [&str; 4] = [
+    "/-/healthy",
+    "/-/ready",
+    "/api/v1/write",
+    "/api/v1/otlp/v1/metrics",
+];
 
 /// What is posted there does something.
 const ACTING_PATHS: [&str; 3] = ["/-/reload", "/api/v1/webhook", "/api/v2/alerts"];

@@ -10,6 +10,7 @@ mod harness;
 mod ingest;
 mod ingest_v2;
 mod metadata;
+mod otlp;
 mod pages;
 mod readers;
 mod reload;

@@ -31,7 +31,13 @@ mod tests;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use prost::Message;
 pub use translate::{Translated, TranslatedSample, translate};
+
+/// Encodes a request: the message that [`translate`] reads.
+pub fn encode(request: &proto::Request) -> Vec<u8> {
+    request.encode_to_vec()
+}
 
 /// How names become Prometheus's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

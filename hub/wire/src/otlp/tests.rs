@@ -1,7 +1,7 @@
 //! Each kind of point against series worked out by hand.
 
 use model::{STALE_NAN_BITS, Sample, Value};
-use prost::Message;
+use prost::Message as _;
 
 use super::proto::metric::Data;
 use super::proto::{self, *};
@@ -78,6 +78,11 @@ fn take(request: &Request, settings: &Settings) -> (Vec<TranslatedSample>, Trans
     (taken, all.expect("a message"))
 }
 
+/// Series as they are written here, without blanks between the labels.
+fn name(labels: &model::LabelSet) -> String {
+    labels.to_string().replace("\", ", "\",")
+}
+
 fn line(taken: &TranslatedSample) -> String {
     let Sample { at, start, value } = &taken.sample;
     let value = match value {
@@ -87,7 +92,7 @@ fn line(taken: &TranslatedSample) -> String {
         Value::Histogram(histogram) => format!("{histogram:?}"),
     };
     let start = start.map_or_else(String::new, |start| format!(" since {}", start.millis()));
-    format!("{} {value} @{}{start}", taken.labels, at.millis())
+    format!("{} {value} @{}{start}", name(&taken.labels), at.millis())
 }
 
 /// The samples as text, and no problem.
@@ -164,7 +169,7 @@ fn a_gauge_with_its_resource() {
     };
     let (taken, _) = take(&all, &but);
     assert_eq!(
-        taken[0].labels.to_string(),
+        name(&taken[0].labels),
         "queue_size_bytes{http_method=\"GET\",instance=\"a:1\",job=\"shop/till\",\
          service_instance_id=\"a:1\",service_name=\"till\"}"
     );
@@ -338,7 +343,7 @@ fn classic_histograms() {
     let first = taken[2].exemplars[0].as_ref().unwrap();
     let id = "ab".repeat(16);
     assert_eq!(
-        first.labels.to_string(),
+        name(&first.labels),
         format!("{{trace_id=\"{id}\",user=\"u\"}}")
     );
     assert_eq!(found.metadata["size_seconds"].kind.as_str(), "histogram");
@@ -415,10 +420,7 @@ fn histograms_with_custom_buckets() {
             &nhcb,
         );
         assert_eq!(all.problems, [""; 0]);
-        assert_eq!(
-            (taken.len(), taken[0].labels.to_string().as_str()),
-            (1, "h")
-        );
+        assert_eq!((taken.len(), name(&taken[0].labels).as_str()), (1, "h"));
         match taken[0].sample.value.clone() {
             Value::Histogram(histogram) => histogram,
             Value::Float(value) => panic!("{value}"),
@@ -485,7 +487,7 @@ fn exponential_histograms() {
         };
         let (taken, all) = take(&exponential(point(scale), temporality), &native);
         assert_eq!(all.problems, [""; 0]);
-        assert_eq!(taken[0].labels.to_string(), "latency_milliseconds");
+        assert_eq!(name(&taken[0].labels), "latency_milliseconds");
         assert_eq!(
             taken[0].sample.start.map(|start| start.millis()),
             Some(1_699_999_999_123)
