@@ -12,6 +12,7 @@ mod explosion;
 mod failures;
 mod first_run;
 mod grafana;
+mod otlp;
 mod peers;
 mod query_memory;
 mod reload;
