@@ -27,7 +27,8 @@ class Exporter(OTLPMetricExporter):
 
 exporter = Exporter(url, headers={"authorization": f"Bearer {token}"}, compression=Compression.Gzip, timeout=10)
 provider = MeterProvider(
-    # Exported when we say so.
+    # Exported when we say so, and not once more at the end.
+    shutdown_on_exit=False,
     metric_readers=[PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)],
     resource=Resource.create(
         {
