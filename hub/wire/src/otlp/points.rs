@@ -135,6 +135,9 @@ impl Point for HistogramPoint {
             cumulative = cumulative.wrapping_add(*here);
             let labels = family.labels_with("_bucket", "le", *bound);
             sink.push(labels, common.float(cumulative as f64), take(bucket));
+            if sink.overdrawn {
+                return Ok(());
+            }
         }
         let labels = family.labels_with("_bucket", "le", f64::INFINITY);
         sink.push(labels, count, take(usize::MAX));
@@ -188,6 +191,9 @@ impl Point for SummaryPoint {
         for quantile in &self.quantile_values {
             let labels = family.labels_with("", "quantile", quantile.quantile);
             sink.push(labels, common.float(quantile.value), Vec::new());
+            if sink.overdrawn {
+                break;
+            }
         }
         Ok(())
     }

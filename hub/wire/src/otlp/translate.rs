@@ -20,8 +20,14 @@ const PART_BYTES_MAX: usize = 1 << 20;
 const EXPANSION_MAX: usize = 4;
 /// What a sample takes beside its labels.
 const SAMPLE_BYTES: usize = 64;
+/// What the metadata of a metric take beside their text.
+const METADATA_BYTES: usize = 128;
 /// Problems, and warnings, that are told; the others are counted.
 const TOLD_MAX: usize = 5;
+/// After so many the rest is not looked at: an empty metric takes two bytes, and is a problem.
+const PROBLEMS_MAX: usize = 1000;
+/// Characters of one of them.
+const TOLD_CHARS_MAX: usize = 500;
 /// Samples of `target_info` in a request, which a single wrong timestamp could stretch over decades.
 const INFO_SAMPLES_MAX: usize = 100_000;
 const INFO: &str = "target_info";
@@ -54,14 +60,22 @@ impl Translated {
     fn problem(&mut self, why: impl Into<String>) {
         self.problem_count += 1;
         if self.problems.len() < TOLD_MAX {
-            self.problems.push(why.into());
+            self.problems.push(shorten(why.into()));
         }
     }
 
     fn warn(&mut self, why: impl Into<String>) {
         if self.warnings.len() < TOLD_MAX {
-            self.warnings.push(why.into());
+            self.warnings.push(shorten(why.into()));
         }
+    }
+}
+
+/// Names may be megabytes.
+fn shorten(why: String) -> String {
+    match why.char_indices().nth(TOLD_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &why[..end]),
+        None => why,
     }
 }
 
@@ -99,6 +113,9 @@ pub fn translate(
         if sink.overdrawn {
             return Err(DecodeError::TooMuchText { limit });
         }
+        if all.problem_count >= PROBLEMS_MAX {
+            break;
+        }
     }
     for collision in std::mem::take(&mut sink.labels.collisions) {
         all.warn(collision);
@@ -113,8 +130,8 @@ pub(super) struct Sink<'s, 't> {
     take: &'t mut dyn FnMut(TranslatedSample),
     /// Bytes that samples may still take.
     room: usize,
-    /// They wanted more.
-    overdrawn: bool,
+    /// They wanted more: the request will be refused, and nothing more need be made.
+    pub(super) overdrawn: bool,
     /// Times of the resource's points, in ns.
     earliest: u64,
     latest: u64,
@@ -136,18 +153,22 @@ impl Sink<'_, '_> {
             Value::Float(_) => 0,
         };
         let bytes = labels.as_bytes().len() + SAMPLE_BYTES + histogram + 512 * exemplars.len();
+        if self.spend(bytes) {
+            (self.take)(TranslatedSample {
+                labels,
+                sample,
+                exemplars,
+            });
+        }
+    }
+
+    /// Whether so many more bytes may be kept. After the first no nothing may.
+    fn spend(&mut self, bytes: usize) -> bool {
         match self.room.checked_sub(bytes) {
             Some(room) if !self.overdrawn => self.room = room,
-            _ => {
-                self.overdrawn = true;
-                return;
-            }
+            _ => self.overdrawn = true,
         }
-        (self.take)(TranslatedSample {
-            labels,
-            sample,
-            exemplars,
-        });
+        !self.overdrawn
     }
 }
 
@@ -251,7 +272,7 @@ fn scope_metrics(
         if let (2, FieldValue::Bytes(part)) = (field.number, field.value) {
             metric(part, field.offset, sink, all)?;
         }
-        if sink.overdrawn {
+        if sink.overdrawn || all.problem_count >= PROBLEMS_MAX {
             return Ok(());
         }
     }
@@ -337,7 +358,9 @@ fn metric(
         help: help.to_owned(),
         unit: unit_words(unit, false),
     };
-    if about != Metadata::default() {
+    if about != Metadata::default()
+        && sink.spend(made.len() + help.len() + unit.len() + METADATA_BYTES)
+    {
         all.metadata.insert(made.clone(), about.clone());
     }
     let metric = Metric {
@@ -399,7 +422,7 @@ fn points<P: Point>(
         if let Err(why) = point.add(metric, sink) {
             all.problem(why);
         }
-        if sink.overdrawn {
+        if sink.overdrawn || all.problem_count >= PROBLEMS_MAX {
             return Ok(());
         }
     }
