@@ -1,4 +1,4 @@
-//! What of PromQL and of the API is off unless asked for, by the names of Prometheus's `--enable-feature`.
+//! What of PromQL, of the API and of ingest is off unless asked for, by the names of Prometheus's `--enable-feature`.
 
 use promql::{EngineOptions, ParseOptions};
 
@@ -14,13 +14,17 @@ pub struct Features {
     /// `/api/v1/search/…` answers.
     pub search_api: bool,
     /// See [`EngineOptions::type_and_unit_labels`].
+    /// OTLP adds these labels to its series too.
     pub type_and_unit_labels: bool,
+    /// Whether OTLP metrics of delta temporality are stored as they come, of unknown type.
+    pub otlp_native_delta: bool,
 }
 
 /// The names, and the switch of each.
 type Switch = (&'static str, fn(&mut Features) -> &mut bool);
 
-const SWITCHES: [Switch; 8] = [
+const SWITCHES: [Switch; 9] = [
+    ("otlp-native-delta-ingestion", |f| &mut f.otlp_native_delta),
     ("promql-binop-fill-modifiers", |f| {
         &mut f.parse.fill_modifiers
     }),
@@ -87,6 +91,7 @@ mod tests {
                 && all.start_timestamps
                 && all.type_and_unit_labels
                 && all.search_api
+                && all.otlp_native_delta
         );
         let one = Features::from_names(["promql-experimental-functions"]).unwrap();
         assert!(one.parse.experimental_functions && !one.parse.fill_modifiers);

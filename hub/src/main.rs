@@ -32,7 +32,7 @@ struct Cli {
     no_local_edge: bool,
     #[command(flatten)]
     web: WebFlags,
-    /// What of PromQL and of the API is off by default, by Prometheus's names and separated by commas: promql-experimental-functions, ...
+    /// What is off by default, by Prometheus's names and separated by commas: promql-experimental-functions, ...
     #[arg(long, value_name = "NAMES", value_delimiter = ',', global = true)]
     enable_feature: Vec<String>,
     #[command(subcommand)]

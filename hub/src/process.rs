@@ -163,6 +163,7 @@ impl Hub {
             hub_id,
             tasks.http.token().clone(),
         ));
+        ingest.otlp().set(config.otlp_in_force());
         let seal_due = ingest.seal_due();
         expect_branches(&config, &store, &branches);
 
@@ -219,6 +220,7 @@ impl Hub {
             writers,
             readers,
             admins,
+            otlp: ingest.otlp().clone(),
             started_at: clock.now(),
             clock: clock.clone(),
             flags,

@@ -100,6 +100,7 @@ impl Reloader {
             self.state.admins.set(admin);
         }
         self.state.query_log.set(log, &self.query_log);
+        self.state.otlp.set(config.otlp_in_force());
         self.state.writers.set(write);
         self.state.readers.set(read);
         self.alerts.reload(&config).await;

@@ -15,7 +15,7 @@ use crate::api::{Queries, RemoteReads};
 use crate::config::HubConfig;
 use crate::features::Features;
 use crate::federation::Branches;
-use crate::ingest::Credentials;
+use crate::ingest::{Credentials, OtlpReceiver};
 use crate::local_edge::LocalEdge;
 use crate::notifications::Notifications;
 use crate::query_log::QueryLog;
@@ -51,6 +51,7 @@ pub(crate) struct HubState {
     pub(crate) writers: Credentials,
     pub(crate) readers: Credentials,
     pub(crate) admins: Credentials,
+    pub(crate) otlp: OtlpReceiver,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_at: Timestamp,
     /// The command line's flags, for `/api/v1/status/flags`.

@@ -3,6 +3,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use crate::otlp;
 use journal::{Disk, Journal, Options, read_file, sim::SimDisk};
 use model::{
     Buckets, Exemplar, Histogram, LabelSet, Metadata, MetricType, Sample, Span, Timestamp, Value,
@@ -90,6 +91,20 @@ pub(crate) const TARGETS: &[Target] = &[
         seeds: read_frames,
         // An empty chunk is two bytes on the wire; vectors grow by doubling.
         bound: (256, 4 * KIB),
+    },
+    Target {
+        name: "otlp_message",
+        read: otlp::message,
+        seeds: otlp::messages,
+        // An attribute of two bytes is fifty in memory, and vectors grow by doubling; labels are made for each point.
+        bound: (600, 64 * KIB),
+    },
+    Target {
+        name: "otlp_json",
+        read: otlp::json,
+        seeds: || vec![otlp::JSON.to_vec()],
+        // A metric of three bytes is three hundred in memory, and as many again as protobuf's struct.
+        bound: (1000, 64 * KIB),
     },
     Target {
         name: "exposition",

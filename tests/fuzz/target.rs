@@ -2,6 +2,7 @@
 #![no_main]
 
 mod decoders;
+mod otlp;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Some(target) = decoders::TARGETS

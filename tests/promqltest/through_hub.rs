@@ -79,6 +79,7 @@ impl HubSubject {
             delayed_name_removal: engine.delayed_name_removal,
             start_timestamps: engine.start_timestamps,
             type_and_unit_labels: engine.type_and_unit_labels,
+            ..Features::default()
         };
         let hub = self.runtime.block_on(Hub::start(HubOptions {
             web: daemon::web::Web::default(),

@@ -1,5 +1,5 @@
 //! The real programs of the field that ours must work with: Prometheus, Alertmanager, node_exporter, as `tests/run` brings them;
-//! and VictoriaMetrics, which `tests/run --peers` brings for the benchmarks to compare with.
+//! OpenTelemetry's SDK for Python, as `tests/run --all` brings it; and VictoriaMetrics, which `tests/run --peers` brings for the benchmarks to compare with.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -57,6 +57,12 @@ impl Peer {
         self.find()
             .unwrap_or_else(|| panic!("{self:?} is not there: run tests/run --peers"))
     }
+}
+
+/// The interpreter in whose environment OpenTelemetry's SDK and its OTLP exporter are, as `tests/run --all` makes it.
+pub fn opentelemetry_python() -> Option<PathBuf> {
+    let python = checkout::root().join("target/peers/opentelemetry/bin/python");
+    python.is_file().then_some(python)
 }
 
 /// Whether a test that needs these peers can run. If not, says so where `tests/run` reads it: the test then returns at once.

@@ -1,10 +1,10 @@
 //! Who asks: for the query log.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
+use daemon::http::Peer;
 use serde_json::{Value, json};
 
 /// Where a request comes from and goes to.
@@ -18,9 +18,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>();
         Ok(Asker {
-            ip: peer.map_or_else(String::new, |peer| peer.0.ip().to_string()),
+            ip: peer.map_or_else(String::new, |ConnectInfo(Peer(address))| {
+                address.ip().to_string()
+            }),
             method: parts.method.to_string(),
             path: parts.uri.path().to_owned(),
         })

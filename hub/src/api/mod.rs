@@ -180,7 +180,7 @@ pub(crate) async fn only_when_ready(
 const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
 
 /// Writers have credentials of their own, which the ingest looks at.
-const WRITING_PATHS: [&str; 1] = ["/api/v1/write"];
+const WRITING_PATHS: [&str; 2] = ["/api/v1/write", "/api/v1/otlp/v1/metrics"];
 
 /// What is posted there does something.
 const ACTING_PATHS: [&str; 3] = ["/-/reload", "/api/v1/webhook", "/api/v2/alerts"];

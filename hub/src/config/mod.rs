@@ -2,6 +2,7 @@
 //! and checked before any port opens.
 
 mod memory;
+mod otlp;
 mod raw;
 mod secrets;
 
@@ -59,6 +60,8 @@ pub struct HubConfig {
     pub(crate) remote_read_samples_max: u64,
     pub(crate) admins: Vec<BranchToken>,
     pub(crate) admin_api: bool,
+    pub(crate) otlp_receiver: bool,
+    otlp: wire::otlp::Settings,
     /// The head office's own edge; None: switched off.
     pub(crate) local_edge: Option<EdgeConfig>,
     /// The alert-router inside. A router elsewhere stands under `alerting` like an Alertmanager.
@@ -189,6 +192,8 @@ impl HubConfig {
             readers,
             admins,
             admin_api,
+            otlp_receiver: branchline.otlp_receiver.unwrap_or(false),
+            otlp: otlp::settings(file.otlp).map_err(|(key, why)| check.invalid(key, why))?,
             anonymous_reads: branchline.anonymous_reads.unwrap_or(false),
             remote_read_samples_max: check
                 .remote_read_samples_max(branchline.remote_read_samples_max)?,
@@ -214,6 +219,15 @@ impl HubConfig {
             lacks.push("no readers are configured, so anybody could read everything: give readers tokens under branchline.readers, or users under basic_auth_users in --web.config.file, or say branchline.anonymous_reads: true".to_owned());
         }
         web.check_listen(address, Some(lacks))
+    }
+
+    /// How OTLP metrics are translated; None where none are taken.
+    pub(crate) fn otlp_in_force(&self) -> Option<wire::otlp::Settings> {
+        self.otlp_receiver.then(|| wire::otlp::Settings {
+            native_delta: self.features.otlp_native_delta,
+            type_and_unit_labels: self.features.type_and_unit_labels,
+            ..self.otlp.clone()
+        })
     }
 
     /// A few lines for the operator: what this configuration makes the hub do.
@@ -420,7 +434,6 @@ fn refuse_unsupported(path: &Path, file: &raw::File) -> Result<(), ConfigError> 
             "the hub reads only its own store",
         ),
         ("tracing", file.tracing.is_some(), "take the section out"),
-        ("otlp", file.otlp.is_some(), "take the section out"),
         (
             "alerting.alert_relabel_configs",
             alert_relabel,

@@ -19,6 +19,8 @@ pub(super) struct File {
     pub(super) rule_files: Option<Vec<String>>,
     pub(super) alerting: Option<Alerting>,
     pub(super) storage: Option<Storage>,
+    /// How OTLP metrics are translated, if `branchline.otlp_receiver` takes any.
+    pub(super) otlp: Option<Otlp>,
     pub(super) branchline: Option<Branchline>,
     /// Tuning of Go's runtime: without effect.
     pub(super) runtime: Option<IgnoredAny>,
@@ -26,7 +28,6 @@ pub(super) struct File {
     pub(super) remote_write: Option<IgnoredAny>,
     pub(super) remote_read: Option<IgnoredAny>,
     pub(super) tracing: Option<IgnoredAny>,
-    pub(super) otlp: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,6 +66,30 @@ pub(super) struct Retention {
     pub(super) size: Option<ByteSize>,
 }
 
+/// As Prometheus has it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Otlp {
+    /// Default: false.
+    pub(super) promote_all_resource_attributes: Option<bool>,
+    /// Attributes of a resource that become labels of its series. Default: none.
+    pub(super) promote_resource_attributes: Option<Vec<String>>,
+    /// Those that do not where all others do. Default: none.
+    pub(super) ignore_resource_attributes: Option<Vec<String>>,
+    /// How names are made. Default: UnderscoreEscapingWithSuffixes.
+    pub(super) translation_strategy: Option<String>,
+    /// Whether `target_info` has `service.name`, `service.namespace` and `service.instance.id` too. Default: false.
+    pub(super) keep_identifying_resource_attributes: Option<bool>,
+    /// Whether histograms with given bounds become native ones. Default: false.
+    pub(super) convert_histograms_to_nhcb: Option<bool>,
+    /// Whether the scope's name, version, schema and attributes become labels. Default: false.
+    pub(super) promote_scope_metadata: Option<bool>,
+    /// Whether `_x` becomes the label `key_x`. Default: true.
+    pub(super) label_name_underscore_sanitization: Option<bool>,
+    /// Whether several underscores in a row stay in label names. Default: true.
+    pub(super) label_name_preserve_multiple_underscores: Option<bool>,
+}
+
 /// Our own keys.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -82,6 +107,8 @@ pub(super) struct Branchline {
     /// Who may do that; no reader's or branch's token does. None: everybody who can connect, which is refused where
     /// `branches` or `readers` are given.
     pub(super) admins: Option<Vec<Token>>,
+    /// Whether OTLP metrics are taken (`/api/v1/otlp/v1/metrics`). Default: false.
+    pub(super) otlp_receiver: Option<bool>,
     /// Series that each branch may have, from 1 on; what is beyond is refused with 429 and named, while known series are
     /// stored. Changing it takes a restart. Default: 1,000,000.
     pub(super) series_per_branch_max: Option<usize>,

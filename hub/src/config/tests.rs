@@ -154,3 +154,55 @@ fn two_senders_of_one_branch_are_warned_of() {
     let off = "branchline: {local_edge: {enabled: false}, branches: [{name: hq, token: y}]}";
     assert_eq!(warnings(off), "");
 }
+
+#[test]
+fn otlp_is_prometheus_section() {
+    use wire::otlp::{Promoted, Settings, Strategy};
+    let parse = |text: &str| HubConfig::parse(text, Path::new("hub.yml"));
+    let on = "branchline: {otlp_receiver: true}\n";
+    assert_eq!(parse("otlp: {}\n").unwrap().otlp_in_force(), None);
+    assert_eq!(
+        parse(on).unwrap().otlp_in_force(),
+        Some(Settings::default())
+    );
+    let all = parse(&format!(
+        "{on}otlp: {{promote_all_resource_attributes: true, ignore_resource_attributes: [' a.b '], \
+         translation_strategy: NoUTF8EscapingWithSuffixes, keep_identifying_resource_attributes: true, \
+         convert_histograms_to_nhcb: true, promote_scope_metadata: true, label_name_underscore_sanitization: false, \
+         label_name_preserve_multiple_underscores: false}}\n"
+    ));
+    let expected = Settings {
+        strategy: Strategy::NoUtf8EscapingWithSuffixes,
+        promoted: Promoted::AllBut(["a.b".to_owned()].into()),
+        keep_identifying: true,
+        convert_to_nhcb: true,
+        promote_scope: true,
+        underscore_sanitization: false,
+        preserve_multiple_underscores: false,
+        ..Settings::default()
+    };
+    assert_eq!(all.unwrap().otlp_in_force(), Some(expected));
+    let wrong = [
+        (
+            "{translation_strategy: x}",
+            "unsupported OTLP translation strategy \"x\"",
+        ),
+        (
+            "{promote_resource_attributes: [a, a]}",
+            "\"a\" stands there twice",
+        ),
+        ("{promote_resource_attributes: ['']}", "empty name"),
+        (
+            "{ignore_resource_attributes: [a]}",
+            "only with promote_all_resource_attributes",
+        ),
+        (
+            "{promote_all_resource_attributes: true, promote_resource_attributes: [a]}",
+            "give either",
+        ),
+        ("{delta: x}", "delta"),
+    ];
+    for (section, why) in wrong {
+        check_error(&format!("otlp: {section}\n"), &[why]);
+    }
+}

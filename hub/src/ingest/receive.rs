@@ -15,7 +15,7 @@ use wire::remote_write::Limits;
 
 use super::exemplars::ExemplarCounts;
 use super::unpack::{Scratches, Stored, append_error};
-use super::{Credentials, Identity, unpack_v2};
+use super::{Credentials, Identity, OtlpReceiver, unpack_v2};
 use crate::federation::{Branches, Report};
 
 /// Samples further ahead of our clock are refused, as Prometheus does: a sender whose clock is that wrong would
@@ -34,7 +34,7 @@ const BUSY_RETRY_SECONDS: u32 = 5;
 /// Bodies that are decompressed and stored at a time; more wait.
 const STORING_MAX: usize = 8;
 
-/// Takes remote-write bodies to the store and answers when they are on disk.
+/// Takes bodies of remote write and OTLP to the store and answers when they are on disk.
 pub(crate) struct Ingest {
     store: Arc<Store>,
     branches: Branches,
@@ -42,6 +42,7 @@ pub(crate) struct Ingest {
     clock: Arc<dyn Clock>,
     hub_id: String,
     limits: Limits,
+    otlp: OtlpReceiver,
     counts: Counts,
     /// A permit is a byte of a body.
     room: Arc<Semaphore>,
@@ -144,6 +145,7 @@ impl Ingest {
             clock,
             hub_id,
             limits,
+            otlp: OtlpReceiver::default(),
             counts,
             room: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
             storing: Semaphore::new(STORING_MAX),
@@ -155,6 +157,19 @@ impl Ingest {
 
     pub(crate) fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// Off until it is set.
+    pub(crate) fn otlp(&self) -> &OtlpReceiver {
+        &self.otlp
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub(crate) fn hub_id(&self) -> &str {

@@ -1,4 +1,4 @@
-//! `POST /api/v1/write`: remote write 1.0 and 2.0 from our edges, from Prometheus and from everything that speaks them.
+//! The routes of all that writes, and `POST /api/v1/write`: remote write 1.0 and 2.0 from our edges, from Prometheus and from everything that speaks them.
 
 use std::sync::Arc;
 
@@ -12,12 +12,14 @@ use wire::edge_headers::{self, EdgeHeaders};
 use wire::remote_write::headers::{self, HeaderRefusal, Version};
 
 use super::Identity;
+use super::otlp;
 use super::receive::{Answer, Ingest, Refused, Written};
 
-/// The route. Every answer says whose it is, those to wrong methods and wrong tokens too.
+/// The routes. Every answer says whose it is, those to wrong methods and wrong tokens too.
 pub(crate) fn routes(ingest: Arc<Ingest>) -> Router {
     Router::new()
         .route("/api/v1/write", post(write))
+        .route("/api/v1/otlp/v1/metrics", post(otlp::write))
         .layer(middleware::from_fn_with_state(ingest.clone(), name_hub))
         .with_state(ingest)
 }

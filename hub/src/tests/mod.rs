@@ -11,6 +11,7 @@ mod harness;
 mod ingest;
 mod ingest_v2;
 mod metadata;
+mod otlp;
 mod pages;
 mod readers;
 mod reload;

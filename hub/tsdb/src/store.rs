@@ -159,6 +159,15 @@ impl Store {
         self.append_columns(&mut batch.columns(), columns)
     }
 
+    /// The times that appends take now.
+    pub fn accepted_times(&self) -> crate::TimeRange {
+        let (oldest, newest) = self.read_state().accepted;
+        crate::TimeRange::new(
+            Timestamp::from_millis(oldest),
+            Timestamp::from_millis(newest),
+        )
+    }
+
     /// [`Store::append`] for samples that are columns already. The columns are left with what was stored.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! - [`exposition`]: the text a target answers when it is scraped (classic Prometheus text and OpenMetrics), and the
 //!   classic text that `/federate` and `/metrics` write;
 //! - [`remote_write`]: remote write 1.0 and 2.0, Snappy block and protobuf, bounded before anything is allocated;
+//! - [`otlp`]: OpenTelemetry's metrics, protobuf and JSON, and the series that they become;
 //! - [`remote_read`]: what a reader of stored samples asks, and both kinds of answer: samples, and streamed chunks;
 //! - [`alertmanager`]: what goes to Alertmanager's v2 API, and the webhook message it sends;
 //! - [`edge_headers`]: the headers with which an edge says which part of its buffer a request carries.
@@ -15,5 +16,6 @@
 pub mod alertmanager;
 pub mod edge_headers;
 pub mod exposition;
+pub mod otlp;
 pub mod remote_read;
 pub mod remote_write;

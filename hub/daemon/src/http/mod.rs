@@ -7,4 +7,4 @@ mod server;
 
 pub use client::{Auth, ClientError, ClientOptions, client};
 pub use client_tls::{TlsClientOptions, TlsYaml};
-pub use server::{Health, ListenError, MetricsText, common_routes, listen, serve, serve_web};
+pub use server::{Health, ListenError, MetricsText, Peer, common_routes, listen, serve, serve_web};

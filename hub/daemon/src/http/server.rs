@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::connect_info::Connected;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::serve::{Listener, ListenerExt};
+use axum::serve::{IncomingStream, Listener, ListenerExt};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -86,13 +87,39 @@ fn keep_alive(connection: &TcpStream) {
     }
 }
 
-fn run<L: Listener<Addr: std::fmt::Debug>>(listener: L, router: Router, tasks: &Tasks) {
+/// Who asks, with TLS and without: `ConnectInfo<Peer>` among the extensions of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// A listener of ours: axum's own know addresses of their own kind only.
+struct Known<L>(L);
+
+impl<L: Listener<Addr = SocketAddr>> Listener for Known<L> {
+    type Io = L::Io;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        self.0.accept().await
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
+impl<L: Listener<Addr = SocketAddr>> Connected<IncomingStream<'_, Known<L>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Known<L>>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+fn run<L: Listener<Addr = SocketAddr>>(listener: L, router: Router, tasks: &Tasks) {
     let token = tasks.token().clone();
     tasks.spawn("http server", async move {
         let until = token.cancelled_owned();
         if let Err(error) = axum::serve(
-            listener,
-            router.into_make_service_with_connect_info::<SocketAddr>(),
+            Known(listener),
+            router.into_make_service_with_connect_info::<Peer>(),
         )
         .with_graceful_shutdown(until)
         .await

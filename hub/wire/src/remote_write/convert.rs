@@ -61,7 +61,7 @@ pub enum SeriesRefusal {
 }
 
 /// Checks an exemplar as it comes from outside, before anything is made of its labels.
-pub(super) fn exemplar(
+pub(crate) fn exemplar(
     pairs: &[(&str, &str)],
     value: f64,
     timestamp: i64,
@@ -228,6 +228,18 @@ pub fn series_to_proto(labels: &LabelSet, samples: &[Sample]) -> proto::TimeSeri
         }
     }
     series
+}
+
+/// The bytes of the labels of a series as they stand in a request: what the store finds a known series by. Replaces what
+/// `bytes` holds.
+pub fn put_label_bytes(labels: &LabelSet, bytes: &mut Vec<u8>) {
+    bytes.clear();
+    for (name, value) in labels {
+        encode_key(1, WireType::LengthDelimited, bytes);
+        encode_varint((string_len(name) + string_len(value)) as u64, bytes);
+        append_string(bytes, 1, name);
+        append_string(bytes, 2, value);
+    }
 }
 
 /// Appends an encoded series to an encoded request: the bytes of [`series_to_proto`]'s message as field 1, made
