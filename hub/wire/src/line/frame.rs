@@ -90,8 +90,8 @@ impl<'b> Frame<'b> {
     }
 }
 
-/// Closes a frame.
-pub(super) fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+/// Closes a frame: appends the checksum of what stands before it.
+pub fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     let sum = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&sum.to_le_bytes());
     bytes

@@ -34,7 +34,7 @@ mod tests;
 pub use decode::{LineDecoded, LineDecoder, LineSink};
 pub use encode::{LineEncoder, LineRecord};
 pub use error::LineError;
-pub use frame::Frame;
+pub use frame::{Frame, seal as with_checksum};
 
 /// Of the format. A reader refuses all others.
 pub const VERSION: u8 = 1;

@@ -123,8 +123,8 @@ mod tests {
             BITS,
             9.223_372_036_854_776e18_f64.to_bits() as i64,
         );
-        // Not the nearest double of 9.007.
-        check(9007.0 * 0.001, TIMES_MILLI, 9007);
+        // Not the nearest double of 0.009.
+        check(9.0 * 0.001, TIMES_MILLI, 9);
         check(1_700_000_000.123_456_7, 7, 17_000_000_001_234_567);
         check(f64::NAN, BITS, f64::NAN.to_bits() as i64);
         check(-0.0, BITS, i64::MIN);
