@@ -12,7 +12,7 @@ use wire::{
     alertmanager::{PostLimits, Webhook, parse_posted},
     edge_headers::{self, EdgeHeaders},
     exposition::{Entry, Format, Parser},
-    remote_read,
+    line, remote_read,
     remote_write::{
         self, Limits, Part, SeriesView, Walk, proto,
         v2::{self, SeriesViewV2, WalkV2},
@@ -825,12 +825,18 @@ fn line_frames() -> Vec<Vec<u8>> {
 fn line_session() -> [Vec<u8>; 2] {
     let mut encoder = line::LineEncoder::new(7, "b07", 1, edge_headers::Lane::Live);
     [1, 2].map(|seq| {
-        let message = &messages()[0];
+        let mut message = messages().concat();
+        for name in ["a", "b", "c"] {
+            let labels = model::LabelSet::from_pairs([("__name__", name)]).unwrap_or_default();
+            let at = Timestamp::from_millis(1_700_000_000_000 + seq as i64);
+            let sample = Sample::float(at, seq as f64 / 8.0);
+            remote_write::convert::append_series(&mut message, &labels, &[sample]);
+        }
         let record = line::LineRecord {
             target: 1,
             seq,
             at: 1_700_000_000_000,
-            message,
+            message: &message,
         };
         let _ = encoder.push(&record);
         let bytes = encoder.finish(Some(&line::Standing::default()));

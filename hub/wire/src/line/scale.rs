@@ -125,7 +125,8 @@ mod tests {
         );
         // Not the nearest double of 0.009.
         check(9.0 * 0.001, TIMES_MILLI, 9);
-        check(1_700_000_000.123_456_7, 7, 17_000_000_001_234_567);
+        // Beyond 2^53, where only every second integer is a float.
+        check(1_700_000_000.123_456_7, 7, 17_000_000_001_234_568);
         check(f64::NAN, BITS, f64::NAN.to_bits() as i64);
         check(-0.0, BITS, i64::MIN);
         check(1.0 / 3.0, BITS, (1.0_f64 / 3.0).to_bits() as i64);
