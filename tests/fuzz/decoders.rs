@@ -812,9 +812,9 @@ fn line_batch(bytes: &[u8]) {
         .split_last_chunk::<4>()
         .map_or(bytes, |(body, _)| body);
     let [first, second] = line_session();
-    read(&line::with_checksum(body));
+    read(&line::with_checksum(body.to_vec()));
     read(&first);
-    read(&line::with_checksum(body));
+    read(&line::with_checksum(body.to_vec()));
     read(&second);
 }
 

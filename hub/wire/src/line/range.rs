@@ -38,7 +38,7 @@ impl Bit {
         let step = ((error >> 3) * i64::from(RATES[seen as usize])) & !1023;
         // Within 22 bits: the step is smaller than the error.
         let moved = i64::from(self.0 & !1023) + step;
-        self.0 = (moved.clamp(0, i64::from(u32::MAX & !1023)) as u32 & !1023)
+        self.0 = (moved.clamp(0, i64::from(!1023_u32)) as u32 & !1023)
             | (seen + u32::from(seen < STEADY));
     }
 }
