@@ -45,6 +45,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    daemon::keep_allocator_thresholds();
     let arguments = Arguments::parse();
     if let Some(Command::CheckConfig { file }) = &arguments.command {
         return check_config(file);

@@ -45,6 +45,7 @@ const WORKERS: usize = 2;
 const BLOCKING_MAX: usize = 32;
 
 fn main() -> ExitCode {
+    daemon::keep_allocator_thresholds();
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Some(Command::CheckConfig { ref file }) => check_config(file),

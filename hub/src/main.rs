@@ -48,6 +48,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    daemon::keep_allocator_thresholds();
     let cli = Cli::parse();
     let result = runtime().and_then(|runtime| {
         runtime.block_on(async {

@@ -13,6 +13,7 @@
 //! assert_eq!(clock.now().millis(), 6_000);
 //! ```
 
+mod allocator;
 mod clock;
 pub mod config;
 mod data_dir;
@@ -22,6 +23,7 @@ pub mod metrics;
 mod signals;
 mod tasks;
 
+pub use allocator::keep_thresholds as keep_allocator_thresholds;
 pub use clock::{Clock, SimClock, Sleep, SystemClock};
 pub use data_dir::{DataDir, DataDirError};
 pub use log::{init as init_log, init_quiet as init_log_quiet};

@@ -1,0 +1,43 @@
+//! Memory that was given back goes back to the system.
+//!
+//! glibc raises its threshold for mappings of their own to the largest block that was ever freed, up to 32 MiB. From then on the
+//! large, short-lived buffers of merges and queries come from the heaps of many threads, where what is freed is seldom at
+//! an end and stays. Measured with six hours of 20,000 series: 60 to 95 MiB at rest, 25 MiB with a threshold that stays
+//! where it is, for one per cent of CPU (at 64 KiB: 22 MiB for eight per cent). mimalloc held 59 MiB and 118 at its peak.
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub use gnu::keep_thresholds;
+
+/// Other allocators are left as they are.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn keep_thresholds() {}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod gnu {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    /// See mallopt(3).
+    const SETTINGS: [&str; 2] = ["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"];
+    const BYTES: &str = "1048576";
+
+    /// Begins the process anew with thresholds that stay, unless whoever started it has said something about them. The
+    /// allocator reads them once, before `main`; so this comes first there.
+    pub fn keep_thresholds() {
+        if SETTINGS.iter().any(|name| std::env::var_os(name).is_some()) {
+            return;
+        }
+        let Ok(program) = std::env::current_exe() else {
+            return;
+        };
+        let mut arguments = std::env::args_os();
+        let mut command = Command::new(program);
+        if let Some(name) = arguments.next() {
+            command.arg0(name);
+        }
+        command.args(arguments);
+        command.envs(SETTINGS.map(|name| (name, BYTES)));
+        // Same process, same number. If it does not work, thresholds are as they were.
+        let _ = command.exec();
+    }
+}
