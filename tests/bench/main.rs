@@ -7,6 +7,7 @@
 //! cargo run --release -p tests --bin bench -- store --quick  # does it run here?
 //! cargo run --release -p tests --bin bench -- store --set 1m --json million.json
 //! cargo run --release -p tests --bin bench -- query
+//! cargo run --release -p tests --bin bench -- line      # needs none of them: bytes and time of line batches
 //! ```
 //!
 //! Not here: benchmarks of one function; they stand beside its crate.
@@ -16,6 +17,7 @@ mod client;
 mod data;
 mod encode;
 mod latency;
+mod line;
 mod measured;
 mod progress;
 mod push;
@@ -46,12 +48,15 @@ enum Command {
     Store(store::Options),
     /// What dashboards and rules ask: time and CPU of twenty questions.
     Query(query::Options),
+    /// What line batches take: bytes a sample on the link, time at both ends.
+    Line(line::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Store(options) => store::run(&options),
         Command::Query(options) => query::run(&options),
+        Command::Line(options) => line::run(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("bench: {error:#}");

@@ -13,7 +13,7 @@ use wire::{
     alertmanager::{PostLimits, Webhook, parse_posted},
     edge_headers::{self, EdgeHeaders},
     exposition::{Entry, Format, Parser},
-    remote_read,
+    line, remote_read,
     remote_write::{
         self, Limits, Part, SeriesView, Walk, proto,
         v2::{self, SeriesViewV2, WalkV2},
@@ -123,6 +123,14 @@ pub(crate) const TARGETS: &[Target] = &[
         read: edge_headers,
         seeds: || vec![HEADERS.to_vec()],
         bound: (64, 4 * KIB),
+    },
+    Target {
+        name: "line_batch",
+        read: line_batch,
+        seeds: line_frames,
+        // A section shrinks to a 256th at most; an empty series in it takes a byte there and a hundred in memory, and vectors
+        // grow by doubling. The limits that the target sets are below that.
+        bound: (4 * KIB, 4 * MIB),
     },
     Target {
         name: "alertmanager",
@@ -788,3 +796,66 @@ const EXPRESSIONS: &[&str] = &[
     r#"label_replace({"utf8.name", a='b\n'}, "x", `$1`, "y", "(.*)") > 1e3 and topk without (a) (3, histogram_quantile(0.9, h))"#,
     "foo[step() * 2 + 5m] smoothed + absent(bar anchored offset (1m))",
 ];
+
+/// Takes line batches and keeps nothing.
+struct Nowhere;
+
+impl line::LineSink for Nowhere {
+    type Key = ();
+    fn series(&mut self, _: &[u8]) {}
+    fn sample(&mut self, (): &(), _: i64, _: f64) {}
+    fn rest(&mut self, _: Vec<u8>) {}
+}
+
+/// As they come, behind a right checksum, and as the second frame of a session.
+fn line_batch(bytes: &[u8]) {
+    let limits = line::LineLimits {
+        section_bytes_max: MIB,
+        samples_max: 10_000,
+        series_max: 10_000,
+        layouts_max: 1_000,
+        ..line::LineLimits::default()
+    };
+    let mut decoder = line::LineDecoder::new();
+    let mut read = |bytes: &[u8]| {
+        if let Ok(frame) = line::Frame::read(bytes, &limits) {
+            let _ = decoder.decode(&frame, &limits, &mut Nowhere);
+        }
+    };
+    read(bytes);
+    let body = bytes
+        .split_last_chunk::<4>()
+        .map_or(bytes, |(body, _)| body);
+    let [first, second] = line_session();
+    read(&line::with_checksum(body.to_vec()));
+    read(&first);
+    read(&line::with_checksum(body.to_vec()));
+    read(&second);
+}
+
+fn line_frames() -> Vec<Vec<u8>> {
+    line_session().to_vec()
+}
+
+fn line_session() -> [Vec<u8>; 2] {
+    let mut encoder = line::LineEncoder::new(7, "b07", 1, edge_headers::Lane::Live);
+    [1, 2].map(|seq| {
+        let mut message = messages().concat();
+        for name in ["a", "b", "c"] {
+            let labels = model::LabelSet::from_pairs([("__name__", name)]).unwrap_or_default();
+            let at = Timestamp::from_millis(1_700_000_000_000 + seq as i64);
+            let sample = Sample::float(at, seq as f64 / 8.0);
+            remote_write::convert::append_series(&mut message, &labels, &[sample]);
+        }
+        let record = line::LineRecord {
+            target: 1,
+            seq,
+            at: 1_700_000_000_000,
+            message: &message,
+        };
+        let _ = encoder.push(&record);
+        let bytes = encoder.finish(Some(&line::Standing::default()));
+        encoder.taken();
+        bytes
+    })
+}

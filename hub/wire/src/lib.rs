@@ -8,6 +8,7 @@
 //! - [`otlp`]: OpenTelemetry's metrics, protobuf and JSON, and the series that they become;
 //! - [`remote_read`]: what a reader of stored samples asks, and both kinds of answer: samples, and streamed chunks;
 //! - [`alertmanager`]: what goes to Alertmanager's v2 API, and the webhook message it sends;
+//! - [`line`]: the line batch between edge and hub, under a byte a sample ([its format](../FORMAT.md));
 //! - [`edge_headers`]: the headers with which an edge says which part of its buffer a request carries.
 //!
 //! Not in it: sockets, HTTP status codes, files, clocks. Whoever receives decides what a refusal means; the errors here
@@ -16,6 +17,7 @@
 pub mod alertmanager;
 pub mod edge_headers;
 pub mod exposition;
+pub mod line;
 pub mod otlp;
 pub mod remote_read;
 pub mod remote_write;

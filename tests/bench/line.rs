@@ -1,0 +1,242 @@
+//! What a line batch takes, and how long: bytes of whole frames a sample, without TLS and TCP, and nanoseconds a sample at both ends.
+//!
+//! `bench line` takes the data set of the other benchmarks; `--pages FOLDER` takes recorded pages of one target beside it, one file a
+//! scrape in the order of names, each name ending in `-<milliseconds since 1970>.txt`:
+//!
+//! ```sh
+//! for i in $(seq -w 240); do curl -s localhost:9100/metrics -o "page-$i-$(date +%s%3N).txt"; sleep 5; done
+//! ```
+//!
+//! Live: every scrape of every target is a frame. Backlog: `--wide` scrapes of all targets are one.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use model::{LabelSet, Sample, Timestamp};
+use wire::edge_headers::Lane;
+use wire::line::{Frame, LineDecoder, LineEncoder, LineLimits, LineRecord, LineSink};
+use wire::remote_write::convert::append_series;
+
+use crate::data::{Pages, Shape};
+use crate::encode::Encoder;
+
+/// What is measured.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Series of the made data set, 500 a target.
+    #[arg(long, default_value_t = 8_000)]
+    series: usize,
+    /// Scrapes of each.
+    #[arg(long, default_value_t = 240)]
+    scrapes: usize,
+    /// Scrapes in one frame of the backlog.
+    #[arg(long, default_value_t = 60)]
+    wide: usize,
+    /// A folder of recorded pages.
+    #[arg(long)]
+    pages: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let wide = options.wide.max(1);
+    println!("                  B/sample  first frame  later frames     encode     decode");
+    for scrapes in [1, wide] {
+        made(options, scrapes)?.print("synthetic", scrapes);
+    }
+    if let Some(folder) = &options.pages {
+        let pages = read(folder)?;
+        for scrapes in [1, wide] {
+            recorded(&pages, scrapes)?.print("pages", scrapes);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The made data set: 1,700,000,010 is the end, so that every run has the same bytes.
+fn made(options: &Options, wide: usize) -> anyhow::Result<Session> {
+    let shape = Shape::new(options.series, options.scrapes, 1_700_000_010_000);
+    let pages = Pages::new();
+    let mut source = Encoder::new(shape, &pages, 0..shape.targets()).one_target_a_request();
+    let mut session = Session::new();
+    for step in 0..shape.scrapes {
+        for target in 0..source.requests() {
+            let at = shape.at(step, shape.target(target).offset_ms);
+            let request = source.scrape(target, step);
+            session.push(target as u64, at, request.message)?;
+            if wide == 1 {
+                session.send()?;
+            }
+        }
+        if (step + 1).is_multiple_of(wide) {
+            session.send()?;
+        }
+    }
+    session.send()?;
+    Ok(session)
+}
+
+fn recorded(pages: &[(i64, Vec<u8>)], wide: usize) -> anyhow::Result<Session> {
+    let mut session = Session::new();
+    for (number, (at, page)) in pages.iter().enumerate() {
+        session.push(1, *at, page)?;
+        if (number + 1).is_multiple_of(wide) {
+            session.send()?;
+        }
+    }
+    session.send()?;
+    Ok(session)
+}
+
+/// The pages as messages. What stands in braces is one label: enough to tell series apart.
+fn read(folder: &Path) -> anyhow::Result<Vec<(i64, Vec<u8>)>> {
+    let place = || folder.display().to_string();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .with_context(place)?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .collect();
+    files.sort();
+    let mut pages = Vec::new();
+    for file in &files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let at = name.rsplit('-').next().unwrap_or_default().parse();
+        let at: i64 = at.with_context(|| format!("{}: no time in its name", file.display()))?;
+        let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        let mut message = Vec::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let Some((series, value)) = line.rsplit_once(' ') else {
+                continue;
+            };
+            let (name, rest) = series.split_once('{').unwrap_or((series, ""));
+            let labels = LabelSet::from_pairs([("__name__", name), ("labels", rest)])?;
+            let value = value.parse().with_context(|| line.to_owned())?;
+            let sample = Sample::float(Timestamp::from_millis(at), value);
+            append_series(&mut message, &labels, &[sample]);
+        }
+        pages.push((at, message));
+    }
+    anyhow::ensure!(!pages.is_empty(), "{}: no pages", place());
+    Ok(pages)
+}
+
+/// Both ends of a session, and what they cost.
+struct Session {
+    encoder: LineEncoder,
+    decoder: LineDecoder<u32>,
+    limits: LineLimits,
+    sink: Counted,
+    seq: u64,
+    pushed: u64,
+    frames: Vec<(usize, u64)>,
+    encoding: Duration,
+    decoding: Duration,
+    /// What was sent of each series last, to see that it came.
+    sent: HashMap<u64, i64>,
+}
+
+/// Counts what comes.
+#[derive(Default)]
+struct Counted {
+    series: u32,
+    samples: u64,
+    newest: i64,
+    sum: u64,
+}
+
+impl LineSink for Counted {
+    type Key = u32;
+    fn series(&mut self, _: &[u8]) -> u32 {
+        self.series += 1;
+        self.series
+    }
+    fn sample(&mut self, key: &u32, at: i64, value: f64) {
+        self.samples += 1;
+        self.newest = self.newest.max(at);
+        self.sum = self.sum.wrapping_add(value.to_bits() ^ u64::from(*key));
+    }
+    fn rest(&mut self, _: Vec<u8>) {}
+}
+
+impl Session {
+    fn new() -> Self {
+        Session {
+            encoder: LineEncoder::new(1, "bench", 1, Lane::Live),
+            decoder: LineDecoder::new(),
+            limits: LineLimits::default(),
+            sink: Counted::default(),
+            seq: 0,
+            pushed: 0,
+            frames: Vec::new(),
+            encoding: Duration::ZERO,
+            decoding: Duration::ZERO,
+            sent: HashMap::new(),
+        }
+    }
+
+    fn push(&mut self, target: u64, at: i64, message: &[u8]) -> anyhow::Result<()> {
+        self.seq += 1;
+        let record = LineRecord {
+            target,
+            seq: self.seq,
+            at,
+            message,
+        };
+        let since = Instant::now();
+        self.encoder.push(&record)?;
+        self.encoding += since.elapsed();
+        self.sent.insert(target, at);
+        Ok(())
+    }
+
+    fn send(&mut self) -> anyhow::Result<()> {
+        let samples = self.encoder.samples() as u64;
+        if samples == 0 {
+            return Ok(());
+        }
+        self.pushed += samples;
+        let since = Instant::now();
+        let bytes = self.encoder.finish(None);
+        self.encoding += since.elapsed();
+        let since = Instant::now();
+        let frame = Frame::read(&bytes, &self.limits)?;
+        self.decoder.decode(&frame, &self.limits, &mut self.sink)?;
+        self.decoding += since.elapsed();
+        self.encoder.taken();
+        self.frames.push((bytes.len(), samples));
+        let newest = self.sent.values().max().copied().unwrap_or(0);
+        anyhow::ensure!(
+            self.sink.samples == self.pushed && self.sink.newest == newest,
+            "{} of {} samples came",
+            self.sink.samples,
+            self.pushed
+        );
+        Ok(())
+    }
+
+    /// The first frame of each target describes its series; what comes later has values only.
+    fn print(&self, name: &str, scrapes: usize) {
+        let describing = if scrapes == 1 { self.sent.len() } else { 1 };
+        let (first, later) = self.frames.split_at(describing.min(self.frames.len()));
+        let sample = |frames: &[(usize, u64)]| {
+            let bytes: usize = frames.iter().map(|(bytes, _)| bytes).sum();
+            let samples: u64 = frames.iter().map(|(_, samples)| samples).sum();
+            bytes as f64 / samples.max(1) as f64
+        };
+        let nanos = |time: Duration| time.as_nanos() as f64 / self.pushed.max(1) as f64;
+        println!(
+            "{:<9} x {:<4}  {:>8.3}  {:>11.3}  {:>12.3}  {:>6.1} ns  {:>6.1} ns",
+            name,
+            scrapes,
+            sample(&self.frames),
+            sample(first),
+            sample(later),
+            nanos(self.encoding),
+            nanos(self.decoding),
+        );
+    }
+}
