@@ -1,7 +1,11 @@
 //! Every decoder that reads bytes from outside or from disk, with valid bytes to start from, and the memory it may take for
 //! a given number of bytes. A decoder answers or refuses; it never panics. Where two read the same bytes, they agree.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use crate::otlp;
 use journal::{Disk, Journal, Options, read_file, sim::SimDisk};
@@ -826,11 +830,12 @@ fn line_batch(bytes: &[u8]) {
     let body = bytes
         .split_last_chunk::<4>()
         .map_or(bytes, |(body, _)| body);
-    let [first, second] = line_session();
+    static SESSION: LazyLock<[Vec<u8>; 2]> = LazyLock::new(line_session);
+    let [first, second] = &*SESSION;
     read(&line::with_checksum(body.to_vec()));
-    read(&first);
+    read(first);
     read(&line::with_checksum(body.to_vec()));
-    read(&second);
+    read(second);
 }
 
 fn line_frames() -> Vec<Vec<u8>> {

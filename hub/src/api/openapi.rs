@@ -193,6 +193,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         &["skip_head"],
     ),
     ("/write", POST, "Remote write", &[]),
+    (
+        "/otlp/v1/metrics",
+        POST,
+        "OTLP metrics, where the configuration asks for it",
+        &[],
+    ),
     ("/read", POST, "Remote read", &[]),
 ];
 

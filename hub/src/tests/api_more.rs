@@ -94,7 +94,8 @@ async fn every_path_of_the_document_is_there() {
     for (path, methods) in paths {
         let path = format!("/api/v1{}", path.replace("{name}", "job"));
         for method in methods.as_object().unwrap().keys() {
-            if path.ends_with("/live") {
+            // The one never ends, the other is off without a configuration that asks for it.
+            if path.ends_with("/live") || path.ends_with("/otlp/v1/metrics") {
                 continue;
             }
             let got = answer(hub.request(&method.to_uppercase(), &path)).await;
