@@ -38,7 +38,7 @@ pub struct LineDecoded {
 
 /// See the [module](super). `K` is what the receiver remembers of a series. Memory: about 72 bytes and a `K` for each
 /// series that the session has described.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LineDecoder<K> {
     /// None before the first frame, and after a frame that could not be read to its end.
     session: Option<u32>,
@@ -80,9 +80,19 @@ impl<K: Clone> LineDecoder<K> {
         self.session
     }
 
-    /// Series that the session has described.
+    /// The number of the frame that comes next; a frame that codes values anew may leave some out.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Series that the session has described, and not told to forget.
     pub fn series(&self) -> usize {
         self.columns
+    }
+
+    /// Series that were described to this end, one after the other, since the edge began to count.
+    pub fn described(&self) -> u64 {
+        self.columns as u64
     }
 
     /// Decodes a frame. After an error what went into the sink counts for nothing, and the session is over, save for

@@ -25,6 +25,7 @@ mod decode;
 mod encode;
 mod error;
 mod frame;
+pub mod link;
 mod range;
 mod scale;
 
