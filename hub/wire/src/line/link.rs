@@ -192,8 +192,11 @@ pub struct Known {
     /// Series described so far: [`LineDecoder::described`](super::LineDecoder::described).
     #[prost(uint64, tag = "3")]
     pub described: u64,
+    /// Series that it knows now: [`LineDecoder::series`](super::LineDecoder::series).
+    #[prost(uint64, tag = "4")]
+    pub series: u64,
     /// Whether it is the live lane's.
-    #[prost(bool, tag = "4")]
+    #[prost(bool, tag = "5")]
     pub live: bool,
 }
 
