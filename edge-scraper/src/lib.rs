@@ -25,6 +25,7 @@ pub mod collect;
 pub mod config;
 mod discovery;
 pub mod forward;
+mod planted;
 mod process;
 pub mod scrape;
 
