@@ -17,10 +17,11 @@
 //! ```
 //!
 //! Numbers are little-endian; the journal adds the checksum and the sequence. Payloads stand alone and can be joined:
-//! protobuf messages written one after the other are one message. Native histograms count as samples.
+//! protobuf messages written one after the other are one message. Native histograms count as samples,
+//! exemplars do not.
 
 use model::Timestamp;
-use wire::remote_write::convert::{append_metadata, append_series};
+use wire::remote_write::convert::{append_exemplar, append_metadata, append_series};
 
 use crate::scrape::{Class, Scrape};
 
@@ -117,6 +118,12 @@ pub(super) fn payloads(scrape: &Scrape) -> Vec<(Vec<u8>, Counts)> {
             true => counts.markers += 1,
             false => counts.samples += 1,
         }
+    }
+    for (labels, exemplar) in &scrape.exemplars {
+        if message.len() >= PAYLOAD_BYTES_MAX {
+            parts.push((std::mem::take(&mut message), std::mem::take(&mut counts)));
+        }
+        append_exemplar(&mut message, labels, exemplar);
     }
     if !message.is_empty() {
         parts.push((message, counts));
@@ -226,6 +233,7 @@ mod tests {
             target: 7,
             class: Class::Critical,
             series: series.collect(),
+            exemplars: Vec::new(),
             metadata: vec![("m".into(), Metadata::default())],
         }
     }

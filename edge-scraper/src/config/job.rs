@@ -41,6 +41,8 @@ pub struct JobConfig {
     pub fallback_protocol: Option<Protocol>,
     /// Whether to ask for gzip. Default: true.
     pub compression: bool,
+    /// Which forms of histograms are stored.
+    pub histograms: Histograms,
     /// Bounds beyond which a scrape fails.
     pub limits: Limits,
     /// Whether names must be those of before Prometheus 3 (`metric_name_validation_scheme: legacy`).
@@ -71,12 +73,10 @@ impl JobConfig {
             honor_labels: false,
             honor_timestamps: true,
             track_timestamps_staleness: false,
-            protocols: Protocol::ALL
-                .iter()
-                .map(|(protocol, _)| *protocol)
-                .collect(),
+            protocols: Protocol::TEXT.to_vec(),
             fallback_protocol: None,
             compression: true,
+            histograms: Histograms::default(),
             limits: Limits::default(),
             legacy_names: false,
             escaping: Escaping::AllowUtf8,
@@ -151,9 +151,22 @@ pub struct Limits {
     pub dropped_targets: Option<u64>,
 }
 
+/// Which forms of histograms are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Histograms {
+    /// Native ones (`scrape_native_histograms`), which only pages of protobuf have.
+    pub native: bool,
+    /// The classic form too of what is stored as a native histogram (`always_scrape_classic_histograms`).
+    pub classic_too: bool,
+    /// Classic ones as native ones with their bounds (`convert_classic_histograms_to_nhcb`).
+    pub to_custom_buckets: bool,
+}
+
 /// A format of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
+    /// `PrometheusProto`
+    Protobuf,
     /// `OpenMetricsText1.0.0`
     OpenMetrics100,
     /// `OpenMetricsText0.0.1`
@@ -165,16 +178,34 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    const ALL: [(Protocol, &'static str); 4] = [
+    const ALL: [(Protocol, &'static str); 5] = [
+        (Protocol::Protobuf, "PrometheusProto"),
         (Protocol::OpenMetrics100, "OpenMetricsText1.0.0"),
         (Protocol::OpenMetrics001, "OpenMetricsText0.0.1"),
         (Protocol::Text100, "PrometheusText1.0.0"),
         (Protocol::Text004, "PrometheusText0.0.4"),
     ];
 
+    /// The formats of text, most wanted first: what is asked for where nothing is said.
+    const TEXT: [Protocol; 4] = [
+        Protocol::OpenMetrics100,
+        Protocol::OpenMetrics001,
+        Protocol::Text100,
+        Protocol::Text004,
+    ];
+
+    /// What is asked for where nothing is said: with native histograms protobuf before the others, because nothing else has them.
+    fn defaults(native: bool) -> Vec<Protocol> {
+        let first = native.then_some(Protocol::Protobuf);
+        first.into_iter().chain(Protocol::TEXT).collect()
+    }
+
     /// Its media type in an `Accept` header.
     pub fn media_type(self) -> &'static str {
         match self {
+            Protocol::Protobuf => {
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+            }
             Protocol::OpenMetrics100 => "application/openmetrics-text;version=1.0.0",
             Protocol::OpenMetrics001 => "application/openmetrics-text;version=0.0.1",
             Protocol::Text100 => "text/plain;version=1.0.0",
@@ -216,7 +247,9 @@ impl Escaping {
 pub(super) struct Defaults {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
-    protocols: Vec<Protocol>,
+    /// As given; else it depends on the job's histograms.
+    protocols: Option<Vec<Protocol>>,
+    histograms: Histograms,
     limits: Limits,
     legacy_names: bool,
     escaping: Option<Escaping>,
@@ -258,16 +291,18 @@ impl Check {
             ));
         }
         let protocols = match &global.scrape_protocols {
-            Some(given) => self.protocols("global.scrape_protocols", given)?,
-            None => Protocol::ALL
-                .iter()
-                .map(|(protocol, _)| *protocol)
-                .collect(),
+            Some(given) => Some(self.protocols("global.scrape_protocols", given)?),
+            None => None,
         };
         Ok(Defaults {
             interval,
             timeout,
             protocols,
+            histograms: Histograms {
+                native: global.scrape_native_histograms.unwrap_or(false),
+                classic_too: global.always_scrape_classic_histograms.unwrap_or(false),
+                to_custom_buckets: global.convert_classic_histograms_to_nhcb.unwrap_or(false),
+            },
             limits: Limits {
                 body_bytes: limit(bytes(global.body_size_limit), None),
                 samples: limit(global.sample_limit, None),
@@ -317,10 +352,28 @@ impl Check {
                 format!("{scheme:?} is neither http nor https"),
             ));
         }
-        let protocols = match &given.scrape_protocols {
-            Some(given) => self.protocols(&at("scrape_protocols"), given)?,
-            None => global.protocols.clone(),
+        let histograms = Histograms {
+            native: given
+                .scrape_native_histograms
+                .unwrap_or(global.histograms.native),
+            classic_too: given
+                .always_scrape_classic_histograms
+                .unwrap_or(global.histograms.classic_too),
+            to_custom_buckets: given
+                .convert_classic_histograms_to_nhcb
+                .unwrap_or(global.histograms.to_custom_buckets),
         };
+        let protocols = match (&given.scrape_protocols, &global.protocols) {
+            (Some(given), _) => self.protocols(&at("scrape_protocols"), given)?,
+            (None, Some(global)) => global.clone(),
+            (None, None) => Protocol::defaults(histograms.native),
+        };
+        let no_protobuf = histograms.native && !protocols.contains(&Protocol::Protobuf);
+        self.no_effect(
+            &at("scrape_native_histograms"),
+            no_protobuf,
+            "only pages of protobuf have native histograms, and scrape_protocols leaves out PrometheusProto",
+        );
         let fallback_protocol = match given.fallback_scrape_protocol.as_deref() {
             None | Some("") => None,
             Some(word) => Some(self.protocol(&at("fallback_scrape_protocol"), word)?),
@@ -382,6 +435,7 @@ impl Check {
             protocols,
             fallback_protocol,
             compression: given.enable_compression.unwrap_or(true),
+            histograms,
             limits: Limits {
                 body_bytes: limit(bytes(given.body_size_limit), limits.body_bytes),
                 samples: limit(given.sample_limit, limits.samples),
@@ -413,9 +467,6 @@ impl Check {
     }
 
     fn protocol(&self, key: &str, given: &str) -> Result<Protocol, ConfigError> {
-        if given == "PrometheusProto" {
-            return Err(self.invalid(key, "PrometheusProto is not supported by the edge: take it out, targets offer a text format too"));
-        }
         word(&Protocol::ALL, given).map_err(|error| self.invalid(key, error))
     }
 

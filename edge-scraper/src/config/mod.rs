@@ -27,7 +27,8 @@ use model::relabel::RelabelRule;
 pub use embedded::{GlobalForRules, GlobalYaml, ScrapeConfigYaml, ScrapingYaml};
 pub use hub::HubConfig;
 pub use job::{
-    Discovery, Escaping, HttpConfig, JobConfig, Limits, Protocol, TargetDefaults, TargetGroup,
+    Discovery, Escaping, Histograms, HttpConfig, JobConfig, Limits, Protocol, TargetDefaults,
+    TargetGroup,
 };
 pub(crate) use raw::StaticConfig;
 

@@ -67,12 +67,9 @@ pub(super) struct Global {
     pub(super) query_log_file: Option<String>,
     #[serde(deserialize_with = "refuse::scrape_failure_log_file")]
     pub(super) scrape_failure_log_file: Refused,
-    #[serde(deserialize_with = "refuse::scrape_native_histograms")]
-    pub(super) scrape_native_histograms: Refused,
-    #[serde(deserialize_with = "refuse::always_scrape_classic_histograms")]
-    pub(super) always_scrape_classic_histograms: Refused,
-    #[serde(deserialize_with = "refuse::convert_classic_histograms_to_nhcb")]
-    pub(super) convert_classic_histograms_to_nhcb: Refused,
+    pub(super) scrape_native_histograms: Option<bool>,
+    pub(super) always_scrape_classic_histograms: Option<bool>,
+    pub(super) convert_classic_histograms_to_nhcb: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -127,12 +124,9 @@ pub(super) struct ScrapeConfig {
     // refused
     #[serde(deserialize_with = "refuse::scrape_failure_log_file")]
     pub(super) scrape_failure_log_file: Refused,
-    #[serde(deserialize_with = "refuse::scrape_native_histograms")]
-    pub(super) scrape_native_histograms: Refused,
-    #[serde(deserialize_with = "refuse::always_scrape_classic_histograms")]
-    pub(super) always_scrape_classic_histograms: Refused,
-    #[serde(deserialize_with = "refuse::convert_classic_histograms_to_nhcb")]
-    pub(super) convert_classic_histograms_to_nhcb: Refused,
+    pub(super) scrape_native_histograms: Option<bool>,
+    pub(super) always_scrape_classic_histograms: Option<bool>,
+    pub(super) convert_classic_histograms_to_nhcb: Option<bool>,
     #[serde(deserialize_with = "refuse::native_histogram_bucket_limit")]
     pub(super) native_histogram_bucket_limit: Refused,
     #[serde(deserialize_with = "refuse::native_histogram_min_bucket_factor")]

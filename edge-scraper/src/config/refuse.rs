@@ -117,8 +117,6 @@ refuse! {
     "take it out":
         tracing otlp scrape_failure_log_file native_histogram_bucket_limit native_histogram_min_bucket_factor
         send_exemplars round_robin_dns proxy_connect_header no_proxy proxy_from_environment http_headers;
-    "the edge scrapes text formats, native histograms need the protobuf one; take it out and classic histograms are scraped":
-        scrape_native_histograms always_scrape_classic_histograms convert_classic_histograms_to_nhcb;
     "of the discovery mechanisms there are static_configs and file_sd_configs; write the targets into a file":
         aws_sd_configs azure_sd_configs consul_sd_configs digitalocean_sd_configs dns_sd_configs docker_sd_configs
         dockerswarm_sd_configs ec2_sd_configs eureka_sd_configs gce_sd_configs hetzner_sd_configs http_sd_configs

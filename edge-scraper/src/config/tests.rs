@@ -221,15 +221,8 @@ fn unsupported_keys_are_refused_by_name() {
         ],
     );
     refused(
-        &job("scrape_native_histograms: true"),
-        &["scrape_native_histograms is not supported"],
-    );
-    refused(
-        &job("scrape_protocols: [PrometheusProto]"),
-        &[
-            "scrape_configs[0].scrape_protocols",
-            "PrometheusProto is not supported",
-        ],
+        &job("native_histogram_bucket_limit: 5"),
+        &["native_histogram_bucket_limit is not supported"],
     );
     refused(
         "remote_write: [{url: 'http://x', sigv4: {region: x}}]",
@@ -245,6 +238,41 @@ fn unsupported_keys_are_refused_by_name() {
     );
     config(
         "rule_files:\nstorage: {}\nremote_read: []\nscrape_configs: [{job_name: a, scrape_native_histograms: false}]",
+    );
+}
+
+#[test]
+fn native_histograms_ask_for_protobuf() {
+    let jobs = |global: &str, job: &str| {
+        let text = format!("global: {{{global}}}\nscrape_configs: [{{job_name: a, {job}}}]");
+        let config = config(&text);
+        (config.jobs[0].clone(), config.warnings.join("\n"))
+    };
+    let (job, _) = jobs("", "");
+    assert!(!job.protocols.contains(&Protocol::Protobuf));
+    assert_eq!(job.histograms, Histograms::default());
+    let (job, _) = jobs(
+        "scrape_native_histograms: true",
+        "convert_classic_histograms_to_nhcb: true",
+    );
+    assert_eq!(
+        (job.protocols[0], job.protocols.len()),
+        (Protocol::Protobuf, 5)
+    );
+    assert!(job.histograms.native && job.histograms.to_custom_buckets);
+    let (job, _) = jobs(
+        "scrape_native_histograms: true, always_scrape_classic_histograms: true",
+        "scrape_native_histograms: false, scrape_protocols: [PrometheusProto]",
+    );
+    assert_eq!(job.protocols, [Protocol::Protobuf]);
+    assert!(!job.histograms.native && job.histograms.classic_too);
+    let (_, warnings) = jobs(
+        "",
+        "scrape_native_histograms: true, scrape_protocols: [PrometheusText0.0.4]",
+    );
+    assert!(
+        warnings.contains("leaves out PrometheusProto"),
+        "{warnings}"
     );
 }
 

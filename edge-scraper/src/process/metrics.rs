@@ -28,7 +28,7 @@ type CountOf = (&'static str, &'static str, fn(&ScrapeMetrics) -> &Count);
 type NumberOf<T> = (&'static str, &'static str, fn(&T) -> f64);
 
 /// The encoder adds `_total` to counters.
-const SCRAPING: [CountOf; 6] = [
+const SCRAPING: [CountOf; 7] = [
     (
         "branchline_edge_scrapes",
         "Scrapes, failed ones included",
@@ -53,6 +53,11 @@ const SCRAPING: [CountOf; 6] = [
         "branchline_edge_future_samples",
         "Samples left out because their timestamp was too far ahead",
         |m| &m.ahead,
+    ),
+    (
+        "branchline_edge_refused_exemplars",
+        "Exemplars left out because of their labels or a timestamp too far ahead",
+        |m| &m.exemplars_refused,
     ),
     (
         "branchline_edge_lost_samples",

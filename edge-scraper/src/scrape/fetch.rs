@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use daemon::http::{Auth, ClientOptions};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
-use wire::exposition::Format;
+use wire::exposition::{Format, PageFormat};
 
 use super::page::{Body, FetchError};
 use super::target::Target;
@@ -17,8 +17,8 @@ use crate::config::{JobConfig, Protocol};
 /// Bound of pages without a `body_size_limit`: far above any real page, and below what would end a small machine.
 const BODY_BYTES_MAX: u64 = 256 << 20;
 
-/// The weight of the first choice in an `Accept` header; each next one has one less.
-const FIRST_WEIGHT: usize = 6;
+/// The weight, in tenths, of the first choice in an `Accept` header; each next one has one less.
+const FIRST_WEIGHT: usize = 5;
 
 /// Where pages come from.
 pub(super) enum Source {
@@ -32,7 +32,7 @@ pub(super) struct HttpSource {
     accept: HeaderValue,
     compression: bool,
     body_bytes_max: u64,
-    fallback: Option<Format>,
+    fallback: Option<PageFormat>,
 }
 
 pub(super) struct CollectorSource {
@@ -106,28 +106,30 @@ pub(crate) fn reads_files(options: &ClientOptions) -> bool {
     options.tls.files().next().is_some()
 }
 
-fn format(protocol: Protocol) -> Format {
+fn format(protocol: Protocol) -> PageFormat {
     match protocol {
-        Protocol::OpenMetrics100 | Protocol::OpenMetrics001 => Format::OpenMetrics,
-        Protocol::Text100 | Protocol::Text004 => Format::Classic,
+        Protocol::Protobuf => PageFormat::Protobuf,
+        Protocol::OpenMetrics100 | Protocol::OpenMetrics001 => {
+            PageFormat::Text(Format::OpenMetrics)
+        }
+        Protocol::Text100 | Protocol::Text004 => PageFormat::Text(Format::Classic),
     }
 }
 
 fn accept(job: &JobConfig) -> HeaderValue {
     let mut text = String::new();
-    for (index, protocol) in job.protocols.iter().enumerate() {
+    let mut weight = FIRST_WEIGHT.max(job.protocols.len() + 1);
+    for protocol in &job.protocols {
         text.push_str(protocol.media_type());
         // Older formats know no escaping.
         if matches!(protocol, Protocol::OpenMetrics100 | Protocol::Text100) {
             text.push_str(";escaping=");
             text.push_str(job.escaping.as_str());
         }
-        text.push_str(&format!(";q=0.{},", FIRST_WEIGHT - 1 - index));
+        text.push_str(&format!(";q=0.{weight},"));
+        weight -= 1;
     }
-    text.push_str(&format!(
-        "*/*;q=0.{}",
-        FIRST_WEIGHT - 1 - job.protocols.len()
-    ));
+    text.push_str(&format!("*/*;q=0.{weight}"));
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(wire::exposition::ACCEPT))
 }
 
@@ -163,7 +165,7 @@ impl HttpSource {
             .headers()
             .get(CONTENT_TYPE)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let format = Format::from_content_type(content_type.as_deref(), self.fallback);
+        let format = PageFormat::from_content_type(content_type.as_deref(), self.fallback);
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             // Counted as it arrives, after decompression: a small answer may unfold to a huge page.
@@ -181,7 +183,7 @@ impl HttpSource {
         if bytes.is_empty() {
             // As in Prometheus: an empty page is a good page of any type.
             return Ok(Body {
-                format: Format::Classic,
+                format: PageFormat::Text(Format::Classic),
                 bytes,
             });
         }
@@ -223,7 +225,7 @@ impl CollectorSource {
             Format::Classic
         };
         Ok(Body {
-            format,
+            format: PageFormat::Text(format),
             bytes: text.into_bytes(),
         })
     }
@@ -259,6 +261,11 @@ mod tests {
                 "  scrape_protocols: [PrometheusText0.0.4, OpenMetricsText1.0.0]\n  metric_name_escaping_scheme: underscores\n"
             )),
             "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.4,*/*;q=0.3"
+        );
+        assert_eq!(
+            accept(&job("  scrape_native_histograms: true\n")),
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,".to_owned()
+                + wire::exposition::ACCEPT
         );
     }
 }

@@ -104,6 +104,8 @@ pub struct ScrapeMetrics {
     pub duplicates: Count,
     /// Samples left out because their timestamp was too far ahead.
     pub ahead: Count,
+    /// Exemplars left out because they cannot be kept.
+    pub exemplars_refused: Count,
     /// Scrapes that did not take place because the one before took too long.
     pub missed: Count,
     /// Samples that the buffer refused: lost.
@@ -119,6 +121,7 @@ impl ScrapeMetrics {
         self.samples.add(counts.scraped);
         self.duplicates.add(counts.duplicates);
         self.ahead.add(counts.ahead);
+        self.exemplars_refused.add(counts.exemplars_refused);
     }
 
     /// Notes whether storing works; true if that has changed.

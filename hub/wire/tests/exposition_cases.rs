@@ -312,7 +312,12 @@ fn read_again(format: Format, text: &[u8], before: &[Vec<u8>]) -> (Vec<String>, 
         match parser.next_entry() {
             Ok(Some(Entry::Sample(found))) => {
                 let exemplar = exemplar_text(found.exemplar);
-                entries.push(sample_text(found.series, found.value, found.timestamp, &exemplar));
+                entries.push(sample_text(
+                    found.series,
+                    found.value,
+                    found.timestamp,
+                    &exemplar,
+                ));
                 series.push(found.series.to_vec());
                 place += 1;
             }
@@ -357,7 +362,12 @@ fn known_series_read_the_same() {
             _ => Format::OpenMetrics,
         };
         let (plain, series) = read_again(format, &text, &[]);
-        assert_eq!(read_again(format, &text, &series).0, plain, "{}", case["id"]);
+        assert_eq!(
+            read_again(format, &text, &series).0,
+            plain,
+            "{}",
+            case["id"]
+        );
         hits += series.len();
         for at in 0..text.len().min(400) {
             for byte in [b' ', b'{', b'}', b'"', b'\n', b'a', b'1', b'\\', 0, 0xff] {

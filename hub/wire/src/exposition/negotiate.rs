@@ -121,7 +121,10 @@ mod tests {
         );
         check("text/plain; version=0.0.4; charset=utf-8", Some(classic));
         check("Text/Plain", Some(classic));
-        check("application/openmetrics-text; version=1.0.0", Some(open_metrics));
+        check(
+            "application/openmetrics-text; version=1.0.0",
+            Some(open_metrics),
+        );
         check(
             "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
             Some(PageFormat::Protobuf),

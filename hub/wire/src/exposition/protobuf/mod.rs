@@ -121,18 +121,27 @@ impl<'a> Family<'a> {
         let mut kind = 0;
         let mut metrics = false;
         let mut fields = Fields::new(message, offset);
-        while let Some(field) = fields.next().map_err(|error| bad(offset, error.to_string()))? {
+        while let Some(field) = fields
+            .next()
+            .map_err(|error| bad(offset, error.to_string()))?
+        {
             let text = |bytes: &'a [u8], what: &str| {
-                std::str::from_utf8(bytes).map_err(|_| bad(field.offset, format!("{what} is not UTF-8")))
+                std::str::from_utf8(bytes)
+                    .map_err(|_| bad(field.offset, format!("{what} is not UTF-8")))
             };
             match (field.number, field.value) {
-                (NAME, FieldValue::Bytes(bytes)) => name = text(bytes, "the name of a metric family")?,
+                (NAME, FieldValue::Bytes(bytes)) => {
+                    name = text(bytes, "the name of a metric family")?
+                }
                 (HELP, FieldValue::Bytes(bytes)) => help = text(bytes, "a help text")?,
                 (UNIT, FieldValue::Bytes(bytes)) => unit = text(bytes, "a unit")?,
                 (TYPE, FieldValue::Varint(number)) => kind = number,
                 (METRIC, FieldValue::Bytes(_)) => metrics = true,
                 (NAME | HELP | UNIT | TYPE | METRIC, _) => {
-                    return Err(bad(field.offset, "a field of a metric family has the wrong type"));
+                    return Err(bad(
+                        field.offset,
+                        "a field of a metric family has the wrong type",
+                    ));
                 }
                 _ => {}
             }
@@ -150,7 +159,12 @@ impl<'a> Family<'a> {
             3 => MetricType::Unknown,
             4 => MetricType::Histogram,
             5 => MetricType::GaugeHistogram,
-            other => return Err(bad(offset, format!("metric {name:?} has the unknown type {other}"))),
+            other => {
+                return Err(bad(
+                    offset,
+                    format!("metric {name:?} has the unknown type {other}"),
+                ));
+            }
         };
         let family = Family {
             name,
@@ -177,7 +191,10 @@ impl<'a> Family<'a> {
             true => Ok(()),
             false => Err(bad(
                 self.offset,
-                format!("unit {:?} is not a suffix of metric {:?}", self.unit, self.name),
+                format!(
+                    "unit {:?} is not a suffix of metric {:?}",
+                    self.unit, self.name
+                ),
             )),
         }
     }

@@ -1,6 +1,6 @@
 use model::{Buckets, MetricType, Span, Value};
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 use super::*;
 
@@ -94,12 +94,10 @@ fn native_and_classic() -> proto::Histogram {
         schema: 1,
         zero_threshold: 0.001,
         zero_count: 1,
-        positive_span: vec![
-            proto::Span {
-                offset: 0,
-                length: 3,
-            },
-        ],
+        positive_span: vec![proto::Span {
+            offset: 0,
+            length: 3,
+        }],
         positive_delta: vec![2, -2, 3],
         created_timestamp: Some(proto::Time {
             seconds: 7,
@@ -185,7 +183,10 @@ fn counters_gauges_and_untyped() {
     );
     let mut families = Families::new(&page);
     let first = families.next_family().unwrap().unwrap();
-    assert_eq!((first.help, first.kind), ("Some help.", MetricType::Counter));
+    assert_eq!(
+        (first.help, first.kind),
+        ("Some help.", MetricType::Counter)
+    );
 }
 
 #[test]
@@ -225,7 +226,10 @@ fn histograms_in_the_forms_that_are_asked_for() {
         native: true,
         classic_too: true,
     };
-    assert_eq!(read(&page, both).unwrap(), [&[native][..], &classic].concat());
+    assert_eq!(
+        read(&page, both).unwrap(),
+        [&[native][..], &classic].concat()
+    );
 }
 
 #[test]
@@ -277,13 +281,20 @@ fn native_histograms_are_compact_and_checked() {
         panic!("no native histogram");
     };
     assert_eq!(
-        (float.integer, float.reset_hint, float.negative.counts.as_slice()),
+        (
+            float.integer,
+            float.reset_hint,
+            float.negative.counts.as_slice()
+        ),
         (false, model::ResetHint::Gauge, &[2.0][..])
     );
     let mut wrong = native_and_classic();
     wrong.sample_count = 7;
     let error = point(wrong, 4).unwrap_err().to_string();
-    assert!(error.contains("native histogram \"h\"") && error.contains("count"), "{error}");
+    assert!(
+        error.contains("native histogram \"h\"") && error.contains("count"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -296,7 +307,10 @@ fn what_is_no_page_is_refused_with_its_place() {
     check(b"\x09ab", "of 9 bytes, but only 2 follow");
     check(b"# HELP a b\n", "of 35 bytes, but only 10 follow");
     let page = histogram_page();
-    check(&[&page[..], &[5, 1]].concat(), &format!("at byte {}", page.len()));
+    check(
+        &[&page[..], &[5, 1]].concat(),
+        &format!("at byte {}", page.len()),
+    );
     let metric = proto::Metric::default();
     check(&family("", 1, metric.clone()), "without a name");
     check(&family("x", 9, metric.clone()), "unknown type 9");
@@ -306,7 +320,10 @@ fn what_is_no_page_is_refused_with_its_place() {
         metric: vec![metric],
         ..Default::default()
     };
-    check(&unit.encode_length_delimited_to_vec(), "unit \"bytes\" is not a suffix");
+    check(
+        &unit.encode_length_delimited_to_vec(),
+        "unit \"bytes\" is not a suffix",
+    );
     let long = proto::Metric {
         label: vec![label("x", &"y".repeat(METRIC_BYTES_MAX))],
         ..Default::default()
