@@ -1,15 +1,12 @@
 //! Scrape jobs: the entries of `scrape_configs`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use daemon::config::{ByteSize, ConfigError};
-use daemon::http::{Auth, ClientOptions};
 use model::relabel::RelabelRule;
 
-use super::client::Keys;
-use super::{Check, TIMEOUT, raw};
+use super::{Check, Discovery, HttpConfig, TIMEOUT, raw};
 use crate::scrape::Class;
 
 /// One scrape job, with what `global` gives filled in.
@@ -98,29 +95,6 @@ pub struct TargetDefaults {
     pub metrics_path: String,
     /// Query parameters.
     pub params: BTreeMap<String, Vec<String>>,
-}
-
-/// A client's options and its credentials.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// TLS, redirects, proxy.
-    pub client: ClientOptions,
-    /// Who we are.
-    pub auth: Auth,
-}
-
-/// One source of targets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Discovery {
-    /// In the configuration itself.
-    Static(Vec<TargetGroup>),
-    /// In files, read again every `refresh`.
-    File {
-        /// Paths, `*` allowed in the last part.
-        patterns: Vec<PathBuf>,
-        /// How often they are looked at. Default: 5 min as in Prometheus; changes are seen earlier, see `discovery`.
-        refresh: Duration,
-    },
 }
 
 /// Targets that share labels.
@@ -257,7 +231,6 @@ pub(super) struct Defaults {
 }
 
 const INTERVAL: Duration = Duration::from_secs(60);
-const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 
 /// 0 is no bound, as in Prometheus.
 fn limit(given: Option<u64>, global: Option<u64>) -> Option<u64> {
@@ -323,9 +296,10 @@ impl Check {
     pub(super) fn job(
         &mut self,
         key: &str,
-        given: raw::ScrapeConfig,
+        mut given: raw::ScrapeConfig,
         global: &Defaults,
     ) -> Result<JobConfig, ConfigError> {
+        let (keys, sources) = (given.client_keys(), given.discovery());
         let at = |name: &str| format!("{key}.{name}");
         let name = given.job_name;
         if name.is_empty() {
@@ -395,22 +369,7 @@ impl Check {
         let relabel = self.relabel(&at("relabel_configs"), given.relabel_configs)?;
         let metric_relabel =
             self.relabel(&at("metric_relabel_configs"), given.metric_relabel_configs)?;
-        let discovery = self.discovery(
-            key,
-            given.static_configs,
-            given.file_sd_configs,
-            relabel.is_empty(),
-        )?;
-        let keys = Keys {
-            basic_auth: given.basic_auth,
-            authorization: given.authorization,
-            bearer_token: given.bearer_token,
-            bearer_token_file: given.bearer_token_file,
-            tls_config: given.tls_config,
-            follow_redirects: given.follow_redirects,
-            proxy_url: given.proxy_url,
-        };
-        let _ = given.enable_http2;
+        let discovery = self.discovery(key, sources, relabel.is_empty())?;
         let limits = global.limits;
         Ok(JobConfig {
             name,
@@ -488,70 +447,6 @@ impl Check {
                 .map(Some)
                 .map_err(|error| self.invalid(format!("{key}.metric_name_escaping_scheme"), error)),
         }
-    }
-
-    fn discovery(
-        &self,
-        key: &str,
-        static_configs: Option<Vec<raw::StaticConfig>>,
-        file_sd_configs: Option<Vec<raw::FileSdConfig>>,
-        addresses_final: bool,
-    ) -> Result<Vec<Discovery>, ConfigError> {
-        let mut discovery = Vec::new();
-        let mut groups = Vec::new();
-        for (index, given) in static_configs.into_iter().flatten().enumerate() {
-            let key = format!("{key}.static_configs[{index}]");
-            let group =
-                TargetGroup::new(given).map_err(|error| self.invalid(key.as_str(), error))?;
-            // With relabelling, an address may be anything before it.
-            let url = group
-                .targets
-                .iter()
-                .find(|target| addresses_final && target.contains('/'));
-            if let Some(url) = url {
-                return Err(self.invalid(
-                    format!("{key}.targets"),
-                    format!("{url:?} is not a valid hostname: give host:port, and the rest as scheme and metrics_path"),
-                ));
-            }
-            groups.push(group);
-        }
-        if !groups.is_empty() {
-            discovery.push(Discovery::Static(groups));
-        }
-        for (index, given) in file_sd_configs.into_iter().flatten().enumerate() {
-            let key = format!("{key}.file_sd_configs[{index}]");
-            if given.files.is_empty() {
-                return Err(self.invalid(
-                    key,
-                    "file service discovery config must contain at least one path name",
-                ));
-            }
-            for path in &given.files {
-                let name = path.to_ascii_lowercase();
-                let known = [".json", ".yml", ".yaml"]
-                    .iter()
-                    .any(|ending| name.ends_with(ending));
-                let folder_star = path
-                    .rsplit_once('/')
-                    .is_some_and(|(folder, _)| folder.contains('*'));
-                if !known || folder_star {
-                    return Err(self.invalid(
-                        key,
-                        format!("path name {path:?} is not valid for file discovery: it ends in .json, .yml or .yaml, and only its last part may have a *"),
-                    ));
-                }
-            }
-            let refresh = given.refresh_interval.map_or(REFRESH_INTERVAL, |d| d.get());
-            if refresh.is_zero() {
-                return Err(self.invalid(format!("{key}.refresh_interval"), "it must be above 0"));
-            }
-            discovery.push(Discovery::File {
-                patterns: given.files.iter().map(|path| self.resolve(path)).collect(),
-                refresh,
-            });
-        }
-        Ok(discovery)
     }
 }
 

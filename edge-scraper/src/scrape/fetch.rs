@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use daemon::http::{Auth, ClientOptions};
+use daemon::Clock;
+use daemon::http::{ClientOptions, Signer};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
 use wire::exposition::{Format, PageFormat};
 
@@ -28,7 +29,7 @@ pub(super) enum Source {
 
 pub(super) struct HttpSource {
     client: reqwest::Client,
-    auth: Auth,
+    signer: Signer,
     accept: HeaderValue,
     compression: bool,
     body_bytes_max: u64,
@@ -48,10 +49,15 @@ impl Source {
     /// # Errors
     ///
     /// TLS files or a proxy address that cannot be used.
-    pub(super) fn http(job: &JobConfig, clients: &mut Clients) -> Result<Source, String> {
+    pub(super) fn http(
+        job: &JobConfig,
+        clients: &mut Clients,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Source, String> {
+        let signer = Signer::new(&job.http.signer(), clock).map_err(|error| error.to_string())?;
         Ok(Source::Http(HttpSource {
             client: clients.get(&job.http.client)?,
-            auth: job.http.auth.clone(),
+            signer,
             accept: accept(job),
             compression: job.compression,
             body_bytes_max: job.limits.body_bytes.unwrap_or(BODY_BYTES_MAX),
@@ -146,16 +152,11 @@ impl HttpSource {
         if !self.compression {
             request = request.header(ACCEPT_ENCODING, "identity");
         }
-        let auth = self.auth.clone();
-        let request = match auth {
-            Auth::HeaderFromFile { .. } | Auth::BasicFromFile { .. } => {
-                daemon::blocking(move || auth.apply(request)).await
-            }
-            auth => auth.apply(request),
-        };
+        let request = self.signer.sign(request).await;
         let request = request.map_err(|error| FetchError::new(error.to_string()))?;
         let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
+        self.signer.answered(status).await;
         if status != reqwest::StatusCode::OK {
             return Err(FetchError::new(format!(
                 "server returned HTTP status {status}"

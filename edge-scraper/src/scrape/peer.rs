@@ -12,6 +12,7 @@ use model::{LabelSet, Value};
 
 use super::*;
 use crate::config::EdgeConfig;
+use crate::kept::Kept;
 
 /// What a scraper knows now: series that are not stale, and their values as Prometheus prints them.
 type Current = BTreeMap<String, String>;
@@ -257,7 +258,13 @@ async fn the_same_series_as_prometheus() {
     let theirs = Prometheus::start(&binary, &text);
     let config = EdgeConfig::parse(&text, Path::new("edge.yml")).unwrap();
     let ours = Arc::new(Latest::default());
-    let manager = Manager::start(Arc::new(SystemClock::new()), ours.clone(), "edge", &tasks);
+    let manager = Manager::start(
+        Arc::new(SystemClock::new()),
+        ours.clone(),
+        "edge",
+        Kept::default(),
+        &tasks,
+    );
     manager
         .apply(&config.jobs, &[], &LabelSet::empty())
         .unwrap();

@@ -7,6 +7,7 @@ use model::{LabelSet, Timestamp};
 use reqwest::Url;
 
 use super::page::Counts;
+pub use crate::discovery::SourceStatus;
 
 /// How a target's last scrape went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,6 +75,8 @@ pub struct PoolStatus {
     pub dropped: Vec<LabelSet>,
     /// How many were dropped in all.
     pub dropped_count: usize,
+    /// Where its targets come from, save those in the configuration itself.
+    pub sources: Vec<SourceStatus>,
 }
 
 /// A count that only rises.
