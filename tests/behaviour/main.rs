@@ -2,6 +2,7 @@
 
 mod access;
 mod alerts;
+mod autonomy;
 mod bad_writes;
 mod compliance;
 mod crash;
@@ -17,6 +18,8 @@ mod http_api;
 mod otlp;
 mod peers;
 mod query_memory;
+mod query_page;
 mod reload;
 mod remote_read;
+mod scraping;
 mod setup;
