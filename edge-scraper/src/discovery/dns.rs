@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use daemon::Clock;
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::ResolveHosts;
 use hickory_resolver::proto::rr::{RData, RecordType};
 
 use super::remote::Found;
@@ -47,6 +48,8 @@ fn system_resolver() -> Result<TokioResolver, String> {
     let mut builder = TokioResolver::builder_tokio()
         .map_err(|error| format!("/etc/resolv.conf cannot be used: {error}"))?;
     builder.options_mut().cache_size = 0;
+    // Records come from name servers, as with Prometheus.
+    builder.options_mut().use_hosts_file = ResolveHosts::Never;
     builder.build().map_err(|error| error.to_string())
 }
 

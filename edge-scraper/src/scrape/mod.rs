@@ -17,6 +17,8 @@ mod target;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
+mod peer_mutations;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use fetch::reads_files;

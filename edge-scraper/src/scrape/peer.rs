@@ -15,10 +15,10 @@ use crate::config::EdgeConfig;
 use crate::kept::Kept;
 
 /// What a scraper knows now: series that are not stale, and their values as Prometheus prints them.
-type Current = BTreeMap<String, String>;
+pub(super) type Current = BTreeMap<String, String>;
 
 #[derive(Default)]
-struct Latest {
+pub(super) struct Latest {
     series: Mutex<BTreeMap<String, (i64, f64)>>,
 }
 
@@ -39,7 +39,7 @@ impl Sink for Latest {
 }
 
 impl Latest {
-    fn current(&self) -> Current {
+    pub(super) fn current(&self) -> Current {
         let series = self.series.lock().unwrap();
         let live = series
             .iter()
@@ -49,7 +49,7 @@ impl Latest {
     }
 }
 
-struct Prometheus {
+pub(super) struct Prometheus {
     child: Child,
     url: String,
     client: reqwest::Client,
@@ -64,7 +64,7 @@ impl Drop for Prometheus {
 }
 
 impl Prometheus {
-    fn start(binary: &Path, config: &str) -> Prometheus {
+    pub(super) fn start(binary: &Path, config: &str) -> Prometheus {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
@@ -92,7 +92,7 @@ impl Prometheus {
         }
     }
 
-    async fn current(&self) -> Current {
+    pub(super) async fn current(&self) -> Current {
         let url =
             reqwest::Url::parse_with_params(&self.url, [("query", "{job_kind=\"x\"}")]).unwrap();
         let request = self.client.get(url);
@@ -118,7 +118,7 @@ impl Prometheus {
     }
 }
 
-fn binary() -> Option<PathBuf> {
+pub(super) fn binary() -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()?
         .join("target/peers/usr/bin/prometheus");

@@ -12,7 +12,7 @@
 //!
 //! # What it costs
 //!
-//! A line takes [`LINE_BYTES`], its series [`SERIES_BYTES`] and one copy of the stored labels (their text and 16 bytes). Both lists
+//! A line takes 24 bytes, its series 17 and one copy of the stored labels (their text and 16 bytes); a test counts them. Both lists
 //! are cut to size after a page that changed them. Lines that a page stopped showing are forgotten with the next good scrape.
 
 mod exemplars;
@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use model::{LabelSet, Metadata, MetricType};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
+use wire::exposition::PageFormat;
 
 use exemplars::Exemplars;
 use metadata::Descriptions;
@@ -40,17 +41,14 @@ const LINES_SLACK: usize = 1000;
 /// So many lines may go at one place without an index having to be made.
 const LOOK_AHEAD: usize = 8;
 
-/// Memory of one line.
-pub(super) const LINE_BYTES: usize = size_of::<Line>();
-/// Memory of one series, without its labels' text.
-pub(super) const SERIES_BYTES: usize = size_of::<LabelSet>() + size_of::<u8>();
-
 /// What a line is known by.
 pub(super) type Key = [u64; 2];
 
 #[derive(Debug)]
 pub(super) struct Cache {
     key: [u8; 16],
+    /// Of the last page.
+    format: Option<PageFormat>,
     /// The lines of the last good page, in its order.
     lines: Vec<Line>,
     /// How many lines the last good page had.
@@ -118,6 +116,7 @@ impl Cache {
         key[8..].copy_from_slice(&high.hash_one(1).to_le_bytes());
         Cache {
             key,
+            format: None,
             lines: Vec::new(),
             lines_before: 0,
             next: 0,
@@ -138,6 +137,17 @@ impl Cache {
     pub(super) fn forget_lines(&mut self) {
         self.lines = Vec::new();
         self.next = 0;
+    }
+
+    /// A page of this format is read next. In another one than before the same bytes may mean something else: no line is known.
+    pub(super) fn begin(&mut self, format: PageFormat) {
+        if self
+            .format
+            .replace(format)
+            .is_some_and(|before| before != format)
+        {
+            self.forget_lines();
+        }
     }
 
     /// The key of a line; `kind` is the type of the `# TYPE` line before it, which decides how some labels are read.
@@ -399,7 +409,7 @@ impl Cache {
             .iter()
             .map(|labels| labels.as_bytes().len() + 16)
             .sum();
-        self.lines.capacity() * LINE_BYTES
+        self.lines.capacity() * size_of::<Line>()
             + self.labels.capacity() * size_of::<LabelSet>()
             + self.flags.capacity()
             + self.free.capacity() * size_of::<u32>()

@@ -208,6 +208,22 @@ fn pages_of_protobuf() {
 }
 
 #[test]
+fn what_is_known_of_one_format_is_not_taken_for_another() {
+    let mut target = Target::new("");
+    let up = |scrape: Scrape| scrape.series[scrape.series.len() - 5].1.value.clone();
+    let classic = b"a{x = \"y\"} 1\n";
+    let text = |format| PageFormat::Text(format);
+    for _ in 0..2 {
+        let scrape = target.scrape_as(10, text(Format::Classic), classic);
+        assert_eq!(up(scrape), Value::Float(1.0));
+    }
+    // OpenMetrics allows no blanks there.
+    let page = [&classic[..], b"# EOF\n"].concat();
+    let scrape = target.scrape_as(20, text(Format::OpenMetrics), &page);
+    assert_eq!(up(scrape), Value::Float(0.0));
+}
+
+#[test]
 fn a_page_that_is_no_protobuf_fails() {
     let mut target = Target::new("");
     let scrape = target.scrape_as(10, PageFormat::Protobuf, b"# HELP a b\n");

@@ -197,6 +197,7 @@ fn page(
     body: &Body,
     read: &mut Read,
 ) -> Result<(), String> {
+    cache.begin(body.format);
     let mut append = Append::new(cache, rules, at, read);
     let described = match body.format {
         PageFormat::Text(format) => text::read(&mut append, format, &body.bytes)?,

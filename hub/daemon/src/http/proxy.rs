@@ -155,4 +155,60 @@ mod tests {
             "{shown}"
         );
     }
+
+    /// The first request that comes to a listener, as it is written; the connection is closed then.
+    async fn first_request(listener: tokio::net::TcpListener) -> String {
+        use tokio::io::AsyncReadExt;
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 1024];
+        while !bytes.ends_with(b"\r\n\r\n") {
+            let count = stream.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "{}", String::from_utf8_lossy(&bytes));
+            bytes.extend_from_slice(&buffer[..count]);
+        }
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// What arrives at the proxy and what at the server itself when this is asked for; one of them.
+    async fn asked(url: &str, no_proxy: Option<&str>) -> (Option<String>, Option<String>) {
+        let listen = || tokio::net::TcpListener::bind("127.0.0.1:0");
+        let (proxy, server) = (listen().await.unwrap(), listen().await.unwrap());
+        let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
+        let url = url.replace("SERVER", &server.local_addr().unwrap().to_string());
+        let options = crate::http::ClientOptions {
+            proxy: ProxyOptions {
+                url: Some(proxy_url),
+                no_proxy: no_proxy.map(str::to_owned),
+                connect_headers: vec![("X-Branch".into(), "b07".into())],
+                ..ProxyOptions::default()
+            },
+            ..Default::default()
+        };
+        let client = crate::http::client(&options).unwrap();
+        let sent = client.get(url).send();
+        tokio::pin!(sent);
+        tokio::select! {
+            request = first_request(proxy) => (Some(request), None),
+            request = first_request(server) => (None, Some(request)),
+            // The listeners close without an answer.
+            answer = &mut sent => panic!("{answer:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_take_the_proxy_unless_they_need_not() {
+        let (tunnel, _) = asked("https://target.test/metrics", None).await;
+        let tunnel = tunnel.unwrap().to_ascii_lowercase();
+        assert!(tunnel.starts_with("connect target.test:443 "), "{tunnel}");
+        assert!(tunnel.contains("\r\nx-branch: b07\r\n"), "{tunnel}");
+        let (plain, _) = asked("http://target.test/metrics", None).await;
+        let plain = plain.unwrap();
+        assert!(
+            plain.starts_with("GET http://target.test/metrics "),
+            "{plain}"
+        );
+        let (_, direct) = asked("http://SERVER/metrics", Some("example.com,127.0.0.0/8")).await;
+        assert!(direct.unwrap().starts_with("GET /metrics "));
+    }
 }
