@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc};
 use tsdb::{Limits, Store, StoreOptions};
 
 use crate::alerts::Alerts;
-use crate::api::{self, Queries, RemoteReads};
+use crate::api::{self, Queries, RangeCache, RemoteReads};
 use crate::config::HubConfig;
 use crate::federation::{BranchMetrics, Branches};
 use crate::ingest::{self, Credentials, Ingest};
@@ -167,7 +167,8 @@ impl Hub {
         let seal_due = ingest.seal_due();
         expect_branches(&config, &store, &branches);
 
-        let queries = Arc::new(Queries::new(engine, features.parse));
+        let cache = RangeCache::new(config.query_cache_bytes_max);
+        let queries = Arc::new(Queries::new(engine, features.parse, cache));
         let mut registry = daemon::metrics::registry("hub");
         let count = {
             let (queries, clock) = (queries.clone(), clock.clone());

@@ -15,6 +15,7 @@ mod notifications;
 mod openapi;
 mod params;
 mod query;
+mod range_cache;
 mod remote_read;
 mod result;
 mod rules;
@@ -44,6 +45,7 @@ pub(crate) use error::ApiError;
 pub(crate) use json::rfc3339;
 pub(crate) use params::Params;
 pub(crate) use query::Queries;
+pub(crate) use range_cache::RangeCache;
 pub(crate) use remote_read::{RemoteReads, routes as remote_read};
 pub(crate) use result::stats_json;
 

@@ -18,6 +18,7 @@ use super::asker::Asker;
 use super::error::{ApiError, Kind};
 use super::json::{Annotations, success};
 use super::params::Params;
+use super::range_cache::{RangeCache, RangeQuery};
 use super::result::{self, StatsWanted};
 use super::stream::success_of;
 use crate::query_log::Entry;
@@ -44,6 +45,7 @@ pub(crate) struct Queries {
     parse: ParseOptions,
     parsed: Cache<String, Arc<Expr>>,
     running: Arc<Semaphore>,
+    pub(crate) cache: RangeCache,
 }
 
 /// What the query log says of a query before it is run.
@@ -97,7 +99,7 @@ pub(super) struct Ran {
 }
 
 impl Queries {
-    pub(crate) fn new(engine: Engine, parse: ParseOptions) -> Self {
+    pub(crate) fn new(engine: Engine, parse: ParseOptions, cache: RangeCache) -> Self {
         let weigh =
             |text: &String, _: &Arc<Expr>| u32::try_from(text.len() + 64).unwrap_or(u32::MAX);
         let parsed = Cache::builder()
@@ -109,6 +111,7 @@ impl Queries {
             parse,
             parsed,
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
+            cache,
         }
     }
 
@@ -274,16 +277,23 @@ pub(crate) async fn range(
     }
     let (timeout, mut options) = options(&params)?;
     let stats = StatsWanted::of(&params);
+    let query = RangeQuery {
+        text: params.required("query")?.to_owned(),
+        expr,
+        start,
+        end,
+        step_ms: step,
+    };
+    // What a query takes is to be seen, not what it would have taken.
+    let uncached = stats != StatsWanted::No || matches!(params.get("nocache"), Some("1" | "true"));
+    let asking = state.clone();
     let run = move |engine: &Engine, reader: &StoreReader, cancel| {
         options.cancel = cancel;
-        engine.range(
-            reader,
-            &expr,
-            start,
-            end,
-            Duration::from_millis(step as u64),
-            &options,
-        )
+        let cache = &asking.queries.cache;
+        match uncached {
+            true => cache.bypass(&query, engine, reader, &options),
+            false => cache.answer(&query, engine, reader, &options, asking.clock.now()),
+        }
     };
     let asked = Asked::of(&params, asker, (start, end, step));
     let ran = state.queries.run(&state, timeout, asked, run).await?;

@@ -157,9 +157,8 @@ impl Store {
             }
             let ranges = notes.ranges.iter().rev();
             let later = ranges.take_while(|(number, _)| *number > since);
-            let overlap = |touched: &TimeRange| {
-                touched.overlaps(range.start.millis(), range.end.millis())
-            };
+            let overlap =
+                |touched: &TimeRange| touched.overlaps(range.start.millis(), range.end.millis());
             times.extend(later.map(|(_, touched)| *touched).filter(overlap));
             let minute = |at: Timestamp| at.millis().div_euclid(MINUTE_MS);
             let (first, end) = (minute(range.start), minute(range.end));

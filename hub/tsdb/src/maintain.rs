@@ -473,7 +473,9 @@ impl Store {
             ..Change::default()
         });
         drop(installing);
-        times.into_iter().for_each(|time| self.watch.note_range(time));
+        times
+            .into_iter()
+            .for_each(|time| self.watch.note_range(time));
         installed.map_err(|error| self.poison_unless_full(error))
     }
 

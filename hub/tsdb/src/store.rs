@@ -162,6 +162,12 @@ impl Store {
         self.append_columns(&mut batch.columns(), columns)
     }
 
+    /// Whether damage was found: then answers have warnings, each for its own times.
+    pub fn is_damaged(&self) -> bool {
+        let state = self.read_state();
+        !state.quarantined.is_empty() || !state.damage.is_empty()
+    }
+
     /// The times that appends take now.
     pub fn accepted_times(&self) -> crate::TimeRange {
         let (oldest, newest) = self.read_state().accepted;
