@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc};
 use tsdb::{Limits, Store, StoreOptions};
 
 use crate::alerts::Alerts;
-use crate::api::{self, Queries, RangeCache, RemoteReads};
+use crate::api::{self, CorsOrigin, Queries, RangeCache, RemoteReads};
 use crate::config::HubConfig;
 use crate::federation::{BranchMetrics, Branches};
 use crate::ingest::{self, Credentials, Ingest};
@@ -53,6 +53,8 @@ pub struct HubOptions {
     pub web: Web,
     /// Where everything is kept.
     pub data_dir: PathBuf,
+    /// Whose pages may read what the API answers.
+    pub cors_origin: CorsOrigin,
     /// Whether the edge inside runs (if the configuration does not switch it off).
     pub local_edge: bool,
     /// Time.
@@ -99,6 +101,7 @@ impl Hub {
             listen: address,
             web,
             data_dir,
+            cors_origin,
             local_edge,
             clock,
             disk,
@@ -232,6 +235,7 @@ impl Hub {
         });
         let health = Health::default();
         let router = routes(&state, &ingest, &alerts, &health, own_metrics);
+        let router = router.layer(middleware::from_fn_with_state(cors_origin, api::cors));
         serve_web(listener, router, &web, &tasks.http);
         maintain(&state, &tasks.store);
         seal(&state, &tasks.store, seal_due);
@@ -453,7 +457,6 @@ fn routes(
             state.clone(),
             api::credentials_only,
         ))
-        .layer(middleware::from_fn(api::cors))
 }
 
 async fn home(State(state): State<Arc<HubState>>, params: api::Params) -> Response {

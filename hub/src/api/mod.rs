@@ -40,6 +40,7 @@ use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Pr
 
 use daemon::http::{Health, MetricsText};
 
+pub use cors::CorsOrigin;
 pub(crate) use cors::cors;
 pub(crate) use error::ApiError;
 pub(crate) use json::rfc3339;

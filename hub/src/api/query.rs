@@ -91,6 +91,27 @@ impl Asked {
     }
 }
 
+/// A query that is to be logged when it ends: also when its client leaves, and with it everything that waits for its end.
+struct Logged<'a> {
+    state: &'a HubState,
+    asked: Option<Asked>,
+    began: Duration,
+}
+
+impl Logged<'_> {
+    fn end(&mut self, result: &Result<Ran, QueryError>) {
+        if let Some(asked) = self.asked.take() {
+            asked.log(self.state, self.began, result);
+        }
+    }
+}
+
+impl Drop for Logged<'_> {
+    fn drop(&mut self) {
+        self.end(&Err(QueryError::Canceled));
+    }
+}
+
 /// A result, and how long it waited for its turn and took then.
 pub(super) struct Ran {
     pub(super) result: QueryResult,
@@ -156,6 +177,11 @@ impl Queries {
         let cancel = Cancel::new();
         let guard = CancelOnDrop(cancel.clone());
         let began = state.clock.elapsed();
+        let mut logged = Logged {
+            state,
+            asked: Some(asked_by),
+            began,
+        };
         let work = async {
             let asked = began;
             let turn = self.turn().await;
@@ -185,7 +211,7 @@ impl Queries {
             }
             result = work => result,
         };
-        asked_by.log(state, began, &result);
+        logged.end(&result);
         result.map_err(|error| {
             let kind = match error {
                 QueryError::Parse(_) => Kind::BadData,
