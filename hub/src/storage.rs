@@ -103,7 +103,16 @@ impl StoreReader {
                 (view.times.last(), value, found.labels(place))
             {
                 // Whoever asks sorts them, and prints them.
-                let weight = Weight::bytes(4 * labels.as_bytes().len() + 2 * size_of::<Newest>());
+                let beside = match &value {
+                    Value::Float(_) => 0,
+                    Value::Histogram(histogram) => {
+                        let counts =
+                            histogram.positive.counts.len() + histogram.negative.counts.len();
+                        32 * (counts + histogram.custom_values.len())
+                    }
+                };
+                let size = 4 * labels.as_bytes().len() + 2 * size_of::<Newest>() + beside;
+                let weight = Weight::bytes(size);
                 *taken = *taken + weight;
                 room = budget.take(weight);
                 let at = Timestamp::from_millis(*at);

@@ -20,7 +20,9 @@
 //! assert_eq!(seen, [("up{job=\"node\"}".to_owned(), 1.0)]);
 //! ```
 
+mod answer;
 mod classic;
+mod delimited;
 mod encode;
 mod entry;
 mod negotiate;
@@ -28,6 +30,8 @@ mod number;
 mod openmetrics;
 mod scan;
 
+pub use answer::PageResponse;
+pub use delimited::DelimitedEncoder;
 pub use encode::Encoder;
 pub use entry::{Entry, ExemplarEntry, Labels, ParseError, SampleEntry};
 pub use negotiate::{ACCEPT, ContentTypeError, Format, TextResponse};
