@@ -12,6 +12,7 @@ mod drop_in;
 mod exemplars;
 mod explosion;
 mod failures;
+mod federate;
 mod first_run;
 mod grafana;
 mod http_api;
