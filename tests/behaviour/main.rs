@@ -11,6 +11,7 @@ mod drop_in;
 mod exemplars;
 mod explosion;
 mod failures;
+mod field;
 mod first_run;
 mod grafana;
 mod http_api;
