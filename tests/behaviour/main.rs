@@ -3,6 +3,7 @@
 mod access;
 mod alerts;
 mod bad_writes;
+mod codemirror;
 mod compliance;
 mod crash;
 mod dashboards;
