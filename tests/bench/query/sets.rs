@@ -21,7 +21,7 @@ impl Set {
             (Set::Hour, false) => (100_000, 240),
             (Set::Hour, true) => (8_000, 240),
             (Set::Day, false) => (10_000, 5_760),
-            (Set::Day, true) => (2_000, 5_760),
+            (Set::Day, true) => (4_000, 5_760),
         }
     }
 }
