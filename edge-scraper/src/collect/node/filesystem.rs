@@ -11,20 +11,17 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use regex::Regex;
-
+use super::options::{Filter, Patterns};
 use super::page::Page;
 use super::roots::{PartError, Roots, Text};
-
-/// Debian's defaults, which also leave out what is plugged in for a moment (`/mnt`, `/media`) and `/run`.
-const IGNORED_MOUNT_POINTS: &str =
-    "^/(dev|proc|run|sys|mnt|media|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)";
-const IGNORED_TYPES: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|\
-mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tracefs)$";
 
 /// How long one mount may take. Far above any answer of a live disk, and a scrape with one newly dead mount still
 /// ends within the usual timeout of 10 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long each further one may take once one hangs: mounts of one dead server come together, and eight of them must not
+/// cost more than the scrape has.
+const THEN_WITHIN: Duration = Duration::from_millis(250);
 
 /// Threads that may hang at the same time; beyond it every mount not yet asked counts as stuck.
 const STUCK_MAX: usize = 8;
@@ -50,8 +47,8 @@ struct Mount {
 }
 
 pub(super) struct Filesystem {
-    ignored_points: Regex,
-    ignored_types: Regex,
+    points: Filter,
+    types: Filter,
     stat: StatFn,
     answer_within: Duration,
     /// Mount points with a call that has not returned; shared with the threads that wait for it.
@@ -59,14 +56,14 @@ pub(super) struct Filesystem {
 }
 
 impl Filesystem {
-    pub(super) fn new() -> Filesystem {
-        Filesystem::with(Arc::new(statvfs), ANSWER_WITHIN)
+    pub(super) fn new(patterns: &Patterns) -> Filesystem {
+        Filesystem::with(patterns, Arc::new(statvfs), ANSWER_WITHIN)
     }
 
-    fn with(stat: StatFn, answer_within: Duration) -> Filesystem {
+    fn with(patterns: &Patterns, stat: StatFn, answer_within: Duration) -> Filesystem {
         Filesystem {
-            ignored_points: Regex::new(IGNORED_MOUNT_POINTS).expect("a constant"),
-            ignored_types: Regex::new(IGNORED_TYPES).expect("a constant"),
+            points: patterns.filter("filesystem.mount-points"),
+            types: patterns.filter("filesystem.fs-types"),
             stat,
             answer_within,
             stuck: Arc::default(),
@@ -80,9 +77,7 @@ impl Filesystem {
             Err(_) => Text::read(roots.proc.join("mounts"))?,
         };
         let mut mounts = parse(&text)?;
-        mounts.retain(|mount| {
-            !self.ignored_points.is_match(&mount.point) && !self.ignored_types.is_match(&mount.kind)
-        });
+        mounts.retain(|mount| self.points.takes(&mount.point) && self.types.takes(&mount.kind));
         let usages = self.ask(&roots.root, &mounts);
         for (mount, usage) in mounts.iter().zip(usages) {
             print(mount, usage, page);
@@ -94,6 +89,7 @@ impl Filesystem {
     fn ask(&self, root: &Path, mounts: &[Mount]) -> Vec<Option<Usage>> {
         let mut usages = vec![None; mounts.len()];
         let mut next = 0;
+        let mut within = self.answer_within;
         while next < mounts.len() {
             let asked: Vec<(usize, String, PathBuf)> = {
                 let stuck = self.stuck.lock().unwrap_or_else(|e| e.into_inner());
@@ -119,7 +115,7 @@ impl Filesystem {
             let done = order.into_iter();
             next = mounts.len();
             for index in done {
-                match receive.recv_timeout(self.answer_within) {
+                match receive.recv_timeout(within) {
                     Ok(usage) => usages[index] = usage,
                     Err(RecvTimeoutError::Disconnected) => break,
                     Err(RecvTimeoutError::Timeout) => {
@@ -130,6 +126,7 @@ impl Filesystem {
                             .unwrap_or_else(|e| e.into_inner())
                             .insert(point);
                         next = index + 1;
+                        within = within.min(THEN_WITHIN);
                         break;
                     }
                 }
@@ -255,6 +252,7 @@ mod tests {
     #[test]
     fn mounts_worth_a_series() {
         let filesystem = Filesystem::with(
+            &Patterns::default(),
             Arc::new(|path: &Path| match path.file_name() {
                 Some(name) if name == "bad disk" => Err(io::Error::other("gone")),
                 _ => Ok(usage(path.as_os_str().len() as f64)),
@@ -293,6 +291,7 @@ mod tests {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&calls);
         let filesystem = Filesystem::with(
+            &Patterns::default(),
             Arc::new(move |path: &Path| {
                 seen.lock().unwrap().push(path.display().to_string());
                 if path.ends_with("nfs") {
@@ -313,7 +312,7 @@ mod tests {
         let errors = || {
             let mut page = Page::default();
             filesystem.read(&roots, &mut page).unwrap();
-            let page = page.print();
+            let page = page.text();
             let errors = page
                 .lines()
                 .filter(|l| l.starts_with("node_filesystem_device_error") && l.ends_with(" 1"));

@@ -1,5 +1,6 @@
 //! `/sys/class/net`: what each network device is and whether it has a link.
 
+use super::options::Filter;
 use super::page::Page;
 use super::roots::{PartError, Roots, attribute, integer_attribute, names};
 
@@ -23,7 +24,7 @@ const INTEGERS: [(&str, &str, bool); 16] = [
     ("type", "protocol_type", false),
 ];
 
-pub(super) fn read(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
+pub(super) fn read(shown: &Filter, roots: &Roots, page: &mut Page) -> Result<(), PartError> {
     let folder = roots.sys.join("class/net");
     let devices = names(&folder)?;
     if devices.is_empty() {
@@ -31,7 +32,7 @@ pub(super) fn read(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
     }
     for device in devices {
         let path = folder.join(&device);
-        if !path.is_dir() {
+        if !shown.takes(&device) || !path.is_dir() {
             continue; // bonding_masters, a control file beside the devices
         }
         let text = |file: &str| attribute(&path.join(file)).unwrap_or_default();
@@ -87,12 +88,14 @@ fn property(page: &mut Page, name: &str, counter: bool, device: &str, value: f64
 #[cfg(test)]
 mod tests {
     use super::super::fixture::check;
+    use super::Filter;
 
     #[test]
     fn numbers_in_both_bases_and_unknown_speed() {
         check(
-            super::read,
+            |roots: &_, page: &mut _| super::read(&Filter::exclude("^veth").unwrap(), roots, page),
             &[
+                ("sys/class/net/veth7/operstate", "up\n"),
                 ("sys/class/net/eth0/operstate", "up\n"),
                 ("sys/class/net/eth0/address", "02:fc:00:00:00:01\n"),
                 ("sys/class/net/eth0/flags", "0x1003\n"),
@@ -111,7 +114,7 @@ mod tests {
              node_network_up{device=\"eth0\"} 1\nnode_network_up{device=\"eth1\"} 0\n",
         );
         check(
-            super::read,
+            |roots: &_, page: &mut _| super::read(&Filter::all(), roots, page),
             &[],
             "error nothing to collect on this machine\n",
         );

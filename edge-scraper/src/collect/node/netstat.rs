@@ -1,23 +1,17 @@
 //! `/proc/net/netstat`, `snmp` and `snmp6`: protocol counters, those that node_exporter exports by default.
 
-use regex::Regex;
-
+use super::options::Filter;
 use super::page::Page;
 use super::roots::{PartError, Roots, Text};
 
-const FIELDS: &str = "^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)|Icmp6?_(InMsgs|OutMsgs)|\
-TcpExt_(Listen.*|Syncookies.*|TCPSynRetrans|TCPTimeouts)|Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)|\
-Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$";
-
 pub(super) struct NetStat {
-    fields: Regex,
+    fields: Filter,
 }
 
 impl NetStat {
-    pub(super) fn new() -> NetStat {
-        NetStat {
-            fields: Regex::new(FIELDS).expect("a constant"),
-        }
+    /// Shows `fields`, named `Tcp_InSegs`.
+    pub(super) fn new(fields: Filter) -> NetStat {
+        NetStat { fields }
     }
 
     pub(super) fn read(&self, roots: &Roots, page: &mut Page) -> Result<(), PartError> {
@@ -71,7 +65,7 @@ impl NetStat {
         value: Option<&str>,
     ) -> Result<(), PartError> {
         let key = format!("{protocol}_{name}");
-        if self.fields.is_match(&key) {
+        if self.fields.takes(&key) {
             let value = text.number(value)?;
             page.untyped(
                 &format!("node_netstat_{key}"),
@@ -86,11 +80,12 @@ impl NetStat {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::check;
+    use super::super::options::Patterns;
     use super::*;
 
     #[test]
     fn the_fields_exported_by_default() {
-        let netstat = NetStat::new();
+        let netstat = NetStat::new(Patterns::default().showing("netstat.fields"));
         check(
             move |roots: &Roots, page: &mut Page| netstat.read(roots, page),
             &[
