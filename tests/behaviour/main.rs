@@ -14,6 +14,7 @@ mod failures;
 mod first_run;
 mod grafana;
 mod http_api;
+mod node;
 mod otlp;
 mod peers;
 mod query_memory;

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use wire::exposition::{Entry, Parser};
+
 use super::fixture::Fixture;
 use super::*;
 
@@ -27,13 +29,16 @@ fn left_out() -> Vec<&'static str> {
 #[test]
 fn every_metric_is_there_or_left_out_with_a_reason() {
     let machine = Fixture::machine();
-    let names: Vec<String> = collector_names().map(|(name, _)| name.to_owned()).collect();
+    let names: Vec<String> = COLLECTORS
+        .iter()
+        .map(|switch| switch.name.to_owned())
+        .collect();
     let options = NodeOptions {
         roots: machine.roots(),
         collectors: Switches::with(&names, &[]).unwrap(),
         ..NodeOptions::default()
     };
-    let page = NodeCollector::new(DEFAULT_JOB, &options).page(TextFormat::Classic, |_| true);
+    let page = NodeCollector::new(DEFAULT_JOB, &options).page(Format::Classic, |_| true);
     let families: BTreeSet<&str> = page
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
@@ -71,4 +76,29 @@ fn every_metric_is_there_or_left_out_with_a_reason() {
             "README.md: the dashboard does not ask for {gap}"
         );
     }
+}
+
+/// A counter's samples end in `_total` in OpenMetrics: if a name did not, it would change with the format that is asked for.
+#[test]
+fn both_formats_have_the_same_series() {
+    let machine = Fixture::machine();
+    let options = NodeOptions {
+        roots: machine.roots(),
+        ..NodeOptions::default()
+    };
+    let collector = NodeCollector::new(DEFAULT_JOB, &options);
+    let series = |format| {
+        let page = collector.page(format, |_| true);
+        let mut parser = Parser::new(format, page.as_bytes());
+        let mut found = BTreeSet::new();
+        while let Some(entry) = parser.next_entry().unwrap() {
+            if let Entry::Sample(sample) = entry {
+                assert!(found.insert(sample.labels.to_label_set().unwrap()));
+            }
+        }
+        found
+    };
+    let classic = series(Format::Classic);
+    assert!(classic.len() > 800);
+    assert_eq!(classic, series(Format::OpenMetrics));
 }

@@ -299,7 +299,7 @@ mod tests {
                 }
                 Ok(usage(1.0))
             }),
-            Duration::from_millis(20),
+            Duration::from_millis(300),
         );
         let fixture = Fixture::new(&[(
             "proc/mounts",

@@ -4,6 +4,8 @@
 //! from, [`options`] what they leave out, [`run`] runs them so that one that hangs does not hold up the others. What is
 //! left out altogether, and why, stands in `README.md` beside this file.
 
+use wire::exposition::Format;
+
 use super::{CollectError, Collector};
 
 mod arp;
@@ -66,24 +68,14 @@ mod fixture;
 #[cfg(test)]
 mod peer;
 
-pub use options::{NodeOptions, OptionError, PATTERNS, Patterns, Switches};
+pub use options::{COLLECTORS, NodeOptions, OptionError, PATTERNS, Patterns, Switches};
 use page::Page;
-pub use page::TextFormat;
 use roots::PartError;
 pub use roots::Roots;
 use run::Runner;
 
 /// Job of the node collector if the configuration gives no other: dashboards for node_exporter look for it.
 pub const DEFAULT_JOB: &str = "node";
-
-/// Names of all collectors, sorted, and whether each runs by default.
-pub fn collector_names() -> impl Iterator<Item = (&'static str, bool)> {
-    let mut names: Vec<_> = (options::ON.into_iter().map(|name| (name, true)))
-        .chain(options::OFF.into_iter().map(|name| (name, false)))
-        .collect();
-    names.sort_unstable();
-    names.into_iter()
-}
 
 type Read = Box<dyn Fn(&Roots, &mut Page) -> Result<(), PartError> + Send + Sync>;
 
@@ -117,7 +109,7 @@ impl NodeCollector {
 
     /// The page now, of the collectors that `wanted` names; it ends in time even if one of them hangs. May block: to be called
     /// off the async threads.
-    pub fn page(&self, format: TextFormat, wanted: impl Fn(&str) -> bool) -> String {
+    pub fn page(&self, format: Format, wanted: impl Fn(&str) -> bool) -> String {
         let mut page = self.runner.run(wanted);
         if let Err(error) = own_process::read(&mut page) {
             tracing::debug!(%error, "no metrics about this process");
@@ -230,7 +222,7 @@ impl Collector for NodeCollector {
 
     /// Never fails as a whole: a collector of the page that does shows `node_scrape_collector_success` 0.
     fn collect(&self) -> Result<String, CollectError> {
-        Ok(self.page(TextFormat::Classic, |_| true))
+        Ok(self.page(Format::Classic, |_| true))
     }
 }
 
@@ -244,21 +236,24 @@ mod tests {
             .iter()
             .map(|part| part.name)
             .collect();
-        let names: Vec<&str> = collector_names().map(|(name, _)| name).collect();
+        let names: Vec<&str> = COLLECTORS.iter().map(|switch| switch.name).collect();
         assert_eq!(parts, names);
         let options = NodeOptions {
             collectors: Switches::with(&["tcpstat".to_owned()], &["arp".to_owned()]).unwrap(),
             ..NodeOptions::default()
         };
         let running: Vec<&str> = NodeCollector::new("node", &options).parts().collect();
-        assert_eq!(running.len(), options::ON.len());
+        assert_eq!(
+            running.len(),
+            COLLECTORS.iter().filter(|switch| switch.on).count()
+        );
         assert!(running.contains(&"tcpstat") && !running.contains(&"arp"));
     }
 
     #[test]
     fn a_page_of_some_collectors() {
         let collector = NodeCollector::new("node", &NodeOptions::default());
-        let page = collector.page(TextFormat::Classic, |name| name == "loadavg");
+        let page = collector.page(Format::Classic, |name| name == "loadavg");
         assert!(page.contains("\nnode_load1 "), "{page}");
         assert!(page.contains("node_scrape_collector_success{collector=\"loadavg\"} 1\n"));
         assert!(!page.contains("node_uname_info") && !page.contains("collector=\"uname\""));

@@ -7,58 +7,101 @@ use regex::Regex;
 
 use super::roots::Roots;
 
-/// Collectors that run unless they are switched off, sorted.
-pub(super) const ON: [&str; 43] = [
-    "arp",
-    "bcache",
-    "bonding",
-    "btrfs",
-    "conntrack",
-    "cpu",
-    "cpufreq",
-    "diskstats",
-    "dmi",
-    "edac",
-    "entropy",
-    "fibrechannel",
-    "filefd",
-    "filesystem",
-    "hwmon",
-    "ipvs",
-    "kernel_hung",
-    "loadavg",
-    "mdadm",
-    "meminfo",
-    "netclass",
-    "netdev",
-    "netstat",
-    "nfs",
-    "nfsd",
-    "nvme",
-    "os",
-    "powersupplyclass",
-    "pressure",
-    "rapl",
-    "schedstat",
-    "selinux",
-    "sockstat",
-    "softnet",
-    "stat",
-    "tapestats",
-    "thermal_zone",
-    "time",
-    "udp_queues",
-    "uname",
-    "vmstat",
-    "xfs",
-    "zfs",
+/// A collector's switch.
+#[derive(Debug, Clone, Copy)]
+pub struct Switch {
+    /// node_exporter's name of it.
+    pub name: &'static str,
+    /// node_exporter's flag that switches it on, without `--`.
+    pub flag: &'static str,
+    /// The flag that switches it off.
+    pub no_flag: &'static str,
+    /// Whether it runs by default. Those that do not cost more, or are many series.
+    pub on: bool,
+}
+
+macro_rules! switches {
+    ($($name:literal: $on:literal),+ $(,)?) => {
+        &[$(Switch {
+            name: $name,
+            flag: concat!("collector.", $name),
+            no_flag: concat!("no-collector.", $name),
+            on: $on,
+        }),+]
+    };
+}
+
+/// All collectors, sorted.
+pub const COLLECTORS: &[Switch] = switches![
+    "arp": true,
+    "bcache": true,
+    "bonding": true,
+    "btrfs": true,
+    "conntrack": true,
+    "cpu": true,
+    "cpufreq": true,
+    "diskstats": true,
+    "dmi": true,
+    "edac": true,
+    "entropy": true,
+    "fibrechannel": true,
+    "filefd": true,
+    "filesystem": true,
+    "hwmon": true,
+    "interrupts": false,
+    "ipvs": true,
+    "kernel_hung": true,
+    "loadavg": true,
+    "mdadm": true,
+    "meminfo": true,
+    "netclass": true,
+    "netdev": true,
+    "netstat": true,
+    "nfs": true,
+    "nfsd": true,
+    "nvme": true,
+    "os": true,
+    "powersupplyclass": true,
+    "pressure": true,
+    "processes": false,
+    "rapl": true,
+    "schedstat": true,
+    "selinux": true,
+    "sockstat": true,
+    "softnet": true,
+    "stat": true,
+    "tapestats": true,
+    "tcpstat": false,
+    "thermal_zone": true,
+    "time": true,
+    "udp_queues": true,
+    "uname": true,
+    "vmstat": true,
+    "xfs": true,
+    "zfs": true,
 ];
 
-/// Collectors that run only if they are switched on, sorted: they cost more, or are many series.
-pub(super) const OFF: [&str; 3] = ["interrupts", "processes", "tcpstat"];
+/// A pattern that can be set.
+#[derive(Debug, Clone, Copy)]
+pub struct Pattern {
+    /// node_exporter's flag without `--collector.`.
+    pub name: &'static str,
+    /// The flag without `--`.
+    pub flag: &'static str,
+    /// Empty: none.
+    pub default: &'static str,
+    /// What it does.
+    pub help: &'static str,
+}
 
-/// A pattern that can be set: name, default, what it does. The names are node_exporter's flags without `--collector.`.
-pub const PATTERNS: [(&str, &str, &str); 19] = [
+macro_rules! patterns {
+    ($(($name:literal, $default:expr, $help:literal $(,)?)),+ $(,)?) => {
+        &[$(Pattern { name: $name, flag: concat!("collector.", $name), default: $default, help: $help }),+]
+    };
+}
+
+/// All patterns, sorted. Defaults are node_exporter's as Debian ships it.
+pub const PATTERNS: &[Pattern] = patterns![
     ("arp.device-exclude", "", "devices to leave out"),
     ("arp.device-include", "", "devices to show, no others"),
     (
@@ -78,8 +121,8 @@ procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tracefs)$",
         "",
         "types of filesystems to show, no others",
     ),
+    // Debian's, which also leaves out what is plugged in for a moment (`/mnt`, `/media`) and `/run`.
     (
-        // Debian's, which also leaves out what is plugged in for a moment (`/mnt`, `/media`) and `/run`.
         "filesystem.mount-points-exclude",
         "^/(dev|proc|run|sys|mnt|media|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)",
         "mount points to leave out",
@@ -180,16 +223,16 @@ fn why_unknown(name: &str) -> String {
 }
 
 fn known_collectors() -> String {
-    let mut names: Vec<&str> = ON.iter().chain(&OFF).copied().collect();
-    names.sort_unstable();
+    let names: Vec<&str> = COLLECTORS.iter().map(|switch| switch.name).collect();
     names.join(", ")
 }
 
 fn known_patterns() -> String {
-    PATTERNS.map(|(name, ..)| name).join(", ")
+    let names: Vec<&str> = PATTERNS.iter().map(|pattern| pattern.name).collect();
+    names.join(", ")
 }
 
-/// Which collectors run: those of [`ON`], with changes.
+/// Which collectors run: those that do by default, with changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switches {
     on: BTreeSet<&'static str>,
@@ -198,7 +241,10 @@ pub struct Switches {
 impl Default for Switches {
     fn default() -> Switches {
         Switches {
-            on: ON.into_iter().collect(),
+            on: (COLLECTORS.iter())
+                .filter(|switch| switch.on)
+                .map(|switch| switch.name)
+                .collect(),
         }
     }
 }
@@ -236,8 +282,9 @@ impl Switches {
     ///
     /// A name that is no collector.
     pub fn set(&mut self, name: &str, on: bool) -> Result<(), OptionError> {
-        let known = ON.into_iter().chain(OFF).find(|known| *known == name);
-        let known = known.ok_or_else(|| OptionError::UnknownCollector(name.to_owned()))?;
+        let known = COLLECTORS.iter().find(|switch| switch.name == name);
+        let Switch { name: known, .. } =
+            known.ok_or_else(|| OptionError::UnknownCollector(name.to_owned()))?;
         if on {
             self.on.insert(known);
         } else {
@@ -269,8 +316,8 @@ impl Patterns {
     ) -> Result<Patterns, OptionError> {
         let mut patterns = Patterns::default();
         for (name, pattern) in pairs {
-            let known = PATTERNS.iter().find(|(known, ..)| *known == name);
-            let Some((known, ..)) = known else {
+            let known = PATTERNS.iter().find(|known| known.name == name);
+            let Some(Pattern { name: known, .. }) = known else {
                 return Err(OptionError::UnknownPattern(name.to_owned()));
             };
             compile(known, pattern)?;
@@ -290,8 +337,8 @@ impl Patterns {
 
     fn get(&self, name: &str) -> Option<Regex> {
         let default = || {
-            let pattern = PATTERNS.iter().find(|(known, ..)| *known == name);
-            pattern.map_or("", |(_, default, _)| default)
+            let pattern = PATTERNS.iter().find(|known| known.name == name);
+            pattern.map_or("", |pattern| pattern.default)
         };
         let text = self.set.get(name).map_or_else(default, String::as_str);
         // It was compiled when it was set; the defaults are in a test.
@@ -377,10 +424,11 @@ mod tests {
 
     #[test]
     fn defaults_compile_and_names_are_sorted() {
-        for (name, pattern, _) in PATTERNS {
-            assert!(compile(name, pattern).is_ok(), "{name}");
+        for Pattern { name, default, .. } in PATTERNS {
+            assert!(compile(name, default).is_ok(), "{name}");
         }
-        assert!(PATTERNS.is_sorted() && ON.is_sorted() && OFF.is_sorted());
+        assert!(PATTERNS.is_sorted_by_key(|pattern| pattern.name));
+        assert!(COLLECTORS.is_sorted_by_key(|switch| switch.name));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use wire::exposition::Format;
+
 /// Type of a family, as its `# TYPE` line names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -11,22 +13,13 @@ pub(crate) enum Kind {
     Untyped,
 }
 
-/// How a page is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TextFormat {
-    /// Prometheus's text format 0.0.4.
-    Classic,
-    /// OpenMetrics 1.0.
-    OpenMetrics,
-}
-
 impl Kind {
-    fn name(self, format: TextFormat) -> &'static str {
+    fn name(self, format: Format) -> &'static str {
         match (self, format) {
             (Kind::Counter, _) => "counter",
             (Kind::Gauge, _) => "gauge",
-            (Kind::Untyped, TextFormat::Classic) => "untyped",
-            (Kind::Untyped, TextFormat::OpenMetrics) => "unknown",
+            (Kind::Untyped, Format::Classic) => "untyped",
+            (Kind::Untyped, Format::OpenMetrics) => "unknown",
         }
     }
 }
@@ -101,11 +94,11 @@ impl Page {
     /// The page as most tests want it.
     #[cfg(test)]
     pub(crate) fn text(self) -> String {
-        self.print(TextFormat::Classic)
+        self.print(Format::Classic)
     }
 
     /// Prints the page: families by name, rows by their labels.
-    pub(crate) fn print(mut self, format: TextFormat) -> String {
+    pub(crate) fn print(mut self, format: Format) -> String {
         let mut out = String::with_capacity(64 * 1024);
         for (name, family) in &mut self.families {
             if family.rows.is_empty() {
@@ -116,7 +109,7 @@ impl Page {
             rows.sort_unstable_by(|a, b| of(a).cmp(of(b)));
             // OpenMetrics names a counter's family without the suffix that its samples then must have.
             let (base, suffix) = match (format, family.kind) {
-                (TextFormat::OpenMetrics, Kind::Counter) => {
+                (Format::OpenMetrics, Kind::Counter) => {
                     (name.strip_suffix("_total").unwrap_or(name), "_total")
                 }
                 _ => (name.as_str(), ""),
@@ -124,7 +117,7 @@ impl Page {
             out.push_str("# HELP ");
             out.push_str(base);
             out.push(' ');
-            escape(&family.help, format == TextFormat::OpenMetrics, &mut out);
+            escape(&family.help, format == Format::OpenMetrics, &mut out);
             let _ = writeln!(out, "\n# TYPE {base} {}", family.kind.name(format));
             for row in &family.rows {
                 out.push_str(base);
@@ -135,7 +128,7 @@ impl Page {
                 out.push('\n');
             }
         }
-        if format == TextFormat::OpenMetrics {
+        if format == Format::OpenMetrics {
             out.push_str("# EOF\n");
         }
         out
@@ -227,13 +220,13 @@ mod tests {
     #[test]
     fn prints_families_by_name_and_rows_by_labels() {
         assert_eq!(
-            page().print(TextFormat::Classic),
+            page().print(Format::Classic),
             "# HELP a_total the \"first\"\n# TYPE a_total counter\na_total +Inf\n\
              # HELP b two\\nlines\n# TYPE b gauge\nb{x=\"1\",y=\"\"} 1e300\nb{x=\"2\\\"\\\\\"} 0.5\n\
              # HELP c \n# TYPE c untyped\nc -0\n"
         );
         assert_eq!(
-            page().print(TextFormat::OpenMetrics),
+            page().print(Format::OpenMetrics),
             "# HELP a the \\\"first\\\"\n# TYPE a counter\na_total +Inf\n\
              # HELP b two\\nlines\n# TYPE b gauge\nb{x=\"1\",y=\"\"} 1e300\nb{x=\"2\\\"\\\\\"} 0.5\n\
              # HELP c \n# TYPE c unknown\nc -0\n# EOF\n"
@@ -247,7 +240,7 @@ mod tests {
         other.gauge("b", "another").row(&[("x", "0")], 7.0);
         other.gauge("d", "").value(1.0);
         all.absorb(other);
-        let text = all.print(TextFormat::Classic);
+        let text = all.print(Format::Classic);
         assert!(
             text.contains("# TYPE b gauge\nb{x=\"0\"} 7\nb{x=\"1\""),
             "{text}"

@@ -11,7 +11,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::fixture::Fixture;
-use super::options::OFF;
 use super::*;
 
 /// Families of node_exporter that we leave out, by prefix; README.md says why.
@@ -38,7 +37,7 @@ const NEWER: [&str; 8] = [
     "node_softnet_received_rps_total",
 ];
 
-const TRIES: usize = 60;
+const TRIES: usize = 200;
 
 /// A page as a set of series: family types, and values by name and sorted labels.
 #[derive(Debug, Default)]
@@ -91,7 +90,7 @@ fn is_of_another_collector(key: &str) -> bool {
         .and_then(|key| key.split_once("collector="));
     collector.is_some_and(|(_, name)| {
         let name = name.trim_matches(|c| c == '"' || c == '}');
-        name == "kernel_hung" || !collector_names().any(|(known, _)| known == name)
+        name == "kernel_hung" || !COLLECTORS.iter().any(|switch| switch.name == name)
     })
 }
 
@@ -204,7 +203,9 @@ impl Peer {
 }
 
 fn all_collectors(roots: Roots) -> NodeOptions {
-    let off = OFF.map(str::to_owned);
+    let off: Vec<String> = (COLLECTORS.iter().filter(|switch| !switch.on))
+        .map(|switch| switch.name.to_owned())
+        .collect();
     NodeOptions {
         roots,
         collectors: Switches::with(&off, &[]).unwrap(),
@@ -240,7 +241,7 @@ fn the_same_page_of_a_machine_that_has_everything() {
     let theirs = peer.page();
     let mut options = all_collectors(roots);
     options.collectors.set("tcpstat", false).unwrap();
-    let ours = NodeCollector::new(DEFAULT_JOB, &options).page(TextFormat::Classic, |_| true);
+    let ours = NodeCollector::new(DEFAULT_JOB, &options).page(Format::Classic, |_| true);
     let mut differences = Vec::new();
     let (theirs, ours) = (series(&theirs), series(&ours));
     // What moves meanwhile, and what node_exporter asks the kernel for where we read folders.

@@ -244,7 +244,7 @@ mod tests {
             page.gauge("late", "").value(1.0);
             Ok(())
         });
-        let within = (Duration::from_millis(30), Duration::from_millis(30));
+        let within = (Duration::from_millis(500), Duration::from_millis(500));
         let parts = vec![good("a"), hangs, good("c")];
         let runner = Runner::within(Roots::default(), parts, within);
         expect(run(&runner), ("a c", "b", "a 1 c 1"));
