@@ -253,11 +253,7 @@ pub fn append_series(message: &mut Vec<u8>, labels: &LabelSet, samples: &[Sample
     let mut histograms = Vec::new();
     for sample in samples {
         length += delimited_len(match &sample.value {
-            Value::Float(value) => proto::Sample {
-                value: *value,
-                timestamp: sample.at.millis(),
-            }
-            .encoded_len(),
+            Value::Float(value) => float_len(*value, sample.at),
             Value::Histogram(value) => {
                 histograms.push(histogram_to_proto(value, sample.at));
                 histograms.last().map_or(0, Message::encoded_len)
@@ -274,14 +270,16 @@ pub fn append_series(message: &mut Vec<u8>, labels: &LabelSet, samples: &[Sample
     }
     for sample in samples {
         if let Value::Float(value) = sample.value {
-            prost::encoding::message::encode(
-                2,
-                &proto::Sample {
-                    value,
-                    timestamp: sample.at.millis(),
-                },
-                message,
-            );
+            encode_key(2, WireType::LengthDelimited, message);
+            encode_varint(float_len(value, sample.at) as u64, message);
+            if value.to_bits() != 0 {
+                encode_key(1, WireType::SixtyFourBit, message);
+                message.extend_from_slice(&value.to_le_bytes());
+            }
+            if sample.at.millis() != 0 {
+                encode_key(2, WireType::Varint, message);
+                encode_varint(sample.at.millis() as u64, message);
+            }
         }
     }
     for histogram in &histograms {
@@ -292,6 +290,15 @@ pub fn append_series(message: &mut Vec<u8>, labels: &LabelSet, samples: &[Sample
 /// Appends the metadata of a family to an encoded request.
 pub fn append_metadata(message: &mut Vec<u8>, family: &str, metadata: &Metadata) {
     prost::encoding::message::encode(3, &metadata_to_proto(family, metadata), message);
+}
+
+/// Length of a `Sample`. By hand, since prost takes -0 for the default and leaves it out.
+fn float_len(value: f64, at: Timestamp) -> usize {
+    let at = match at.millis() {
+        0 => 0,
+        at => 1 + encoded_len_varint(at as u64),
+    };
+    at + if value.to_bits() == 0 { 0 } else { 9 }
 }
 
 fn delimited_len(length: usize) -> usize {
