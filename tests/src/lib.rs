@@ -14,6 +14,7 @@ pub mod dashboards;
 pub mod http;
 pub mod https;
 pub mod link;
+pub mod machine;
 pub mod peers;
 pub mod process;
 pub mod remote_read;
