@@ -182,7 +182,7 @@ fn collectors_are_switched_and_patterns_set_as_in_node_exporter() {
             "collectors: {enable: [proceses]}",
             "branchline.node_collector.collectors: \"proceses\" is not a collector",
         ),
-        ("collectors: {enable: [systemd]}", "D-Bus"),
+        ("collectors: {enable: [infiniband]}", "scrape node_exporter"),
         (
             "collectors: {enable: [cpu], disable: [cpu]}",
             "\"cpu\" is enabled and disabled",

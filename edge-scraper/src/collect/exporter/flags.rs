@@ -229,7 +229,7 @@ mod tests {
                 "--collector.vmstat.fields=(",
                 "vmstat.fields: regex parse error",
             ),
-            ("--collector.systemd", "--collector.systemd"),
+            ("--collector.wifi", "--collector.wifi"),
             ("--web.max-requests=many", "many"),
         ] {
             let error = match parse(&[argument]) {

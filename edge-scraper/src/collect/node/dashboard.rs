@@ -29,6 +29,7 @@ fn left_out() -> Vec<&'static str> {
 #[test]
 fn every_metric_is_there_or_left_out_with_a_reason() {
     let machine = Fixture::machine();
+    let _asked = super::fake_bus::start(&machine.path().join("root").join(super::systemd::SOCKET));
     let names: Vec<String> = COLLECTORS
         .iter()
         .map(|switch| switch.name.to_owned())

@@ -15,6 +15,7 @@ mod btrfs;
 mod conntrack;
 mod cpu;
 mod cpufreq;
+mod dbus;
 mod diskstats;
 mod dmi;
 mod edac;
@@ -51,6 +52,7 @@ mod selinux;
 mod sockstat;
 mod softnet;
 mod stat;
+mod systemd;
 mod tapestats;
 mod tcpstat;
 mod thermal_zone;
@@ -63,6 +65,8 @@ mod zfs;
 
 #[cfg(test)]
 mod dashboard;
+#[cfg(test)]
+mod fake_bus;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -133,6 +137,7 @@ fn parts(patterns: &Patterns) -> Vec<Part> {
     let netstat = netstat::NetStat::new(patterns.showing("netstat.fields"));
     let supplies =
         powersupplyclass::PowerSupplyClass::new(patterns.ignoring("powersupply.ignored-supplies"));
+    let systemd = systemd::Systemd::new(patterns.units());
     let tapes = tapestats::TapeStats::new(patterns.ignoring("tapestats.ignored-devices"));
     let vmstat_fields = patterns.showing("vmstat.fields");
     vec![
@@ -197,6 +202,10 @@ fn parts(patterns: &Patterns) -> Vec<Part> {
         part("sockstat", Box::new(sockstat::read)),
         part("softnet", Box::new(softnet::read)),
         part("stat", Box::new(stat::read)),
+        part(
+            "systemd",
+            Box::new(move |roots, page| systemd.read(roots, page)),
+        ),
         part(
             "tapestats",
             Box::new(move |roots, page| tapes.read(roots, page)),

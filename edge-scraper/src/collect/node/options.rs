@@ -70,6 +70,7 @@ pub const COLLECTORS: &[Switch] = switches![
     "sockstat": true,
     "softnet": true,
     "stat": true,
+    "systemd": false,
     "tapestats": true,
     "tcpstat": false,
     "thermal_zone": true,
@@ -172,6 +173,16 @@ Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$",
         "",
         "power supplies to leave out",
     ),
+    (
+        "systemd.unit-exclude",
+        r".+\.(automount|device|mount|scope|slice|target)",
+        "systemd units to leave out; matches whole names"
+    ),
+    (
+        "systemd.unit-include",
+        "",
+        "systemd units to show, of those not left out; matches whole names"
+    ),
     ("tapestats.ignored-devices", "", "tape drives to leave out"),
     (
         "vmstat.fields",
@@ -179,6 +190,9 @@ Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$",
         "fields of vmstat to show",
     ),
 ];
+
+/// Where both patterns count.
+const UNITS: &str = "systemd.unit";
 
 /// Longest pattern that is compiled.
 const PATTERN_BYTES_MAX: usize = 4096;
@@ -212,10 +226,6 @@ pub enum OptionError {
 
 fn why_unknown(name: &str) -> String {
     match name {
-        "systemd" | "logind" => {
-            "it needs a D-Bus client; scrape systemd_exporter or node_exporter where unit states matter"
-                .to_owned()
-        }
         "textfile" => "textfiles are business metrics, not the machine's".to_owned(),
         "infiniband" => "scrape node_exporter where there is InfiniBand".to_owned(),
         _ => format!("there are {}", known_collectors()),
@@ -325,6 +335,7 @@ impl Patterns {
         }
         for name in patterns.set.keys() {
             if let Some(subject) = name.strip_suffix("-include")
+                && subject != UNITS
                 && patterns
                     .set
                     .contains_key(format!("{subject}-exclude").as_str())
@@ -353,6 +364,15 @@ impl Patterns {
             None => self.get(&format!("{subject}-exclude")),
         };
         Filter { include, exclude }
+    }
+
+    /// The filter of systemd's units, which have to match the one and not the other, as whole names.
+    pub(super) fn units(&self) -> Filter {
+        let whole = |regex: Regex| Regex::new(&format!("^(?:{regex})$")).ok();
+        Filter {
+            include: self.get(&format!("{UNITS}-include")).and_then(whole),
+            exclude: self.get(&format!("{UNITS}-exclude")).and_then(whole),
+        }
     }
 
     /// The filter of a pattern that leaves out.
@@ -450,7 +470,7 @@ mod tests {
             refused(&["cpus"], &[])
                 .starts_with("\"cpus\" is not a collector of ours: there are arp, bcache,")
         );
-        assert!(refused(&["systemd"], &[]).contains("D-Bus"));
+        assert!(refused(&["infiniband"], &[]).contains("scrape node_exporter"));
     }
 
     #[test]
@@ -464,6 +484,11 @@ mod tests {
         // To ask for lo alone is to ask for lo, whatever the default leaves out.
         let lo = [("netdev.device-include", "^lo$")];
         assert!(takes(&lo, "lo") && !takes(&lo, "eth0"));
+        // Units have to pass both, as whole names.
+        let units = [("systemd.unit-include", "ssh.*")];
+        let units = Patterns::with(units).unwrap().units();
+        assert!(units.takes("sshd.service") && !units.takes("x-ssh.service"));
+        assert!(!units.takes("ssh.slice") && units.takes("ssh.slice.service"));
         let refused = |pairs: &[(&str, &str)]| {
             Patterns::with(pairs.iter().copied())
                 .unwrap_err()
