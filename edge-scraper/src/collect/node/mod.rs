@@ -9,6 +9,7 @@ use wire::exposition::Format;
 use super::{CollectError, Collector};
 
 mod arp;
+mod aside;
 mod bcache;
 mod bonding;
 mod btrfs;

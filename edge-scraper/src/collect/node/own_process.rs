@@ -39,9 +39,7 @@ fn read_from(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
         "Total user and system CPU time spent in seconds.",
     )
     .value(cpu);
-    let boot = Text::read(roots.proc.join("stat"))?;
-    let boot_seconds = boot.lines().find_map(|line| line.strip_prefix("btime "));
-    let start = boot.number(boot_seconds)? + field(22)? / TICKS_PER_SECOND;
+    let start = boot_seconds(roots)? + field(22)? / TICKS_PER_SECOND;
     let page_bytes = rustix::param::page_size() as f64;
     let mut gauge = |name: &str, help: &str, value: f64| {
         page.gauge(&format!("process_{name}"), help).value(value);
@@ -75,6 +73,12 @@ fn read_from(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
     let open = std::fs::read_dir(own.join("fd")).map_or(0, Iterator::count);
     gauge("open_fds", "Number of open file descriptors.", open as f64);
     Ok(())
+}
+
+fn boot_seconds(roots: &Roots) -> Result<f64, PartError> {
+    let text = Text::read(roots.proc.join("stat"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("btime "));
+    text.number(line)
 }
 
 /// The soft limit of a line such as `Max open files  1024  524288  files`.

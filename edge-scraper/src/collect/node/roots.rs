@@ -27,6 +27,12 @@ impl Default for Roots {
 /// No file read here is bigger on any machine we know; a file that is, is refused rather than read into memory.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Most files of `/proc` are shorter: two reads then, one of them to see the end.
+const USUAL_BYTES: usize = 16 * 1024;
+
+/// An attribute of sysfs has at most a page, which the kernel gives in one read.
+const ATTRIBUTE_BYTES_MAX: usize = 4096;
+
 /// Why one collector of the page has no (or not all) values.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PartError {
@@ -69,7 +75,7 @@ pub(crate) struct Text {
 
 impl Text {
     pub(crate) fn read(path: PathBuf) -> Result<Text, PartError> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
         let result = std::fs::File::open(&path)
             .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
         match result {
@@ -124,8 +130,9 @@ impl Text {
 /// The one trimmed value of a small attribute file; `None` if it is not there, may not be read, or the device has none
 /// (sysfs answers EINVAL).
 pub(crate) fn attribute(path: &Path) -> Option<String> {
-    let text = Text::read(path.to_path_buf()).ok()?;
-    Some(text.trimmed().to_owned())
+    let mut bytes = [0; ATTRIBUTE_BYTES_MAX];
+    let read = std::fs::File::open(path).ok()?.read(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes[..read]).trim().to_owned())
 }
 
 /// A small attribute file that holds an integer, decimal or `0x` hexadecimal.

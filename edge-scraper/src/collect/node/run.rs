@@ -1,29 +1,29 @@
 //! Runs the collectors, one after the other, so that the page ends in time.
 //!
 //! A read of `/proc` or `/sys` can hang for as long as hardware does not answer (a sensor behind a stuck bus, a tape drive that
-//! resets), and a thread that hangs in the kernel cannot be stopped. So the collectors run on a thread apart: one that has not
-//! come back within [`ANSWER_WITHIN`] is left to itself, counts as failed in this page and in the next ones until it comes
-//! back, and the others go on on a new thread. What hangs is never asked again meanwhile: at most one thread for each collector.
+//! resets). So the collectors run on a thread [aside](super::aside): one that has not come back within [`WITHIN`] counts as failed in
+//! this page and in the next ones until it comes back, and the others go on. What hangs is not asked again meanwhile: at most
+//! one thread hangs for each collector.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Part;
+use super::aside::{Aside, Hanging, Task, Within};
 use super::page::Page;
 use super::roots::{PartError, Roots};
 
-/// How long one collector may take. Above what any does that is alive, and with the time for the others still below the usual
-/// scrape timeout of 10 s.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// How long each further one may take, once one of the page hangs.
-const THEN_WITHIN: Duration = Duration::from_millis(500);
+/// Above what any collector takes that is alive, and with the time for the others still below the usual scrape timeout of 10 s.
+const WITHIN: Within = Within {
+    first: Duration::from_secs(5),
+    then: Duration::from_millis(500),
+};
 
 pub(super) struct Runner {
     shared: Arc<Shared>,
-    within: (Duration, Duration),
+    aside: Aside<Outcome>,
+    within: Within,
 }
 
 struct Shared {
@@ -40,18 +40,48 @@ struct Outcome {
     success: bool,
 }
 
-impl Runner {
-    pub(super) fn new(roots: Roots, parts: Vec<Part>) -> Runner {
-        Runner::within(roots, parts, (ANSWER_WITHIN, THEN_WITHIN))
+/// The places in one run, as places among all collectors.
+struct Places {
+    shared: Arc<Shared>,
+    places: Vec<usize>,
+    first: Duration,
+}
+
+impl Hanging for Places {
+    fn hangs(&self, task: usize) {
+        let place = self.places[task];
+        tracing::warn!(
+            collector = self.shared.parts[place].name,
+            "node collector does not answer, left alone until it does"
+        );
+        let now = Instant::now();
+        let since = now.checked_sub(self.first).unwrap_or(now);
+        self.shared.stuck().insert(place, since);
     }
 
-    fn within(roots: Roots, parts: Vec<Part>, within: (Duration, Duration)) -> Runner {
+    fn is_back(&self, task: usize) {
+        let place = self.places[task];
+        tracing::info!(
+            collector = self.shared.parts[place].name,
+            "node collector answers again"
+        );
+        self.shared.stuck().remove(&place);
+    }
+}
+
+impl Runner {
+    pub(super) fn new(roots: Roots, parts: Vec<Part>) -> Runner {
+        Runner::within(roots, parts, WITHIN)
+    }
+
+    fn within(roots: Roots, parts: Vec<Part>, within: Within) -> Runner {
         Runner {
             shared: Arc::new(Shared {
                 roots,
                 parts,
                 stuck: Mutex::default(),
             }),
+            aside: Aside::new("node collector"),
             within,
         }
     }
@@ -64,59 +94,41 @@ impl Runner {
     pub(super) fn run(&self, wanted: impl Fn(&str) -> bool) -> Page {
         let parts = &self.shared.parts;
         let mut all = Page::default();
-        let mut queue = Vec::with_capacity(parts.len());
+        let mut places = Vec::with_capacity(parts.len());
         {
             let stuck = self.shared.stuck();
-            for (index, part) in parts
-                .iter()
-                .enumerate()
-                .filter(|(_, part)| wanted(part.name))
-            {
-                match stuck.get(&index) {
-                    None => queue.push(index),
+            for (place, part) in parts.iter().enumerate() {
+                match stuck.get(&place) {
+                    _ if !wanted(part.name) => {}
+                    None => places.push(place),
                     Some(since) => report(&mut all, part, since.elapsed().as_secs_f64(), false),
                 }
             }
         }
-        let mut within = self.within.0;
-        let mut next = 0;
-        while next < queue.len() {
-            let rest: Vec<usize> = queue[next..].to_vec();
-            let (answers, receive) = sync_channel(rest.len());
-            let shared = Arc::clone(&self.shared);
-            let thread = std::thread::Builder::new().name("node collector".to_owned());
-            if let Err(error) = thread.spawn(move || shared.work(&rest, &answers)) {
-                tracing::warn!("node collector: no thread to be had: {error}");
-                for index in &queue[next..] {
-                    report(&mut all, &parts[*index], 0.0, false);
+        let tasks = places.iter().map(|place| {
+            let (shared, place) = (Arc::clone(&self.shared), *place);
+            Box::new(move || shared.collect(place)) as Task<Outcome>
+        });
+        let tasks = tasks.collect();
+        let hanging: Arc<dyn Hanging> = Arc::new(Places {
+            shared: Arc::clone(&self.shared),
+            places: places.clone(),
+            first: self.within.first,
+        });
+        let outcomes = self.aside.run(tasks, self.within, &hanging);
+        for (place, outcome) in places.into_iter().zip(outcomes) {
+            match outcome {
+                Some(outcome) => {
+                    all.absorb(outcome.page);
+                    report(&mut all, &parts[place], outcome.seconds, outcome.success);
                 }
-                return all;
-            }
-            while next < queue.len() {
-                let index = queue[next];
-                match receive.recv_timeout(within) {
-                    Ok(outcome) => {
-                        all.absorb(outcome.page);
-                        report(&mut all, &parts[index], outcome.seconds, outcome.success);
-                        next += 1;
-                    }
-                    Err(error) => {
-                        let begin = Instant::now();
-                        if error == RecvTimeoutError::Timeout {
-                            tracing::warn!(
-                                collector = parts[index].name,
-                                "node collector does not answer, left alone until it does"
-                            );
-                            let since = begin.checked_sub(within).unwrap_or(begin);
-                            self.shared.stuck().insert(index, since);
-                        }
-                        // Disconnected: it panicked, which is a bug, and costs the page no more than itself.
-                        report(&mut all, &parts[index], within.as_secs_f64(), false);
-                        within = self.within.1;
-                        next += 1;
-                        break;
-                    }
-                }
+                // It hangs, or it panicked, which is a bug and costs the page no more than itself.
+                None => report(
+                    &mut all,
+                    &parts[place],
+                    self.within.first.as_secs_f64(),
+                    false,
+                ),
             }
         }
         all
@@ -124,36 +136,27 @@ impl Runner {
 }
 
 impl Shared {
-    fn stuck(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Instant>> {
+    fn stuck(&self) -> MutexGuard<'_, BTreeMap<usize, Instant>> {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one collector after the other until nobody listens any more; the one it hung on is then no longer stuck.
-    fn work(&self, queue: &[usize], answers: &SyncSender<Outcome>) {
-        for index in queue {
-            let part = &self.parts[*index];
-            let begin = Instant::now();
-            let mut page = Page::default();
-            let result = (part.read)(&self.roots, &mut page);
-            let success = match result {
-                Ok(()) => true,
-                Err(PartError::NoData) => false,
-                Err(error) => {
-                    // At debug level: it would repeat with every scrape, and the page says so anyway.
-                    tracing::debug!(collector = part.name, %error, "node collector failed");
-                    false
-                }
-            };
-            let seconds = begin.elapsed().as_secs_f64();
-            let outcome = Outcome {
-                page,
-                seconds,
-                success,
-            };
-            if answers.send(outcome).is_err() {
-                self.stuck().remove(index);
-                return;
+    fn collect(&self, place: usize) -> Outcome {
+        let part = &self.parts[place];
+        let begin = Instant::now();
+        let mut page = Page::default();
+        let success = match (part.read)(&self.roots, &mut page) {
+            Ok(()) => true,
+            Err(PartError::NoData) => false,
+            Err(error) => {
+                // At debug level: it would repeat with every scrape, and the page says so anyway.
+                tracing::debug!(collector = part.name, %error, "node collector failed");
+                false
             }
+        };
+        Outcome {
+            page,
+            seconds: begin.elapsed().as_secs_f64(),
+            success,
         }
     }
 }
@@ -174,6 +177,8 @@ fn report(page: &mut Page, part: &Part, seconds: f64, success: bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::sync_channel;
+
     use super::*;
 
     fn part(
@@ -244,7 +249,10 @@ mod tests {
             page.gauge("late", "").value(1.0);
             Ok(())
         });
-        let within = (Duration::from_millis(500), Duration::from_millis(500));
+        let within = Within {
+            first: Duration::from_millis(500),
+            then: Duration::from_millis(500),
+        };
         let parts = vec![good("a"), hangs, good("c")];
         let runner = Runner::within(Roots::default(), parts, within);
         expect(run(&runner), ("a c", "b", "a 1 c 1"));
