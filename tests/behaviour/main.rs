@@ -18,6 +18,7 @@ mod node;
 mod otlp;
 mod peers;
 mod query_memory;
+mod query_page;
 mod reload;
 mod remote_read;
 mod setup;

@@ -1,6 +1,7 @@
 //! Which scrapes does no hub hold yet? A journal of scrapes on disk, and how far each hub is.
 //!
-//! A scrape becomes one record (a very large one several): a header and a self-contained remote-write message.
+//! A scrape becomes one record (a very large one several): a header and a frame of a line session, about half a byte a sample.
+//! The frame crosses the link as it stands here; for foreign endpoints it is decoded to a remote-write message.
 //! It counts as *scraped* once it is synced. What a hub has acknowledged is a set of sequence ranges in its
 //! cursor, because the newest scrapes are sent before the backlog. Records stay until the byte cap
 //! needs their room, also when every hub has them.
@@ -32,8 +33,10 @@ mod books;
 mod cursor;
 mod files;
 mod index;
+mod line;
 mod ranges;
 mod record;
+mod replay;
 mod select;
 mod store;
 
@@ -42,8 +45,9 @@ mod tests;
 
 pub use books::HubCounts;
 pub use index::{Pending, RecordMeta};
+pub use line::{FrameFound, FrameReader};
 pub use ranges::SequenceSet;
 pub use record::Counts;
 pub(crate) use select::LIVE_WINDOW;
 pub use select::{Batch, BatchLimits, Want};
-pub use store::{Buffer, BufferError, BufferOptions, BufferStatus};
+pub use store::{Buffer, BufferError, BufferOptions, BufferStatus, Place};

@@ -51,6 +51,7 @@ fn records(seqs: std::ops::RangeInclusive<u64>) -> Vec<RecordMeta> {
     let clock = Arc::new(SimClock::new(NOW));
     let options = BufferOptions {
         sync_bound: None,
+        epoch_if_new: Some(7),
         ..BufferOptions::default()
     };
     let buffer = Buffer::open(Arc::new(SimDisk::new(1)), Path::new("/b"), options, clock).unwrap();
@@ -528,12 +529,13 @@ async fn a_silent_link_is_noticed_and_live_comes_first_when_it_is_back() {
     let options = ForwardOptions {
         edge: "b07".into(),
         hub: "hq".into(),
+        line: Default::default(),
         shipper: ShipperOptions::default(),
         write_relabel: Vec::new(),
         send_metadata: true,
     };
     let forwarder =
-        Forwarder::start(options, buffer.clone(), Arc::new(hub.clone()), &tasks).unwrap();
+        Forwarder::start(options, buffer.clone(), Arc::new(hub.clone()), None, &tasks).unwrap();
     let take = |samples| {
         buffer.append(&scrape(clock.now(), samples)).unwrap();
         buffer.sync().unwrap();

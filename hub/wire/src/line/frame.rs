@@ -84,6 +84,14 @@ impl<'b> Frame<'b> {
         })
     }
 
+    /// Session and number of a frame that is known to be whole. None for bytes that are none of this version.
+    pub fn place(bytes: &[u8]) -> Option<(u32, u64)> {
+        let mut body = Bytes { rest: bytes, at: 0 };
+        let [version, _, session @ ..] = *body.array::<6>("a head").ok()?;
+        let number = body.number().ok()?;
+        (version == VERSION).then_some((u32::from_le_bytes(session), number))
+    }
+
     /// Whether it begins a session: it can be read without anything from before.
     pub fn starts(&self) -> bool {
         self.flags & STARTS != 0

@@ -270,21 +270,21 @@ pub fn append_series(message: &mut Vec<u8>, labels: &LabelSet, samples: &[Sample
     }
     for sample in samples {
         if let Value::Float(value) = sample.value {
-            encode_key(2, WireType::LengthDelimited, message);
-            encode_varint(float_len(value, sample.at) as u64, message);
-            if value.to_bits() != 0 {
-                encode_key(1, WireType::SixtyFourBit, message);
-                message.extend_from_slice(&value.to_le_bytes());
-            }
-            if sample.at.millis() != 0 {
-                encode_key(2, WireType::Varint, message);
-                encode_varint(sample.at.millis() as u64, message);
-            }
+            put_float(message, sample.at, value);
         }
     }
     for histogram in &histograms {
         prost::encoding::message::encode(4, histogram, message);
     }
+}
+
+/// Appends a series whose label fields are encoded already, with one float.
+pub fn append_float(message: &mut Vec<u8>, label_bytes: &[u8], at: Timestamp, value: f64) {
+    let length = label_bytes.len() + delimited_len(float_len(value, at));
+    encode_key(1, WireType::LengthDelimited, message);
+    encode_varint(length as u64, message);
+    message.extend_from_slice(label_bytes);
+    put_float(message, at, value);
 }
 
 /// Appends the metadata of a family to an encoded request.
@@ -299,6 +299,19 @@ fn float_len(value: f64, at: Timestamp) -> usize {
         at => 1 + encoded_len_varint(at as u64),
     };
     at + if value.to_bits() == 0 { 0 } else { 9 }
+}
+
+fn put_float(message: &mut Vec<u8>, at: Timestamp, value: f64) {
+    encode_key(2, WireType::LengthDelimited, message);
+    encode_varint(float_len(value, at) as u64, message);
+    if value.to_bits() != 0 {
+        encode_key(1, WireType::SixtyFourBit, message);
+        message.extend_from_slice(&value.to_le_bytes());
+    }
+    if at.millis() != 0 {
+        encode_key(2, WireType::Varint, message);
+        encode_varint(at.millis() as u64, message);
+    }
 }
 
 fn delimited_len(length: usize) -> usize {
