@@ -2,7 +2,7 @@
 
 use super::options::Filter;
 use super::page::Page;
-use super::roots::{PartError, Roots, attribute, integer_attribute, names};
+use super::roots::{Folder, PartError, Roots, names};
 
 /// Integer attributes: file, name of the family after `node_network_`, whether it is a counter.
 const INTEGERS: [(&str, &str, bool); 16] = [
@@ -31,11 +31,13 @@ pub(super) fn read(shown: &Filter, roots: &Roots, page: &mut Page) -> Result<(),
         return Err(PartError::NoData);
     }
     for device in devices {
-        let path = folder.join(&device);
-        if !shown.takes(&device) || !path.is_dir() {
-            continue; // bonding_masters, a control file beside the devices
+        if !shown.takes(&device) {
+            continue;
         }
-        let text = |file: &str| attribute(&path.join(file)).unwrap_or_default();
+        let Some(attributes) = Folder::open(&folder.join(&device)) else {
+            continue; // bonding_masters, a control file beside the devices
+        };
+        let text = |file: &str| attributes.attribute(file).unwrap_or_default();
         let state = text("operstate");
         let up = if state == "up" { 1.0 } else { 0.0 };
         page.gauge(
@@ -60,13 +62,13 @@ pub(super) fn read(shown: &Filter, roots: &Roots, page: &mut Page) -> Result<(),
         );
         for (file, name, counter) in INTEGERS {
             // A device that is down answers EINVAL for some of them: no series then.
-            let Some(value) = integer_attribute(&path.join(file)) else {
+            let Some(value) = attributes.integer(file) else {
                 continue;
             };
             property(page, name, counter, &device, value as f64);
         }
         // In Mbit/s; unknown is -1 and shown as such, as node_exporter 1.x does.
-        if let Some(speed) = integer_attribute(&path.join("speed")) {
+        if let Some(speed) = attributes.integer("speed") {
             let bytes = speed.saturating_mul(1_000_000) / 8;
             property(page, "speed_bytes", false, &device, bytes as f64);
         }

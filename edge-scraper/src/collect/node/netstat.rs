@@ -1,17 +1,28 @@
 //! `/proc/net/netstat`, `snmp` and `snmp6`: protocol counters, those that node_exporter exports by default.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use super::options::Filter;
 use super::page::Page;
 use super::roots::{PartError, Roots, Text};
 
 pub(super) struct NetStat {
     fields: Filter,
+    /// Which of the names that came so far are shown: to ask the pattern four hundred times was most of the work.
+    known: Mutex<HashMap<String, bool>>,
 }
+
+/// More names than any kernel has.
+const NAMES_MAX: usize = 10_000;
 
 impl NetStat {
     /// Shows `fields`, named `Tcp_InSegs`.
     pub(super) fn new(fields: Filter) -> NetStat {
-        NetStat { fields }
+        NetStat {
+            fields,
+            known: Mutex::default(),
+        }
     }
 
     pub(super) fn read(&self, roots: &Roots, page: &mut Page) -> Result<(), PartError> {
@@ -56,6 +67,18 @@ impl NetStat {
         Ok(())
     }
 
+    fn shows(&self, key: &str) -> bool {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shown) = known.get(key) {
+            return *shown;
+        }
+        let shown = self.fields.takes(key);
+        if known.len() < NAMES_MAX {
+            known.insert(key.to_owned(), shown);
+        }
+        shown
+    }
+
     fn add(
         &self,
         text: &Text,
@@ -65,7 +88,7 @@ impl NetStat {
         value: Option<&str>,
     ) -> Result<(), PartError> {
         let key = format!("{protocol}_{name}");
-        if self.fields.takes(&key) {
+        if self.shows(&key) {
             let value = text.number(value)?;
             page.untyped(
                 &format!("node_netstat_{key}"),

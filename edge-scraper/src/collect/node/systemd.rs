@@ -234,7 +234,7 @@ fn number_of(version: &str) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{BufRead as _, BufReader, Write as _};
     use std::os::unix::net::UnixListener;
 
     use super::super::fake_bus;
@@ -299,6 +299,8 @@ mod tests {
         let listener = UnixListener::bind(&socket).unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
             stream.write_all(b"REJECTED EXTERNAL\r\n").unwrap();
         });
         let error = page(&systemd, &fixture.roots()).unwrap_err();
