@@ -18,6 +18,7 @@ mod field;
 mod first_run;
 mod grafana;
 mod http_api;
+mod node;
 mod otlp;
 mod peers;
 mod query_memory;

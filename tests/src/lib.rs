@@ -16,6 +16,7 @@ pub mod field;
 pub mod http;
 pub mod https;
 pub mod link;
+pub mod machine;
 pub mod peers;
 pub mod process;
 pub mod remote_read;
