@@ -2,6 +2,7 @@
 
 mod access;
 mod alerts;
+mod autonomy;
 mod bad_writes;
 mod codemirror;
 mod compliance;
@@ -12,6 +13,7 @@ mod drop_in;
 mod exemplars;
 mod explosion;
 mod failures;
+mod federate;
 mod field;
 mod first_run;
 mod grafana;
@@ -22,4 +24,5 @@ mod query_memory;
 mod query_page;
 mod reload;
 mod remote_read;
+mod scraping;
 mod setup;
