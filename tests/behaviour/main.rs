@@ -16,6 +16,7 @@ mod federate;
 mod first_run;
 mod grafana;
 mod http_api;
+mod ledger;
 mod otlp;
 mod peers;
 mod query_memory;
