@@ -18,6 +18,7 @@ mod field;
 mod first_run;
 mod grafana;
 mod http_api;
+mod ledger;
 mod node;
 mod otlp;
 mod peers;
