@@ -214,6 +214,8 @@ struct Pipe {
     known: Option<Known>,
     takes_over: bool,
     knows_all: bool,
+    /// Live frames were sent on it.
+    follows: bool,
 }
 
 pub(super) struct World {
@@ -434,6 +436,7 @@ impl World {
                     known: None,
                     takes_over: false,
                     knows_all: false,
+                    follows: false,
                 });
                 self.shipper.connected(now);
             }
@@ -538,13 +541,15 @@ impl World {
         if record.number == 0 {
             takeover = match pipe.known.take() {
                 Some(known) => self.buffer.takeover(record.session, &known),
-                None => self
+                None if pipe.follows => self
                     .buffer
                     .takeover_by_follower(record.session, pipe.knows_all),
+                None => None,
             };
             pipe.takes_over = takeover.is_some();
             pipe.knows_all |= takeover.is_some();
         }
+        pipe.follows = true;
         let frame = match pipe.takes_over {
             true => Frame::taking_over(&frame, takeover.as_ref()).map_err(|e| e.to_string())?,
             false => frame,
