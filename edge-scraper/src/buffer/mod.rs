@@ -33,6 +33,7 @@ mod books;
 mod cursor;
 mod files;
 mod index;
+mod line;
 mod ranges;
 mod record;
 mod replay;
@@ -44,8 +45,9 @@ mod tests;
 
 pub use books::HubCounts;
 pub use index::{Pending, RecordMeta};
+pub use line::{FrameFound, FrameReader};
 pub use ranges::SequenceSet;
 pub use record::Counts;
 pub(crate) use select::LIVE_WINDOW;
 pub use select::{Batch, BatchLimits, Want};
-pub use store::{Buffer, BufferError, BufferOptions, BufferStatus};
+pub use store::{Buffer, BufferError, BufferOptions, BufferStatus, Place};
