@@ -2,7 +2,6 @@
 //! and checked before any port opens.
 
 mod memory;
-mod otlp;
 mod raw;
 mod secrets;
 
@@ -193,7 +192,8 @@ impl HubConfig {
             admins,
             admin_api,
             otlp_receiver: branchline.otlp_receiver.unwrap_or(false),
-            otlp: otlp::settings(file.otlp).map_err(|(key, why)| check.invalid(key, why))?,
+            otlp: (file.otlp.unwrap_or_default().settings())
+                .map_err(|(key, why)| check.invalid(key, why))?,
             anonymous_reads: branchline.anonymous_reads.unwrap_or(false),
             remote_read_samples_max: check
                 .remote_read_samples_max(branchline.remote_read_samples_max)?,
