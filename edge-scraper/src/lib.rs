@@ -25,7 +25,9 @@ pub mod collect;
 pub mod config;
 mod discovery;
 pub mod forward;
+mod local;
 mod process;
+pub mod push;
 pub mod scrape;
 
 pub use process::{

@@ -31,6 +31,7 @@
 mod books;
 mod cursor;
 mod files;
+mod history;
 mod index;
 mod ranges;
 mod record;
@@ -41,6 +42,7 @@ mod store;
 mod tests;
 
 pub use books::HubCounts;
+pub use history::Stretch;
 pub use index::{Pending, RecordMeta};
 pub use ranges::SequenceSet;
 pub use record::Counts;

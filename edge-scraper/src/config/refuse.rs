@@ -115,7 +115,7 @@ refuse! {
     "samples are stored on the hub, ask or configure it there":
         storage remote_read;
     "take it out":
-        tracing otlp scrape_failure_log_file native_histogram_bucket_limit native_histogram_min_bucket_factor
+        tracing scrape_failure_log_file native_histogram_bucket_limit native_histogram_min_bucket_factor
         send_exemplars round_robin_dns proxy_connect_header no_proxy proxy_from_environment http_headers;
     "the edge scrapes text formats, native histograms need the protobuf one; take it out and classic histograms are scraped":
         scrape_native_histograms always_scrape_classic_histograms convert_classic_histograms_to_nhcb;

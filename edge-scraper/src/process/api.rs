@@ -17,9 +17,11 @@ use super::metrics::EdgeMetrics;
 use super::{EdgeHandle, EdgeStatus, page};
 use crate::buffer::Counts;
 use crate::forward::{HubStatus, LinkState};
+use crate::local::Local;
 use crate::scrape::{PoolStatus, TargetStatus};
 
-pub(super) fn routes(edge: &EdgeHandle) -> Router {
+/// `users` says whether names are checked before a request comes here.
+pub(super) fn routes(edge: &EdgeHandle, users: bool) -> Router {
     let mut registry = daemon::metrics::registry("edge-scraper");
     registry.register_collector(Box::new(EdgeMetrics { edge: edge.clone() }));
     let text = Arc::new(move || daemon::metrics::encode(&registry));
@@ -29,12 +31,21 @@ pub(super) fn routes(edge: &EdgeHandle) -> Router {
             "Only POST or PUT requests allowed",
         )
     };
+    let inner = &edge.inner;
+    let stopping = inner.http.token().clone();
+    let local = Local::new(
+        Arc::clone(&inner.buffer),
+        Arc::clone(&inner.clock),
+        stopping,
+    );
     Router::new()
         .route("/", get(home))
         .route("/-/reload", post(reload).put(reload).get(not_get))
         .route("/api/v1/targets", get(targets))
         .route("/api/v1/status/edge", get(status))
         .with_state(edge.clone())
+        .merge(crate::push::routes(Arc::clone(&inner.pushes), users))
+        .merge(crate::local::routes(Arc::new(local)))
         .merge(common_routes(
             "Branchline Edge",
             edge.inner.health.clone(),

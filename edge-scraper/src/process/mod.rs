@@ -23,8 +23,11 @@ use model::Timestamp;
 use crate::buffer::{Buffer, BufferError, BufferOptions, BufferStatus};
 use crate::collect::Collector;
 use crate::collect::node::NodeCollector;
-use crate::config::{EdgeConfig, JobConfig, NodeCollectorConfig};
+use crate::config::{EdgeConfig, JobConfig, NodeCollectorConfig, TextfileConfig};
 use crate::forward::HubStatus;
+use crate::push::gateway::Gateway;
+use crate::push::textfile::Textfile;
+use crate::push::{PushStatus, Pushes};
 use crate::scrape::{
     ApplyError, CollectorTarget, Manager, PoolStatus, Scrape, ScrapeMetrics, Sink,
 };
@@ -69,6 +72,11 @@ pub enum StartError {
     DataDir(#[from] DataDirError),
     #[error("the buffer in {path} cannot be opened: {source}")]
     Buffer { path: String, source: BufferError },
+    #[error("the pushed groups in {path} cannot be read: {source}")]
+    Gateway {
+        path: String,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
@@ -110,6 +118,7 @@ struct Inner {
     manager: Arc<Manager>,
     buffer: Arc<Buffer>,
     hubs: hubs::Hubs,
+    pushes: Arc<Pushes>,
     collectors: Vec<Arc<dyn Collector>>,
     http: Tasks,
     current: Mutex<Current>,
@@ -124,6 +133,8 @@ struct Current {
     config: Arc<EdgeConfig>,
     /// Kept over reloads that do not change it: it remembers counters.
     node: Option<(NodeCollectorConfig, Arc<NodeCollector>)>,
+    /// Kept likewise: it remembers which files are broken.
+    textfile: Option<(TextfileConfig, Arc<Textfile>)>,
     reload: ReloadState,
 }
 
@@ -149,6 +160,8 @@ pub struct EdgeStatus {
     pub buffer: BufferStatus,
     /// Every hub with its books.
     pub hubs: Vec<HubStatus>,
+    /// What is pushed.
+    pub push: PushStatus,
     /// The configuration.
     pub reload: ReloadState,
 }
@@ -173,7 +186,7 @@ impl Edge {
         if let Some(address) = address {
             web.check_listen(address, None)?;
         }
-        let (data_dir, buffer) = {
+        let (data_dir, buffer, gateway) = {
             let (clock, options) = (Arc::clone(&clock), buffer_options(&config));
             daemon::blocking(move || open(data_dir, disk, options, clock)).await?
         };
@@ -197,7 +210,10 @@ impl Edge {
             },
             config: Arc::new(config.clone()),
             node: None,
+            textfile: None,
         };
+        let stopping = http.token().clone();
+        let pushes = Pushes::new(Arc::clone(&buffer), gateway, Arc::clone(&clock), stopping);
         let inner = Arc::new(Inner {
             started_at: clock.now(),
             clock,
@@ -206,6 +222,7 @@ impl Edge {
             manager,
             hubs: hubs::Hubs::new(Arc::clone(&buffer), shipping, hubs),
             buffer,
+            pushes: Arc::new(pushes),
             collectors,
             http,
             current: Mutex::new(current),
@@ -221,7 +238,7 @@ impl Edge {
                 PutError::Hub(error) => StartError::Hub(error),
             })?;
         if let Some(listener) = listener {
-            let routes = daemon::web::guard(api::routes(&handle), &web);
+            let routes = daemon::web::guard(api::routes(&handle, web.has_users()), &web);
             serve_web(listener, routes, &web, &handle.inner.http);
         }
         handle.inner.health.set_ready(true);
@@ -260,15 +277,20 @@ fn open(
     disk: Arc<dyn Disk>,
     options: BufferOptions,
     clock: Arc<dyn Clock>,
-) -> Result<(DataDir, Buffer), StartError> {
+) -> Result<(DataDir, Buffer, Gateway), StartError> {
     let data_dir = DataDir::open(&path, "edge-scraper", DATA_FORMAT)?;
     let folder = data_dir.path().join("buffer");
-    let buffer =
-        Buffer::open(disk, &folder, options, clock).map_err(|source| StartError::Buffer {
-            path: folder.display().to_string(),
-            source,
-        })?;
-    Ok((data_dir, buffer))
+    let buffer = Buffer::open(Arc::clone(&disk), &folder, options, Arc::clone(&clock));
+    let buffer = buffer.map_err(|source| StartError::Buffer {
+        path: folder.display().to_string(),
+        source,
+    })?;
+    let folder = data_dir.path().join("pushgateway");
+    let gateway = Gateway::open(disk, &folder, clock).map_err(|source| StartError::Gateway {
+        path: folder.display().to_string(),
+        source,
+    })?;
+    Ok((data_dir, buffer, gateway))
 }
 
 struct BufferSink {
@@ -316,6 +338,7 @@ impl EdgeHandle {
             pools: self.inner.manager.status(),
             buffer: self.inner.buffer.status(),
             hubs: self.inner.hubs.status(),
+            push: self.inner.pushes.status(),
             reload,
         }
     }
@@ -389,7 +412,8 @@ impl EdgeHandle {
         // What can be refused comes first: links are made, then jobs, and only then hubs are let go of.
         let hubs = self.inner.hubs.prepare(&config).map_err(PutError::Hub)?;
         let node = self.node_collector(&config);
-        let collectors = self.collector_targets(&config, node.as_ref());
+        let textfile = self.textfile(&config);
+        let collectors = self.collector_targets(&config, node.as_ref(), textfile.as_ref());
         let handle = self.clone();
         let (result, config) = daemon::blocking(move || {
             let result =
@@ -405,8 +429,12 @@ impl EdgeHandle {
         .await;
         result.map_err(PutError::Scrape)?;
         self.inner.hubs.switch(hubs).await.map_err(PutError::Hub)?;
+        self.inner
+            .pushes
+            .configure(&config, self.inner.hubs.names());
         let mut current = self.current();
         current.node = node;
+        current.textfile = textfile;
         current.config = Arc::new(config);
         Ok(())
     }
@@ -426,10 +454,30 @@ impl EdgeHandle {
         Some((wanted.clone(), collector))
     }
 
+    /// The folder of text files of a configuration: the running one if it is the same folder.
+    fn textfile(&self, config: &EdgeConfig) -> Option<(TextfileConfig, Arc<Textfile>)> {
+        let wanted = config.push.textfile.as_ref()?;
+        let running = self.current().textfile.clone();
+        let same = running.filter(|(old, _)| {
+            old.directory == wanted.directory && old.job.name == wanted.job.name
+        });
+        let textfile = same.map_or_else(
+            || {
+                Arc::new(Textfile::new(
+                    wanted.job.name.clone(),
+                    wanted.directory.clone(),
+                ))
+            },
+            |(_, running)| running,
+        );
+        Some((wanted.clone(), textfile))
+    }
+
     fn collector_targets(
         &self,
         config: &EdgeConfig,
         node: Option<&(NodeCollectorConfig, Arc<NodeCollector>)>,
+        textfile: Option<&(TextfileConfig, Arc<Textfile>)>,
     ) -> Vec<CollectorTarget> {
         let mut targets = Vec::new();
         let mut interval = COLLECTOR_INTERVAL;
@@ -441,6 +489,20 @@ impl EdgeHandle {
                 collector: Arc::clone(collector) as Arc<dyn Collector>,
                 instance: config.instance.clone(),
                 job,
+            });
+        }
+        if let Some((config, textfile)) = textfile {
+            targets.push(CollectorTarget {
+                collector: Arc::clone(textfile) as Arc<dyn Collector>,
+                instance: config.instance.clone(),
+                job: config.job.clone(),
+            });
+        }
+        if let Some(gateway) = &config.push.gateway {
+            targets.push(CollectorTarget {
+                collector: Arc::clone(self.inner.pushes.gateway()) as Arc<dyn Collector>,
+                instance: config.edge.clone(),
+                job: gateway.job.clone(),
             });
         }
         for collector in &self.inner.collectors {

@@ -1,10 +1,14 @@
 //! HTTP both ways: opening a port with errors that help, the three paths that every service answers, and one
 //! place where clients are made.
 
+mod bodies;
 mod client;
 mod client_tls;
+mod pieces;
 mod server;
 
+pub use bodies::{Bodies, BodyError};
 pub use client::{Auth, ClientError, ClientOptions, client};
 pub use client_tls::{TlsClientOptions, TlsYaml};
+pub use pieces::{Pieces, ReaderGone, in_pieces};
 pub use server::{Health, ListenError, MetricsText, Peer, common_routes, listen, serve, serve_web};
