@@ -23,6 +23,7 @@
 pub mod buffer;
 pub mod collect;
 pub mod config;
+pub mod diagnose;
 mod discovery;
 pub mod forward;
 mod local;
@@ -31,6 +32,6 @@ pub mod push;
 pub mod scrape;
 
 pub use process::{
-    Edge, EdgeHandle, EdgeOptions, EdgeStatus, HubError, InProcessHub, ReloadError, ReloadState,
-    StartError,
+    Drain, Edge, EdgeHandle, EdgeOptions, EdgeStatus, HubError, InProcessHub, ReloadError,
+    ReloadState, StartError,
 };

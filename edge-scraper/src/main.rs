@@ -1,5 +1,7 @@
 //! The edge as a program: what the command line says, and how the process ends.
 
+mod diagnose_command;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,13 +21,23 @@ use edge_scraper::{Edge, EdgeOptions};
 #[command(name = "edge-scraper", version, max_term_width = 100)]
 struct Arguments {
     /// Configuration file in Prometheus's form; hubs stand under remote_write
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Where to answer: status page, /metrics, /-/ready, /-/reload
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9491")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9491",
+        global = true
+    )]
     listen: SocketAddr,
     /// Where the buffer is kept
-    #[arg(long, value_name = "FOLDER", default_value = "data-edge")]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        default_value = "data-edge",
+        global = true
+    )]
     data_dir: PathBuf,
     #[command(flatten)]
     web: WebFlags,
@@ -45,6 +57,9 @@ enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Says what is wrong with this edge and what to do about it: configuration, hubs, link, clock, disk, targets. Works
+    /// with and without a running edge; exit code 1 if something is wrong
+    Diagnose(diagnose_command::Diagnose),
 }
 
 /// Threads for async work; scrapes and shipping hardly need one.
@@ -58,15 +73,37 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Some(Command::CheckConfig { ref file }) => check_config(file),
         Some(Command::CheckWebConfig { ref file }) => check_web_config(file),
+        Some(Command::Diagnose(what)) => {
+            return diagnose(what, arguments.config, arguments.data_dir, arguments.listen);
+        }
         None => run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The messages carry their causes.
-            eprintln!("edge-scraper: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // The messages carry their causes.
+    eprintln!("edge-scraper: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn diagnose(
+    what: diagnose_command::Diagnose,
+    config: Option<PathBuf>,
+    data_dir: PathBuf,
+    listen: SocketAddr,
+) -> ExitCode {
+    daemon::init_log_quiet();
+    let url = format!("http://{listen}");
+    let healthy = threads()
+        .and_then(|threads| threads.block_on(diagnose_command::run(what, config, data_dir, url)));
+    match healthy {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failed(&error),
     }
 }
 
@@ -89,13 +126,16 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let web = Web::load(&arguments.web)?;
     daemon::init_log();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    threads()?.block_on(serve(arguments, config, web))
+}
+
+fn threads() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING_MAX)
         .enable_all()
         .build()
-        .map_err(|error| anyhow!("cannot start threads: {error}"))?;
-    runtime.block_on(serve(arguments, config, web))
+        .map_err(|error| anyhow!("cannot start threads: {error}"))
 }
 
 async fn serve(arguments: Arguments, config: EdgeConfig, web: Web) -> anyhow::Result<()> {

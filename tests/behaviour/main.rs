@@ -8,6 +8,8 @@ mod crash;
 mod dashboards;
 mod documents;
 mod drop_in;
+mod edge_local;
+mod edge_push;
 mod exemplars;
 mod explosion;
 mod failures;

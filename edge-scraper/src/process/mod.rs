@@ -1,6 +1,7 @@
 //! The edge as a whole: in which order its parts start, reload and stop.
 
 mod api;
+mod drain;
 mod hubs;
 mod metrics;
 mod page;
@@ -32,6 +33,8 @@ use crate::scrape::{
     ApplyError, CollectorTarget, Manager, PoolStatus, Scrape, ScrapeMetrics, Sink,
 };
 
+pub(crate) use api::rfc3339;
+pub use drain::Drain;
 pub use hubs::{HubError, InProcessHub};
 
 /// Version of the data folder's layout.
@@ -119,6 +122,9 @@ struct Inner {
     buffer: Arc<Buffer>,
     hubs: hubs::Hubs,
     pushes: Arc<Pushes>,
+    drains: drain::Drains,
+    /// Time of the oldest record of the oldest stretch of the buffer, by that stretch.
+    oldest: Mutex<Option<(u64, Option<Timestamp>)>>,
     collectors: Vec<Arc<dyn Collector>>,
     http: Tasks,
     current: Mutex<Current>,
@@ -158,8 +164,12 @@ pub struct EdgeStatus {
     pub pools: Vec<PoolStatus>,
     /// The buffer as a whole.
     pub buffer: BufferStatus,
+    /// Time of the oldest samples in the buffer.
+    pub oldest: Option<Timestamp>,
     /// Every hub with its books.
     pub hubs: Vec<HubStatus>,
+    /// When each of them will have what it lacks.
+    pub drains: Vec<Drain>,
     /// What is pushed.
     pub push: PushStatus,
     /// The configuration.
@@ -223,6 +233,8 @@ impl Edge {
             hubs: hubs::Hubs::new(Arc::clone(&buffer), shipping, hubs),
             buffer,
             pushes: Arc::new(pushes),
+            drains: drain::Drains::default(),
+            oldest: Mutex::default(),
             collectors,
             http,
             current: Mutex::new(current),
@@ -237,6 +249,8 @@ impl Edge {
                 PutError::Scrape(error) => StartError::Scrape(error),
                 PutError::Hub(error) => StartError::Hub(error),
             })?;
+        let watch = handle.clone().watch_drains();
+        handle.inner.http.spawn("drain estimates", watch);
         if let Some(listener) = listener {
             let routes = daemon::web::guard(api::routes(&handle, web.has_users()), &web);
             serve_web(listener, routes, &web, &handle.inner.http);
@@ -332,14 +346,52 @@ impl EdgeHandle {
             let current = self.current();
             (current.config.edge.clone(), current.reload)
         };
+        let (now, elapsed) = (self.inner.clock.now(), self.inner.clock.elapsed());
+        let hubs = self.inner.hubs.status();
+        let drain = |hub| self.inner.drains.estimate(elapsed, now, hub);
         EdgeStatus {
             edge,
             started_at: self.inner.started_at,
             pools: self.inner.manager.status(),
             buffer: self.inner.buffer.status(),
-            hubs: self.inner.hubs.status(),
+            oldest: self.oldest(),
+            drains: hubs.iter().map(drain).collect(),
+            hubs,
             push: self.inner.pushes.status(),
             reload,
+        }
+    }
+
+    /// Time of the oldest record in the buffer. Reads a stretch of it when another has become the oldest.
+    fn oldest(&self) -> Option<Timestamp> {
+        let oldest = self.inner.buffer.stretches().into_iter().next()?;
+        let mut known = (self.inner.oldest.lock()).unwrap_or_else(PoisonError::into_inner);
+        match *known {
+            Some((first, at)) if first == oldest.first => at,
+            _ => {
+                let records = self.inner.buffer.records_of(&oldest).ok()?;
+                let at = records.iter().map(|record| record.at).min();
+                *known = Some((oldest.first, at));
+                at
+            }
+        }
+    }
+
+    /// Looks every few seconds at what is pending, for the estimate of when it will not be.
+    async fn watch_drains(self) {
+        let stop = self.inner.http.token().clone();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.inner.clock.sleep(drain::LOOK_EVERY) => {}
+            }
+            let handle = self.clone();
+            daemon::blocking(move || {
+                let hubs = handle.inner.hubs.status();
+                let elapsed = handle.inner.clock.elapsed();
+                handle.inner.drains.look(elapsed, &hubs);
+            })
+            .await;
         }
     }
 

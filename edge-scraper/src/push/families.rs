@@ -16,19 +16,29 @@ pub(crate) struct Family {
     pub(crate) samples: Vec<(LabelSet, f64)>,
 }
 
+/// Why a text is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unfit {
+    /// It is not in the format.
+    #[error("text format parsing error: {0}")]
+    Format(String),
+    /// It is, and says what it must not.
+    #[error("{0}")]
+    Content(String),
+}
+
 /// Reads a text in the classic format.
 ///
 /// # Errors
 /// What is wrong with it: not in the format, a timestamp, one series twice, labels that are none.
-pub(crate) fn read(text: &[u8]) -> Result<Families, String> {
+pub(crate) fn read(text: &[u8]) -> Result<Families, Unfit> {
+    let format = |why: String| Unfit::Format(why);
     if let Some(at) = text.iter().position(|byte| *byte == 0) {
         // A scrape ends there, and what is behind it would be lost in silence.
-        return Err(format!(
-            "text format parsing error: a NUL byte at byte {at}"
-        ));
+        return Err(format(format!("a NUL byte at byte {at}")));
     }
     if std::str::from_utf8(text).is_err() {
-        return Err("text format parsing error: it is not UTF-8".to_owned());
+        return Err(format("it is not UTF-8".to_owned()));
     }
     let mut families = Families::new();
     let mut seen = BTreeSet::new();
@@ -36,7 +46,7 @@ pub(crate) fn read(text: &[u8]) -> Result<Families, String> {
     loop {
         let entry = parser
             .next_entry()
-            .map_err(|error| format!("text format parsing error: {error}"))?;
+            .map_err(|error| format(error.to_string()))?;
         match entry {
             None => break,
             Some(Entry::Help { family, text }) => {
@@ -46,33 +56,33 @@ pub(crate) fn read(text: &[u8]) -> Result<Families, String> {
             Some(Entry::Type { family, kind }) => {
                 let known = families.entry(family.clone().into_owned()).or_default();
                 if !known.samples.is_empty() {
-                    return Err(format!(
-                        "text format parsing error: the TYPE of {family} stands behind its samples"
-                    ));
+                    return Err(format(format!(
+                        "the TYPE of {family} stands behind its samples"
+                    )));
                 }
                 known.about.kind = kind;
             }
             Some(Entry::Unit { .. } | Entry::Comment { .. }) => {}
             Some(Entry::Sample(sample)) => {
                 if sample.timestamp.is_some() {
-                    return Err(format!(
+                    return Err(Unfit::Content(format!(
                         "metrics must not have timestamps, and {} has one",
                         sample.labels.metric()
-                    ));
+                    )));
                 }
                 let labels = sample.labels.iter().map(|(name, value)| match &*name {
                     // Blanks before a name are no part of it here.
                     METRIC_NAME => (name, value.trim_start().to_owned()),
                     _ => (name, value.into_owned()),
                 });
-                let labels = LabelSet::from_pairs(labels)
-                    .map_err(|error| format!("text format parsing error: {error}"))?;
+                let labels =
+                    LabelSet::from_pairs(labels).map_err(|error| format(error.to_string()))?;
                 let name = labels.name().unwrap_or_default();
                 if name.is_empty() {
-                    return Err("text format parsing error: a metric without a name".to_owned());
+                    return Err(format("a metric without a name".to_owned()));
                 }
                 if !seen.insert(labels.clone()) {
-                    return Err(twice(&labels));
+                    return Err(Unfit::Content(twice(&labels)));
                 }
                 let family = family_of(&families, name);
                 let family = families.entry(family).or_default();
@@ -124,7 +134,7 @@ mod tests {
 
     fn shown(text: &str) -> String {
         match read(text.as_bytes()) {
-            Err(error) => error,
+            Err(error) => error.to_string(),
             Ok(families) => families
                 .iter()
                 .map(|(name, family)| {
@@ -172,6 +182,11 @@ mod tests {
         check("a 1\0b 2\n", "a NUL byte at byte 3");
         check("a 1\n# TYPE a gauge\n", "behind its samples");
         check("a{b=\"1\",b=\"2\"} 1\n", "duplicate label name");
-        assert!(read(b"a{b=\"\xff\"} 1\n").unwrap_err().contains("UTF-8"));
+        assert!(
+            read(b"a{b=\"\xff\"} 1\n")
+                .unwrap_err()
+                .to_string()
+                .contains("UTF-8")
+        );
     }
 }

@@ -246,7 +246,7 @@ async fn change_group(door: &Door, request: Request) -> Result<(StatusCode, u64)
 
 fn refuse(error: PushError) -> Refused {
     match error {
-        PushError::Inconsistent(_) => Refused::bad(error),
+        PushError::Format(_) | PushError::Inconsistent(_) => Refused::bad(error),
         PushError::Full(_) | PushError::Disk(_) => Refused::later(DISK_RETRY_SECONDS, error),
     }
 }

@@ -100,7 +100,8 @@ fn read(path: &Path, room: u64) -> Result<(Families, f64, u64), String> {
     let changed = changed
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64());
-    Ok((families::read(&text)?, changed, text.len() as u64))
+    let families = families::read(&text).map_err(|error| error.to_string())?;
+    Ok((families, changed, text.len() as u64))
 }
 
 impl Collector for Textfile {

@@ -3,7 +3,6 @@
 
 mod memory;
 mod raw;
-mod secrets;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -11,12 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alert_router::{RouterConfig, RouterYaml};
-use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml};
+use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml, without_secrets};
 use daemon::web::{ListenRefused, Web};
 use edge_scraper::config::{EdgeConfig, GlobalYaml, ScrapingYaml};
 use model::LabelSet;
 
-use self::secrets::without_secrets;
 use crate::features::Features;
 use crate::ingest::{BranchToken, Credentials, Secret};
 use crate::ruler;

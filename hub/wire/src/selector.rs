@@ -26,18 +26,14 @@ pub enum SelectorError {
     NameTwice { at: usize },
     #[error("selector: {0}")]
     Matcher(#[from] MatcherError),
-    #[error(
-        "selector: it must contain at least one matcher that does not match the empty string: give a metric name, or a label's value"
-    )]
-    SelectsAll,
     #[error("selector is longer than {BYTES_MAX} bytes or has more than {MATCHERS_MAX} matchers")]
     TooLong,
 }
 
-/// Reads a selector.
+/// Reads a selector. `{}` selects everything.
 ///
 /// # Errors
-/// Where it is none, or one that would select everything.
+/// Where it is none.
 pub fn parse(text: &str) -> Result<Vec<Matcher>, SelectorError> {
     if text.len() > BYTES_MAX {
         return Err(SelectorError::TooLong);
@@ -60,10 +56,7 @@ pub fn parse(text: &str) -> Result<Vec<Matcher>, SelectorError> {
             reader.expected("the end: a selector is a metric name with matchers, nothing else")
         );
     }
-    match matchers.iter().any(|matcher| !matcher.matches_empty()) {
-        true => Ok(matchers),
-        false => Err(SelectorError::SelectsAll),
-    }
+    Ok(matchers)
 }
 
 fn braces(reader: &mut Reader<'_>, matchers: &mut Vec<Matcher>) -> Result<(), SelectorError> {
@@ -282,6 +275,7 @@ mod tests {
         check(r#"{"a b", "c.d"="e"}"#, r#"__name__="a b" c.d="e""#);
         check(r#"{by="1"}"#, r#"by="1""#);
         check(r#"{a="\n\"\x41\101é"}"#, r#"a="\n\"AAé""#);
+        check("{}", "");
         check(r#"{__name__=~"a.*"}"#, r#"__name__=~"a.*""#);
     }
 
@@ -292,8 +286,6 @@ mod tests {
             assert!(found.contains(expected), "{text}: {found}");
         };
         check("", "byte 0: expected a metric name");
-        check("{}", "at least one matcher");
-        check(r#"{a=~".*"}"#, "at least one matcher");
         check("up{", "byte 3: expected a label name");
         check("up{a}", "byte 4: expected one of =");
         check("up{a=1}", "byte 5: expected a text in quotes");

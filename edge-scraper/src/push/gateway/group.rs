@@ -149,7 +149,7 @@ impl Group {
             labels,
             pushed: at(head.pushed),
             failed: at(head.failed),
-            families: families::read(body.as_bytes())?,
+            families: families::read(body.as_bytes()).map_err(|error| error.to_string())?,
             bytes: body.len(),
         })
     }

@@ -21,7 +21,7 @@ use model::{LabelSet, Metadata, Timestamp};
 use wire::exposition::Encoder;
 
 use self::group::Group;
-use super::families::{Families, other_names};
+use super::families::{Families, Unfit, other_names};
 use crate::collect::{CollectError, Collector};
 
 pub(crate) use key::parse as parse_key;
@@ -49,6 +49,8 @@ pub(crate) enum How {
 /// Why a push is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PushError {
+    #[error("{0}")]
+    Format(String),
     #[error("pushed metrics are invalid or inconsistent with existing metrics: {0}")]
     Inconsistent(String),
     #[error("no room: {0}")]
@@ -135,6 +137,20 @@ impl Gateway {
     /// # Errors
     /// See [`PushError`].
     pub(crate) fn push(
+        &self,
+        key: &LabelSet,
+        pushed: Result<Families, Unfit>,
+        how: How,
+    ) -> Result<(), PushError> {
+        match pushed {
+            Ok(families) => self.change(key, Ok(families), how),
+            // Nobody knows what that was: it leaves no trace, as in the Pushgateway.
+            Err(error @ Unfit::Format(_)) => Err(PushError::Format(error.to_string())),
+            Err(Unfit::Content(why)) => self.change(key, Err(why), how),
+        }
+    }
+
+    fn change(
         &self,
         key: &LabelSet,
         pushed: Result<Families, String>,
