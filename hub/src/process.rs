@@ -18,6 +18,7 @@ use daemon::{Clock, DataDir, Signal, Signals, Tasks};
 use journal::Disk;
 use promql::{Engine, EngineOptions};
 use tokio::sync::{Notify, mpsc};
+use tower_http::compression::CompressionLayer;
 use tsdb::{Limits, Store, StoreOptions};
 
 use crate::alerts::Alerts;
@@ -432,9 +433,13 @@ fn routes(
     let common = common_routes("Branchline Hub", health.clone(), own_metrics.clone());
     let pages = Router::new()
         .route("/", get(home))
-        .route("/query", get(|| async { pages::query() }))
-        .route("/graph", get(|| async { pages::query() }))
-        .with_state(state.clone());
+        .route("/query", get(query))
+        // As Prometheus calls it: links in alerts lead there.
+        .route("/graph", get(query))
+        .route("/query/words", get(words))
+        .route("/assets/{version}/{name}", get(pages::asset))
+        .with_state(state.clone())
+        .layer(CompressionLayer::new());
     common
         .merge(pages)
         .merge(api::routes(state, own_metrics))
@@ -473,6 +478,14 @@ async fn home(State(state): State<Arc<HubState>>, params: api::Params) -> Respon
     })
     .await;
     pages::home(&home, fragment)
+}
+
+async fn query(State(state): State<Arc<HubState>>) -> Response {
+    pages::query(state.clock.now())
+}
+
+async fn words(State(state): State<Arc<HubState>>) -> Response {
+    pages::words(&state.features)
 }
 
 /// Seals whenever memory is full enough; not behind `maintain`, whose merges may take seconds.

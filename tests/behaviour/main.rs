@@ -19,6 +19,7 @@ mod http_api;
 mod otlp;
 mod peers;
 mod query_memory;
+mod query_page;
 mod reload;
 mod remote_read;
 mod setup;

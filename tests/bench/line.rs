@@ -9,7 +9,7 @@
 //!
 //! Live: every scrape of every target is a frame. Backlog: `--wide` scrapes of all targets are one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use model::{LabelSet, Sample, Timestamp};
-use wire::edge_headers::Lane;
-use wire::line::{Frame, LineDecoder, LineEncoder, LineLimits, LineRecord, LineSink};
+use wire::line::{Frame, LineDecoder, LineEncoder, LineLimits, LineScrape, LineSink};
 use wire::remote_write::convert::append_series;
+use wire::remote_write::{SeriesView, Walk};
 
 use crate::data::{Pages, Shape};
 use crate::encode::Encoder;
@@ -33,31 +33,22 @@ pub(crate) struct Options {
     /// Scrapes of each.
     #[arg(long, default_value_t = 240)]
     scrapes: usize,
-    /// Scrapes in one frame of the backlog.
-    #[arg(long, default_value_t = 60)]
-    wide: usize,
     /// A folder of recorded pages.
     #[arg(long)]
     pages: Option<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let wide = options.wide.max(1);
-    println!("                  B/sample  first frame  later frames     encode     decode");
-    for scrapes in [1, wide] {
-        made(options, scrapes)?.print("synthetic", scrapes);
-    }
+    println!("           B/sample  first frames  later frames     encode     decode");
+    made(options)?.print("synthetic");
     if let Some(folder) = &options.pages {
-        let pages = read(folder)?;
-        for scrapes in [1, wide] {
-            recorded(&pages, scrapes)?.print("pages", scrapes);
-        }
+        recorded(&read(folder)?)?.print("pages");
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The made data set: 1,700,000,010 is the end, so that every run has the same bytes.
-fn made(options: &Options, wide: usize) -> anyhow::Result<Session> {
+fn made(options: &Options) -> anyhow::Result<Session> {
     let shape = Shape::new(options.series, options.scrapes, 1_700_000_010_000);
     let pages = Pages::new();
     let mut source = Encoder::new(shape, &pages, 0..shape.targets()).one_target_a_request();
@@ -67,27 +58,16 @@ fn made(options: &Options, wide: usize) -> anyhow::Result<Session> {
             let at = shape.at(step, shape.target(target).offset_ms);
             let request = source.scrape(target, step);
             session.push(target as u64, at, request.message)?;
-            if wide == 1 {
-                session.send()?;
-            }
-        }
-        if (step + 1).is_multiple_of(wide) {
-            session.send()?;
         }
     }
-    session.send()?;
     Ok(session)
 }
 
-fn recorded(pages: &[(i64, Vec<u8>)], wide: usize) -> anyhow::Result<Session> {
+fn recorded(pages: &[(i64, Vec<u8>)]) -> anyhow::Result<Session> {
     let mut session = Session::new();
-    for (number, (at, page)) in pages.iter().enumerate() {
+    for (at, page) in pages {
         session.push(1, *at, page)?;
-        if (number + 1).is_multiple_of(wide) {
-            session.send()?;
-        }
     }
-    session.send()?;
     Ok(session)
 }
 
@@ -132,11 +112,13 @@ struct Session {
     sink: Counted,
     seq: u64,
     pushed: u64,
+    /// Bytes and samples of each frame.
     frames: Vec<(usize, u64)>,
     encoding: Duration,
     decoding: Duration,
-    /// What was sent of each series last, to see that it came.
-    sent: HashMap<u64, i64>,
+    targets: HashSet<u64>,
+    /// Label sets by label bytes, as a scraper keeps them.
+    known: HashMap<Vec<u8>, LabelSet>,
 }
 
 /// Counts what comes.
@@ -165,7 +147,7 @@ impl LineSink for Counted {
 impl Session {
     fn new() -> Self {
         Session {
-            encoder: LineEncoder::new(1, "bench", 1, Lane::Live),
+            encoder: LineEncoder::new(1, "bench", 1),
             decoder: LineDecoder::new(),
             limits: LineLimits::default(),
             sink: Counted::default(),
@@ -174,43 +156,33 @@ impl Session {
             frames: Vec::new(),
             encoding: Duration::ZERO,
             decoding: Duration::ZERO,
-            sent: HashMap::new(),
+            targets: HashSet::new(),
+            known: HashMap::new(),
         }
     }
 
     fn push(&mut self, target: u64, at: i64, message: &[u8]) -> anyhow::Result<()> {
+        let series = self.series(message)?;
         self.seq += 1;
-        let record = LineRecord {
+        self.targets.insert(target);
+        let since = Instant::now();
+        let bytes = self.encoder.encode(&LineScrape {
             target,
+            part: 0,
             seq: self.seq,
             at,
-            message,
-        };
-        let since = Instant::now();
-        self.encoder.push(&record)?;
+            series: &series,
+            beside: &[],
+        });
         self.encoding += since.elapsed();
-        self.sent.insert(target, at);
-        Ok(())
-    }
-
-    fn send(&mut self) -> anyhow::Result<()> {
-        let samples = self.encoder.samples() as u64;
-        if samples == 0 {
-            return Ok(());
-        }
-        self.pushed += samples;
-        let since = Instant::now();
-        let bytes = self.encoder.finish(None);
-        self.encoding += since.elapsed();
+        self.pushed += series.len() as u64;
         let since = Instant::now();
         let frame = Frame::read(&bytes, &self.limits)?;
         self.decoder.decode(&frame, &self.limits, &mut self.sink)?;
         self.decoding += since.elapsed();
-        self.encoder.taken();
-        self.frames.push((bytes.len(), samples));
-        let newest = self.sent.values().max().copied().unwrap_or(0);
+        self.frames.push((bytes.len(), series.len() as u64));
         anyhow::ensure!(
-            self.sink.samples == self.pushed && self.sink.newest == newest,
+            self.sink.samples == self.pushed && self.sink.newest >= at,
             "{} of {} samples came",
             self.sink.samples,
             self.pushed
@@ -218,10 +190,29 @@ impl Session {
         Ok(())
     }
 
+    fn series(&mut self, message: &[u8]) -> anyhow::Result<Vec<(LabelSet, Sample)>> {
+        let (mut walk, mut view, mut series) = (Walk::new(message), SeriesView::new(), Vec::new());
+        while walk.next_part(&mut view)?.is_some() {
+            let labels = match self.known.get(view.label_bytes()) {
+                Some(labels) => labels.clone(),
+                None => {
+                    let labels = view.labels()?;
+                    self.known
+                        .insert(view.label_bytes().to_vec(), labels.clone());
+                    labels
+                }
+            };
+            for (at, value) in &view.samples {
+                let sample = Sample::float(Timestamp::from_millis(*at), *value);
+                series.push((labels.clone(), sample));
+            }
+        }
+        Ok(series)
+    }
+
     /// The first frame of each target describes its series; what comes later has values only.
-    fn print(&self, name: &str, scrapes: usize) {
-        let describing = if scrapes == 1 { self.sent.len() } else { 1 };
-        let (first, later) = self.frames.split_at(describing.min(self.frames.len()));
+    fn print(&self, name: &str) {
+        let (first, later) = self.frames.split_at(self.targets.len());
         let sample = |frames: &[(usize, u64)]| {
             let bytes: usize = frames.iter().map(|(bytes, _)| bytes).sum();
             let samples: u64 = frames.iter().map(|(_, samples)| samples).sum();
@@ -229,9 +220,8 @@ impl Session {
         };
         let nanos = |time: Duration| time.as_nanos() as f64 / self.pushed.max(1) as f64;
         println!(
-            "{:<9} x {:<4}  {:>8.3}  {:>11.3}  {:>12.3}  {:>6.1} ns  {:>6.1} ns",
+            "{:<9}  {:>8.3}  {:>12.3}  {:>12.3}  {:>6.1} ns  {:>6.1} ns",
             name,
-            scrapes,
             sample(&self.frames),
             sample(first),
             sample(later),

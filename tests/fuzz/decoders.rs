@@ -843,24 +843,21 @@ fn line_frames() -> Vec<Vec<u8>> {
 }
 
 fn line_session() -> [Vec<u8>; 2] {
-    let mut encoder = line::LineEncoder::new(7, "b07", 1, edge_headers::Lane::Live);
+    let mut encoder = line::LineEncoder::new(7, "b07", 1);
+    let beside = messages().concat();
     [1, 2].map(|seq| {
-        let mut message = messages().concat();
-        for name in ["a", "b", "c"] {
+        let series = ["a", "b", "c"].map(|name| {
             let labels = model::LabelSet::from_pairs([("__name__", name)]).unwrap_or_default();
             let at = Timestamp::from_millis(1_700_000_000_000 + seq as i64);
-            let sample = Sample::float(at, seq as f64 / 8.0);
-            remote_write::convert::append_series(&mut message, &labels, &[sample]);
-        }
-        let record = line::LineRecord {
+            (labels, Sample::float(at, seq as f64 / 8.0))
+        });
+        encoder.encode(&line::LineScrape {
             target: 1,
+            part: 0,
             seq,
             at: 1_700_000_000_000,
-            message: &message,
-        };
-        let _ = encoder.push(&record);
-        let bytes = encoder.finish(Some(&line::Standing::default()));
-        encoder.taken();
-        bytes
+            series: &series,
+            beside: &beside,
+        })
     })
 }

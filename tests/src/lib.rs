@@ -8,6 +8,7 @@
 //! Not here: tests of one crate (they stand beside its code), and the simulated disk and clock (`journal::sim`, `daemon::clock`).
 
 pub mod api;
+pub mod browser;
 pub mod certificates;
 pub mod checkout;
 pub mod dashboards;

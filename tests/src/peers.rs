@@ -62,6 +62,55 @@ impl Peer {
     }
 }
 
+/// Chromium and its WebDriver, installed or as `tests/run` unpacks them.
+#[derive(Debug, Clone)]
+pub struct Chromium {
+    /// The program that drives it.
+    pub driver: PathBuf,
+    /// The browser itself.
+    pub browser: PathBuf,
+    /// Where an unpacked one has those of its libraries that this machine has not.
+    pub libraries: Option<PathBuf>,
+}
+
+impl Chromium {
+    /// Where it is.
+    pub fn find() -> Option<Self> {
+        let unpacked = checkout::root().join("target/peers/chromium");
+        let chromium = Chromium {
+            driver: unpacked.join("usr/lib/chromium/chromedriver"),
+            browser: unpacked.join("usr/lib/chromium/chromium"),
+            libraries: Some(unpacked.join("libraries")),
+        };
+        if chromium.driver.is_file() && chromium.browser.is_file() {
+            return Some(chromium);
+        }
+        let on_path = |name: &str| {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path)
+                .map(|folder| folder.join(name))
+                .find(|candidate| candidate.is_file())
+        };
+        Some(Chromium {
+            driver: on_path("chromedriver")?,
+            browser: on_path("chromium").or_else(|| on_path("google-chrome"))?,
+            libraries: None,
+        })
+    }
+}
+
+/// Whether a test that needs a browser can run; if not, says so as [`all_there`] does.
+///
+/// # Panics
+/// With CI=true a test may not be left out.
+pub fn browser_is_there() -> bool {
+    let there = Chromium::find().is_some();
+    if !there {
+        leave_out("needs chromium and chromedriver; tests/run --peers brings them");
+    }
+    there
+}
+
 /// The interpreter in whose environment OpenTelemetry's SDK and its OTLP exporter are, as `tests/run --all` makes it.
 pub fn opentelemetry_python() -> Option<PathBuf> {
     let python = checkout::root().join("target/peers/opentelemetry/bin/python");

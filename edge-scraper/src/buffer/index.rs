@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use journal::{Journal, JournalError, SegmentInfo};
 use model::Timestamp;
 
-use super::record::{Counts, decode_header};
+use super::record::{Counts, Header, decode_header, place_in_session};
 
 /// How many segments' entries are kept: the newest, the oldest pending, and a few that an interrupted link left half
 /// acknowledged.
@@ -25,9 +25,37 @@ pub struct RecordMeta {
     pub counts: Counts,
     /// Its size in the buffer.
     pub stored_bytes: u64,
-    /// The size of its payload once decoded.
-    pub payload_bytes: u64,
+    /// About its size as a message of remote write.
+    pub message_bytes: u64,
+    /// The line session that its frame belongs to.
+    pub session: u32,
+    /// The number of its frame there; 0 begins the session.
+    pub number: u32,
     pub(super) cumulative: Counts,
+}
+
+impl RecordMeta {
+    pub(super) fn new(seq: u64, header: &Header, place: (u32, u64), stored_bytes: u64) -> Self {
+        RecordMeta {
+            seq,
+            at: header.at,
+            counts: header.counts,
+            stored_bytes,
+            message_bytes: u64::from(header.message_bytes),
+            session: place.0,
+            number: u32::try_from(place.1).unwrap_or(u32::MAX),
+            cumulative: header.cumulative,
+        }
+    }
+
+    /// Whether its frame can be read by whoever read that of `before`.
+    fn follows(&self, before: Option<&RecordMeta>) -> bool {
+        self.number == 0
+            || before.is_some_and(|before| {
+                (before.session, before.number + 1, before.seq + 1)
+                    == (self.session, self.number, self.seq)
+            })
+    }
 }
 
 /// Records that cannot be read.
@@ -138,6 +166,34 @@ impl Index {
         }
         self.recent.push_back(segment);
         Ok(&self.recent[self.recent.len() - 1])
+    }
+
+    /// A record was appended to the active segment, which begins with `first`. Saves walking over it, if all before it is known.
+    pub(super) fn appended(&mut self, first: u64, record: RecordMeta) {
+        let segment = match self
+            .recent
+            .iter_mut()
+            .find(|segment| segment.first == first)
+        {
+            Some(segment) => segment,
+            None if record.seq == first => {
+                if self.recent.len() >= SEGMENTS_MAX {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back(Segment {
+                    first,
+                    through: first - 1,
+                    ..Segment::default()
+                });
+                let last = self.recent.len() - 1;
+                &mut self.recent[last]
+            }
+            None => return,
+        };
+        if segment.through + 1 == record.seq {
+            segment.through = record.seq;
+            segment.records.push(record);
+        }
     }
 
     /// The sums over a closed segment, if it was walked before.
@@ -255,26 +311,27 @@ fn walk(
     last: u64,
 ) -> Result<(), JournalError> {
     let unreadable = |segment: &mut Segment, first: u64, last: u64| {
-        segment.faults.push(Fault {
-            first,
-            last,
-            counts: Counts::default(),
-        });
+        match segment.faults.last_mut() {
+            Some(before) if before.last + 1 == first => before.last = last,
+            _ => segment.faults.push(Fault {
+                first,
+                last,
+                counts: Counts::default(),
+            }),
+        }
         segment.through = last;
     };
     for record in journal.read_synced_from(segment.through + 1) {
         match record {
             Ok((seq, _)) if seq > last => break,
-            Ok((seq, bytes)) => match decode_header(&bytes) {
-                Ok(header) if header.epoch == epoch => {
-                    segment.records.push(RecordMeta {
-                        seq,
-                        at: header.at,
-                        counts: header.counts,
-                        stored_bytes: bytes.len() as u64,
-                        payload_bytes: u64::from(header.payload_bytes),
-                        cumulative: header.cumulative,
-                    });
+            Ok((seq, bytes)) => match (decode_header(&bytes), place_in_session(&bytes)) {
+                (Ok(header), Ok(place)) if header.epoch == epoch => {
+                    let record = RecordMeta::new(seq, &header, place, bytes.len() as u64);
+                    match record.follows(segment.records.last()) {
+                        true => segment.records.push(record),
+                        // It builds on one that is damaged.
+                        false => unreadable(segment, seq, seq),
+                    }
                     segment.through = seq;
                 }
                 _ => unreadable(segment, seq, seq),

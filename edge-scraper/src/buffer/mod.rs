@@ -1,6 +1,7 @@
 //! Which scrapes does no hub hold yet? A journal of scrapes on disk, and how far each hub is.
 //!
-//! A scrape becomes one record (a very large one several): a header and a self-contained remote-write message.
+//! A scrape becomes one record (a very large one several): a header and a frame of a line session, about half a byte a sample.
+//! The frame crosses the link as it stands here; for foreign endpoints it is decoded to a remote-write message.
 //! It counts as *scraped* once it is synced. What a hub has acknowledged is a set of sequence ranges in its
 //! cursor, because the newest scrapes are sent before the backlog. Records stay until the byte cap
 //! needs their room, also when every hub has them.
@@ -35,6 +36,7 @@ mod history;
 mod index;
 mod ranges;
 mod record;
+mod replay;
 mod select;
 mod store;
 

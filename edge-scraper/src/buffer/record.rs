@@ -1,11 +1,10 @@
 //! One record of the buffer: a scrape, or a part of a large one, as it stands in the journal.
 //!
 //! ```text
-//!  0  u8   version, 1
+//!  0  u8   version, 2
 //!  1  u8   class
-//!  2  u8   coding of the payload: 0 as it is, 1 zstd
-//!  3  u8   0
-//!  4  u32  length of the payload before coding
+//!  2  u16  0
+//!  4  u32  about how many bytes it is as a WriteRequest of remote write 1.0
 //!  8  i64  time of the scrape, ms since 1970
 //! 16  u64  target
 //! 24  u64  epoch of the buffer
@@ -13,27 +12,25 @@
 //! 36  u32  staleness markers in this record
 //! 40  u64  samples in this and all records before it
 //! 48  u64  staleness markers in this and all records before it
-//! 56       payload: a WriteRequest of remote write 1.0
+//! 56       a frame of a line session (`hub/wire/FORMAT.md`)
 //! ```
 //!
-//! Numbers are little-endian; the journal adds the checksum and the sequence. Payloads stand alone and can be joined:
-//! protobuf messages written one after the other are one message. Native histograms count as samples.
+//! Numbers are little-endian; the journal adds the checksum and the sequence. The first frame of a segment begins a session, so that
+//! a segment needs nothing from the ones before it. Native histograms count as samples.
 
-use model::Timestamp;
-use wire::remote_write::convert::{append_metadata, append_series};
+use model::{LabelSet, Sample, Timestamp};
+use wire::line::Frame;
+use wire::remote_write::convert::append_metadata;
 
 use crate::scrape::{Class, Scrape};
 
-const VERSION: u8 = 1;
-const HEADER_BYTES: usize = 56;
-const PLAIN: u8 = 0;
-const ZSTD: u8 = 1;
-
-/// zstd's fastest ordinary level: a page of one target shrinks to about a tenth, and a branch host has little CPU.
-const ZSTD_LEVEL: i32 = 1;
+const VERSION: u8 = 2;
+pub(super) const HEADER_BYTES: usize = 56;
 
 /// A larger scrape is split over several records, so that a batch of one record is never too large for a receiver.
-pub(super) const PAYLOAD_BYTES_MAX: usize = 4 << 20;
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// What a sample and the lengths around it take in a message, beside the text of its labels.
+const SAMPLE_BYTES: usize = 24;
 
 /// Samples and, apart, staleness markers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,7 +72,7 @@ impl Counts {
     }
 }
 
-/// What stands before the payload.
+/// What stands before the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) class: Class,
@@ -85,8 +82,8 @@ pub(super) struct Header {
     pub(super) counts: Counts,
     /// Of this and all records before it.
     pub(super) cumulative: Counts,
-    /// Length of the payload once decoded.
-    pub(super) payload_bytes: u32,
+    /// About how long it is as a message of remote write.
+    pub(super) message_bytes: u32,
 }
 
 /// Why a record's bytes are no record.
@@ -96,46 +93,58 @@ pub(super) enum RecordFault {
     Short(usize),
     #[error("record has version {0}, this release reads version {VERSION}")]
     Version(u8),
-    #[error("payload cannot be decoded")]
-    Payload,
+    #[error("record holds no frame of a session")]
+    Frame,
 }
 
-/// Encodes the payloads of a scrape: one, or several when it is large; with the counts of each.
-pub(super) fn payloads(scrape: &Scrape) -> Vec<(Vec<u8>, Counts)> {
-    let mut parts = Vec::new();
-    let mut message = Vec::new();
-    let mut counts = Counts::default();
+/// What goes into one record.
+#[derive(Debug)]
+pub(super) struct Part<'s> {
+    pub(super) series: &'s [(LabelSet, Sample)],
+    /// Metadata, as a message.
+    pub(super) beside: Vec<u8>,
+    pub(super) counts: Counts,
+    pub(super) message_bytes: u32,
+}
+
+/// The parts of a scrape: one, or several when it is large.
+pub(super) fn parts(scrape: &Scrape) -> Vec<Part<'_>> {
+    let mut beside = Vec::new();
     for (family, metadata) in &scrape.metadata {
-        append_metadata(&mut message, family, metadata);
+        append_metadata(&mut beside, family, metadata);
     }
-    for (labels, sample) in &scrape.series {
-        if message.len() >= PAYLOAD_BYTES_MAX {
-            parts.push((std::mem::take(&mut message), std::mem::take(&mut counts)));
+    let mut parts = Vec::new();
+    let mut rest = scrape.series.as_slice();
+    while !rest.is_empty() || !beside.is_empty() {
+        let (mut bytes, mut counts, mut taken) = (beside.len(), Counts::default(), 0);
+        for (labels, sample) in rest {
+            if bytes >= MESSAGE_BYTES_MAX && taken > 0 {
+                break;
+            }
+            bytes += labels.as_bytes().len() + SAMPLE_BYTES;
+            match sample.value.is_stale() {
+                true => counts.markers += 1,
+                false => counts.samples += 1,
+            }
+            taken += 1;
         }
-        append_series(&mut message, labels, std::slice::from_ref(sample));
-        match sample.value.is_stale() {
-            true => counts.markers += 1,
-            false => counts.samples += 1,
-        }
-    }
-    if !message.is_empty() {
-        parts.push((message, counts));
+        let (series, more) = rest.split_at(taken);
+        rest = more;
+        parts.push(Part {
+            series,
+            beside: std::mem::take(&mut beside),
+            counts,
+            message_bytes: bytes.min(u32::MAX as usize) as u32,
+        });
     }
     parts
 }
 
-/// The record of a payload; `header.payload_bytes` is filled in.
-pub(super) fn encode(header: &Header, payload: &[u8]) -> Vec<u8> {
-    let coded = zstd::bulk::compress(payload, ZSTD_LEVEL)
-        .ok()
-        .filter(|coded| coded.len() < payload.len());
-    let (coding, body) = match &coded {
-        Some(coded) => (ZSTD, coded.as_slice()),
-        None => (PLAIN, payload),
-    };
-    let mut record = Vec::with_capacity(HEADER_BYTES + body.len());
-    record.extend_from_slice(&[VERSION, header.class.to_byte(), coding, 0]);
-    record.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+/// The record of a frame.
+pub(super) fn encode(header: &Header, frame: &[u8]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(HEADER_BYTES + frame.len());
+    record.extend_from_slice(&[VERSION, header.class.to_byte(), 0, 0]);
+    record.extend_from_slice(&header.message_bytes.to_le_bytes());
     record.extend_from_slice(&header.at.millis().to_le_bytes());
     record.extend_from_slice(&header.target.to_le_bytes());
     record.extend_from_slice(&header.epoch.to_le_bytes());
@@ -143,11 +152,11 @@ pub(super) fn encode(header: &Header, payload: &[u8]) -> Vec<u8> {
     record.extend_from_slice(&(header.counts.markers as u32).to_le_bytes());
     record.extend_from_slice(&header.cumulative.samples.to_le_bytes());
     record.extend_from_slice(&header.cumulative.markers.to_le_bytes());
-    record.extend_from_slice(body);
+    record.extend_from_slice(frame);
     record
 }
 
-/// Reads what stands before the payload.
+/// Reads what stands before the frame.
 pub(super) fn decode_header(record: &[u8]) -> Result<Header, RecordFault> {
     let head = record
         .first_chunk::<HEADER_BYTES>()
@@ -177,35 +186,24 @@ pub(super) fn decode_header(record: &[u8]) -> Result<Header, RecordFault> {
             samples: u64_at(40),
             markers: u64_at(48),
         },
-        payload_bytes: u32_at(4) as u32,
+        message_bytes: u32_at(4) as u32,
     })
 }
 
-/// Appends the decoded payload of a record to a message.
-pub(super) fn append_payload(record: &[u8], message: &mut Vec<u8>) -> Result<(), RecordFault> {
-    let header = decode_header(record)?;
-    let body = &record[HEADER_BYTES..];
-    let length = header.payload_bytes as usize;
-    match record[2] {
-        PLAIN if body.len() == length => message.extend_from_slice(body),
-        // The length is ours, and twice the most that is ever written is still no harm.
-        ZSTD if length <= 2 * PAYLOAD_BYTES_MAX + (64 << 20) => {
-            let decoded = zstd::bulk::decompress(body, length).map_err(|_| RecordFault::Payload)?;
-            if decoded.len() != length {
-                return Err(RecordFault::Payload);
-            }
-            message.extend_from_slice(&decoded);
-        }
-        _ => return Err(RecordFault::Payload),
-    }
-    Ok(())
+/// The frame of a record.
+pub(super) fn frame(record: &[u8]) -> &[u8] {
+    record.get(HEADER_BYTES..).unwrap_or_default()
+}
+
+/// Session and number of a record's frame.
+pub(super) fn place_in_session(record: &[u8]) -> Result<(u32, u64), RecordFault> {
+    Frame::place(frame(record)).ok_or(RecordFault::Frame)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{LabelSet, Metadata, Sample};
-    use wire::remote_write::{Limits, compress, decode};
+    use model::Metadata;
 
     fn scrape(series: usize, value: &str) -> Scrape {
         let at = Timestamp::from_millis(1_700_000_000_000);
@@ -233,68 +231,47 @@ mod tests {
     #[test]
     fn both_directions() {
         let scrape = scrape(30, "x");
-        let [(payload, counts)] = &payloads(&scrape)[..] else {
+        let [part] = &parts(&scrape)[..] else {
             panic!("one record")
         };
-        assert_eq!(
-            *counts,
-            Counts {
-                samples: 20,
-                markers: 10
-            }
-        );
+        let expected = Counts {
+            samples: 20,
+            markers: 10,
+        };
+        assert_eq!((part.counts, part.series.len()), (expected, 30));
         let header = Header {
             class: Class::Critical,
             at: scrape.at,
             target: u64::MAX - 1,
             epoch: u64::MAX - 2,
-            counts: *counts,
+            counts: part.counts,
             cumulative: Counts {
                 samples: u64::MAX - 3,
                 markers: 1 << 40,
             },
-            payload_bytes: payload.len() as u32,
+            message_bytes: part.message_bytes,
         };
-        for payload in [payload.as_slice(), b"", b"x"] {
-            let header = Header {
-                payload_bytes: payload.len() as u32,
-                ..header
-            };
-            let record = encode(&header, payload);
-            assert_eq!(decode_header(&record), Ok(header));
-            let mut message = b"before".to_vec();
-            append_payload(&record, &mut message).unwrap();
-            assert_eq!(message, [b"before", payload].concat());
-        }
-        assert!(encode(&header, payload).len() < payload.len() / 3);
+        let record = encode(&header, b"frame");
+        assert_eq!(decode_header(&record), Ok(header));
+        assert_eq!(frame(&record), b"frame");
+        assert_eq!(place_in_session(&record), Err(RecordFault::Frame));
     }
 
     #[test]
-    fn a_large_scrape_is_split_and_nothing_is_lost() {
+    fn a_large_scrape_is_split_and_nothing_is_left_out() {
         let scrape = scrape(20_000, &"long ".repeat(250));
-        let parts = payloads(&scrape);
+        let parts = parts(&scrape);
         assert!(parts.len() > 2);
-        assert_eq!(
-            parts
-                .iter()
-                .map(|(_, counts)| *counts)
-                .sum::<Counts>()
-                .samples,
-            scrape.counts().0
-        );
-        let joined: Vec<u8> = parts.into_iter().flat_map(|(payload, _)| payload).collect();
-        let decoded = decode(&compress(&joined), &Limits::default());
-        assert_eq!(decoded.unwrap().timeseries.len(), 20_000);
+        let sum = parts.iter().map(|part| part.counts).sum::<Counts>();
+        assert_eq!((sum.samples, sum.markers), scrape.counts());
+        let series: usize = parts.iter().map(|part| part.series.len()).sum();
+        assert_eq!(series, 20_000);
+        assert!(parts[1..].iter().all(|part| part.beside.is_empty()));
     }
 
     #[test]
     fn damage_is_said() {
         assert_eq!(decode_header(&[1; 55]), Err(RecordFault::Short(55)));
         assert_eq!(decode_header(&[9; 56]), Err(RecordFault::Version(9)));
-        let record = [&[1, 0, ZSTD, 0, 5][..], &[0; 60]].concat();
-        assert_eq!(
-            append_payload(&record, &mut Vec::new()),
-            Err(RecordFault::Payload)
-        );
     }
 }

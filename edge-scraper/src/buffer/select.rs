@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use journal::JournalError;
 use model::Timestamp;
 
 use super::index::RecordMeta;
 use super::ranges::SequenceSet;
-use super::record::append_payload;
-use super::store::{Buffer, BufferError};
+use super::replay::{Found, Replay};
+use super::store::{Buffer, BufferError, REPLAYS_MAX};
 
 /// Which records are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +86,7 @@ impl<'l> Filling<'l> {
     /// False when the record does not fit any more.
     fn add(&mut self, record: &RecordMeta) -> bool {
         let samples = self.samples + record.counts.samples + record.counts.markers;
-        let payload = self.payload + record.payload_bytes;
+        let payload = self.payload + record.message_bytes;
         let stored = self.stored + record.stored_bytes;
         let touches = self
             .records
@@ -207,41 +206,80 @@ impl Buffer {
     /// A disk that cannot be read.
     pub fn load(&self, records: &[RecordMeta]) -> Result<Batch, BufferError> {
         let mut batch = Batch::default();
-        let mut wanted = records.iter().peekable();
-        let Some(first) = wanted.peek() else {
-            return Ok(batch);
-        };
-        let mut reader = self.journal.read_synced_from(first.seq);
-        let mut unreadable = Vec::new();
-        while let Some(record) = wanted.peek().copied() {
-            match reader.next() {
-                None => break,
-                Some(Ok((seq, _))) if seq < record.seq => {}
-                Some(Ok((seq, bytes))) => {
-                    // Those before it are gone.
-                    while wanted.next_if(|record| record.seq < seq).is_some() {}
-                    let Some(record) = wanted.next_if(|record| record.seq == seq) else {
-                        continue;
-                    };
-                    let length = batch.message.len();
-                    match append_payload(&bytes, &mut batch.message) {
-                        Ok(()) => batch.records.push(*record),
-                        Err(fault) => {
-                            tracing::warn!(seq, %fault, "a record of the buffer cannot be sent");
-                            batch.message.truncate(length);
-                            unreadable.push((seq, seq));
-                        }
-                    }
+        let mut unreadable: Vec<(u64, u64)> = Vec::new();
+        for record in records {
+            if unreadable
+                .last()
+                .is_some_and(|(_, last)| *last >= record.seq)
+            {
+                continue;
+            }
+            let Some(mut replay) = self.replay(record.seq)? else {
+                continue;
+            };
+            let length = batch.message.len();
+            match replay.read(record.seq, &mut batch.message)? {
+                Found::Here => {
+                    batch.records.push(*record);
+                    self.keep(replay);
                 }
-                Some(Err(JournalError::Damaged { lost_last, .. })) => {
-                    unreadable.push((record.seq, lost_last));
-                    while wanted.next_if(|record| record.seq <= lost_last).is_some() {}
+                Found::Gone => {}
+                Found::Damaged(last) => {
+                    batch.message.truncate(length);
+                    // The rest of the session builds on it.
+                    let rest = records
+                        .iter()
+                        .filter(|other| other.session == record.session);
+                    let last = rest.map(|other| other.seq).fold(last, u64::max);
+                    unreadable.push((record.seq, last));
                 }
-                Some(Err(error)) => return Err(error.into()),
             }
         }
         self.forget_unreadable(&unreadable);
         Ok(batch)
+    }
+
+    /// Something that reads a record: one that stands before it in its session, or a new one. None when the record is gone.
+    fn replay(&self, seq: u64) -> Result<Option<Replay>, BufferError> {
+        let Some(start) = self.session_start(seq)? else {
+            return Ok(None);
+        };
+        let mut replays = self.replays();
+        let ready = replays
+            .iter()
+            .position(|replay| (start + 1..=seq).contains(&replay.next()));
+        Ok(Some(match ready {
+            Some(place) => replays.remove(place),
+            None => Replay::at(&self.journal, start),
+        }))
+    }
+
+    fn keep(&self, replay: Replay) {
+        let mut replays = self.replays();
+        if replays.len() >= REPLAYS_MAX {
+            replays.remove(0);
+        }
+        replays.push(replay);
+    }
+
+    /// The record that begins the session of a record. None when either is gone.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn session_start(&self, seq: u64) -> Result<Option<u64>, BufferError> {
+        let mut books = self.books();
+        let Some(info) = self.journal.segment_of(seq) else {
+            return Ok(None);
+        };
+        let before = books.before;
+        let segment = books.index.segment(&self.journal, &info, seq, before)?;
+        let at = segment
+            .records
+            .binary_search_by_key(&seq, |record| record.seq);
+        Ok(at.ok().map(|at| {
+            let record = &segment.records[at];
+            record.seq - u64::from(record.number)
+        }))
     }
 
     /// Records that could be walked before and cannot be read now: settled as damaged, with the counts known from then.

@@ -10,6 +10,8 @@ use daemon::Clock;
 use journal::{Disk, Journal, JournalError, Options, SegmentInfo, SyncPolicy};
 use tokio::sync::watch;
 use wire::edge_headers::SequenceRange;
+use wire::line::link::Known;
+use wire::line::{LineEncoder, LineScrape, Takeover};
 
 use super::books::{Books, HubBook, HubCounts};
 use super::cursor::{Cursor, Synced};
@@ -17,14 +19,21 @@ use super::files::{
     State, cursor_file, guess_state, io_error, new_epoch, read_cursors, read_state, write_small,
 };
 use super::index::{Fault, Index, RecordMeta};
-use super::record::{self, Counts, Header};
+use super::record::{self, Counts, Header, Part};
+use super::replay::Replay;
 use crate::scrape::Scrape;
 
 const STATE_FILE: &str = "state";
 const RESERVE_FILE: &str = "reserve";
 /// Given up on a full disk so that there is room to write down what is being evicted.
 const RESERVE_BYTES: usize = 64 << 10;
-const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(2 << 20);
+/// A segment is a sixteenth of the buffer, within these bounds: it goes whole when room is needed, and what describes its
+/// series should be a small part of it.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(16 << 20);
+/// The entries of a segment are in memory while it is looked at.
+const SEGMENT_RECORDS_MAX: u64 = 4096;
+/// How many readers of the sessions in segments are kept.
+pub(super) const REPLAYS_MAX: usize = 2;
 
 /// How a buffer is kept.
 #[derive(Clone, Debug)]
@@ -36,6 +45,8 @@ pub struct BufferOptions {
     pub sync_bound: Option<Duration>,
     /// Longest time between an acknowledgement and its being saved. Default 5 s.
     pub save_bound: Duration,
+    /// Name of the edge, which the frames carry: visible ASCII characters. Default `edge`.
+    pub edge: String,
     /// The epoch of a buffer that has to be made; None draws a random one. For tests.
     pub epoch_if_new: Option<u64>,
 }
@@ -46,6 +57,7 @@ impl Default for BufferOptions {
             bytes_max: 1 << 30,
             sync_bound: Some(Duration::from_secs(1)),
             save_bound: Duration::from_secs(5),
+            edge: "edge".to_owned(),
             epoch_if_new: None,
         }
     }
@@ -111,12 +123,15 @@ pub struct Buffer {
     /// Tells shippers that more became durable.
     news: watch::Sender<u64>,
     books: Mutex<Books>,
+    replays: Mutex<Vec<Replay>>,
 }
 
 struct Appending {
     /// Of all records appended, synced or not.
     cumulative: Counts,
     refused: Counts,
+    /// Codes every record. Its session is that of the active segment's last record, if it has one.
+    encoder: LineEncoder,
 }
 
 struct Durable {
@@ -158,8 +173,8 @@ impl Buffer {
         let cursors = read_cursors(&*disk, dir)?;
         let seen = cursors.iter().map(Cursor::last_known).max().unwrap_or(0);
         let journal_options = Options {
-            segment_bytes_max: (options.bytes_max / 16)
-                .clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end()),
+            // Segments are closed here, when a session ends: never by the journal itself.
+            segment_bytes_max: 1 << 30,
             record_bytes_max: 32 << 20,
             unsynced_bytes_max: 16 << 20,
             sync: match options.sync_bound {
@@ -191,6 +206,7 @@ impl Buffer {
         let cursors = cursors
             .into_iter()
             .filter(|cursor| cursor.epoch == state.epoch);
+        let edge = options.edge.clone();
         let buffer = Buffer {
             durable: Mutex::new(Durable {
                 synced: Synced::default(),
@@ -206,7 +222,9 @@ impl Buffer {
             appending: Mutex::new(Appending {
                 cumulative: state.before,
                 refused: Counts::default(),
+                encoder: LineEncoder::new(0, &edge, state.epoch),
             }),
+            replays: Mutex::default(),
             books: Mutex::new(Books {
                 index: Index::new(state.epoch),
                 hubs: cursors
@@ -341,22 +359,18 @@ impl Buffer {
     /// The scrape was not kept: the disk is full even after evicting, or the journal is poisoned. It is counted as
     /// refused.
     pub fn append(&self, scrape: &Scrape) -> Result<(), BufferError> {
-        for (payload, counts) in record::payloads(scrape) {
+        for (number, part) in record::parts(scrape).iter().enumerate() {
             let mut appending = lock(&self.appending);
             let header = Header {
                 class: scrape.class,
                 at: scrape.at,
                 target: scrape.target,
                 epoch: self.epoch,
-                counts,
-                cumulative: appending.cumulative + counts,
-                payload_bytes: payload.len() as u32,
+                counts: part.counts,
+                cumulative: appending.cumulative + part.counts,
+                message_bytes: part.message_bytes,
             };
-            let record = record::encode(&header, &payload);
-            let appended = self
-                .make_room(record.len() as u64)
-                .and_then(|()| self.append_record(&record));
-            match appended {
+            match self.append_part(&mut appending, &header, number as u32, part) {
                 Ok(appended) => {
                     appending.cumulative = header.cumulative;
                     let now = Synced {
@@ -373,7 +387,7 @@ impl Buffer {
                     });
                 }
                 Err(error) => {
-                    appending.refused += counts;
+                    appending.refused += part.counts;
                     return Err(error);
                 }
             }
@@ -381,18 +395,96 @@ impl Buffer {
         Ok(())
     }
 
-    fn append_record(&self, record: &[u8]) -> Result<journal::Appended, BufferError> {
+    /// Codes a record and hands it to the journal. A frame that could not be kept leaves the session unreadable from there
+    /// on, so another one begins.
+    fn append_part(
+        &self,
+        appending: &mut Appending,
+        header: &Header,
+        number: u32,
+        part: &Part<'_>,
+    ) -> Result<journal::Appended, BufferError> {
+        let mut whole = true;
         loop {
-            match self.journal.append(record) {
-                Ok(appended) => return Ok(appended),
+            self.close_segment_when_due(&appending.encoder)?;
+            let seq = self.journal.last_seq() + 1;
+            let first = self.journal.active().first_seq;
+            if !whole || first == seq || appending.encoder.session() == 0 {
+                appending.encoder.begin(self.session_at(seq));
+            }
+            let place = (appending.encoder.session(), appending.encoder.next());
+            let frame = appending.encoder.encode(&LineScrape {
+                target: header.target,
+                part: number,
+                seq,
+                at: header.at.millis(),
+                series: part.series,
+                beside: &part.beside,
+            });
+            let record = record::encode(header, &frame);
+            whole = false;
+            self.make_room(record.len() as u64)?;
+            if self.journal.active().first_seq != first {
+                // Making room closed the segment that the frame was made for.
+                continue;
+            }
+            match self.journal.append(&record) {
+                Ok(appended) => {
+                    let record = RecordMeta::new(seq, header, place, record.len() as u64);
+                    self.books().index.appended(first, record);
+                    return Ok(appended);
+                }
                 Err(error @ JournalError::DiskFull { .. }) => {
                     if !self.evict_oldest()? {
+                        appending.encoder.begin(0);
                         return Err(error.into());
                     }
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    appending.encoder.begin(0);
+                    return Err(error.into());
+                }
             }
         }
+    }
+
+    fn close_segment_when_due(&self, encoder: &LineEncoder) -> Result<(), BufferError> {
+        let active = self.journal.active();
+        let (least, most) = (*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
+        let usual = (self.options.bytes_max / 16).clamp(least, most);
+        // A few targets make few bytes: their segment need not wait for sixteen MiB to go.
+        let worth = (40 * encoder.descriptions_bytes() as u64).clamp(least.max(1 << 20), most);
+        let records = active.last_seq + 1 - active.first_seq;
+        if active.bytes >= usual.min(worth) || records >= SEGMENT_RECORDS_MAX {
+            match self.journal.roll() {
+                // Then it grows on until room is made.
+                Err(JournalError::DiskFull { .. }) => {}
+                outcome => outcome?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of a session that begins with a record: never 0, and another one with every record.
+    fn session_at(&self, seq: u64) -> u32 {
+        let mixed = (self.epoch ^ seq.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(29);
+        (mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32 | 1
+    }
+
+    /// From the next record on another session: its first frame can be read by a hub that has nothing of what came before.
+    pub fn begin_session(&self) {
+        let mut appending = lock(&self.appending);
+        if appending.encoder.next() > 0 {
+            let session = self.session_at(self.journal.last_seq() + 1);
+            appending.encoder.begin(session);
+        }
+    }
+
+    /// How a hub that knows so much can go on with the session of the records that are appended now.
+    pub fn takeover(&self, known: &Known) -> Option<(u32, Takeover)> {
+        let appending = lock(&self.appending);
+        let takeover = appending.encoder.takeover(known)?;
+        Some((appending.encoder.session(), takeover))
     }
 
     fn make_room(&self, bytes: u64) -> Result<(), BufferError> {
@@ -690,6 +782,10 @@ impl Buffer {
             tracing::debug!(%error, "no room for the reserve");
             let _ = self.disk.remove(&path);
         }
+    }
+
+    pub(super) fn replays(&self) -> MutexGuard<'_, Vec<Replay>> {
+        lock(&self.replays)
     }
 
     pub(super) fn books(&self) -> MutexGuard<'_, Books> {

@@ -75,6 +75,7 @@ fn open(plot: Plot, disk: &SimDisk, clock: &SimClock) -> Result<Buffer, String> 
     let options = BufferOptions {
         bytes_max: plot.bytes_max,
         sync_bound: None,
+        edge: "b07".into(),
         epoch_if_new: Some(7),
         save_bound: Duration::from_secs(3),
     };
@@ -115,7 +116,13 @@ impl World {
                 // No two scrapes at the same time, so that every sample is a fact of its own.
                 self.clock
                     .advance(Duration::from_millis(1 + self.rng.below(4000)));
-                let samples = 1 + self.rng.below(60);
+                // A small buffer has to become full.
+                let most = if self.plot.bytes_max < 1 << 20 {
+                    150
+                } else {
+                    60
+                };
+                let samples = 1 + self.rng.below(most);
                 self.buffer
                     .append(&scrape(self.clock.now(), samples as usize))
                     .map_err(|e| e.to_string())?;

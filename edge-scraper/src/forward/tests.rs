@@ -51,6 +51,7 @@ fn records(seqs: std::ops::RangeInclusive<u64>) -> Vec<RecordMeta> {
     let clock = Arc::new(SimClock::new(NOW));
     let options = BufferOptions {
         sync_bound: None,
+        epoch_if_new: Some(7),
         ..BufferOptions::default()
     };
     let buffer = Buffer::open(Arc::new(SimDisk::new(1)), Path::new("/b"), options, clock).unwrap();

@@ -282,6 +282,7 @@ fn buffer_options(config: &EdgeConfig) -> BufferOptions {
     BufferOptions {
         bytes_max: config.buffer.bytes_max,
         sync_bound: Some(config.buffer.sync_within),
+        edge: config.edge.clone(),
         ..BufferOptions::default()
     }
 }

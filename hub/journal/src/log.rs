@@ -360,14 +360,27 @@ impl Journal {
     pub fn segments(&self) -> Vec<SegmentInfo> {
         let state = self.shared.lock();
         let active = state.segments.len() - 1;
-        let info = |(i, segment): (usize, &Segment)| SegmentInfo {
-            path: segment.path.clone(),
-            first_seq: segment.first_seq,
-            last_seq: segment.next_seq - 1,
-            bytes: segment.bytes,
-            active: i == active,
-        };
-        state.segments.iter().enumerate().map(info).collect()
+        let segments = state.segments.iter().enumerate();
+        segments
+            .map(|(i, segment)| info(segment, i == active))
+            .collect()
+    }
+
+    /// The segment that appends go to: the last of [`Journal::segments`].
+    pub fn active(&self) -> SegmentInfo {
+        let state = self.shared.lock();
+        info(&state.segments[state.segments.len() - 1], true)
+    }
+
+    /// The segment that holds a record.
+    pub fn segment_of(&self, seq: u64) -> Option<SegmentInfo> {
+        let state = self.shared.lock();
+        let active = state.segments.len() - 1;
+        let at = state
+            .segments
+            .partition_point(|segment| segment.next_seq <= seq);
+        let segment = state.segments.get(at)?;
+        (segment.first_seq <= seq).then(|| info(segment, at == active))
     }
 
     /// Size of all segments.
@@ -434,3 +447,13 @@ mod tests;
 
 #[cfg(test)]
 mod properties;
+
+fn info(segment: &Segment, active: bool) -> SegmentInfo {
+    SegmentInfo {
+        path: segment.path.clone(),
+        first_seq: segment.first_seq,
+        last_seq: segment.next_seq - 1,
+        bytes: segment.bytes,
+        active,
+    }
+}

@@ -5,19 +5,9 @@ use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
 use model::Timestamp;
 
+use super::Page;
 use crate::federation::{Branch, LinkState, Sender};
 use crate::targets::TargetState;
-
-/// Fetches the table anew every two seconds; a hub that does not answer is said.
-const SCRIPT: &str = "
-setInterval(async () => {
-  const table = document.getElementById('branches');
-  const open = new Set([...table.querySelectorAll('details[open]')].map(d => d.dataset.branch));
-  try {
-    table.innerHTML = await (await fetch('/?fragment=1')).text();
-    for (const d of table.querySelectorAll('details')) d.open = open.has(d.dataset.branch);
-  } catch { document.getElementById('state').textContent = 'the hub does not answer'; }
-}, 2000);";
 
 /// What the first page shows.
 pub(crate) struct Home {
@@ -42,7 +32,13 @@ pub(crate) fn home(home: &Home, fragment: bool) -> Response {
         }
         div id="branches" { (table) }
     };
-    super::page("Branches", SCRIPT, &content)
+    let page = Page {
+        title: "Branches",
+        script: "home.js",
+        style: None,
+        modules: Vec::new(),
+    };
+    page.response(&content)
 }
 
 fn table(home: &Home) -> Markup {
@@ -77,7 +73,7 @@ fn row(branch: &Branch, now: Timestamp, targets: &[TargetState]) -> Markup {
     html! {
         tr {
             td {
-                (branch.name)
+                a href=(query_of(&branch.name)) title="Ask for this branch" { (branch.name) }
                 @if branch.sender == Some(Sender::RemoteWrite) { span.note { " remote write" } }
             }
             td class=(class) {
@@ -120,6 +116,15 @@ fn row(branch: &Branch, now: Timestamp, targets: &[TargetState]) -> Markup {
             }
         }
     }
+}
+
+/// The query page with whether this branch's targets are up.
+fn query_of(branch: &str) -> String {
+    let quoted = serde_json::Value::from(branch).to_string();
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("g0.expr", &format!("up{{branch={quoted}}}"));
+    query.append_pair("g0.tab", "graph");
+    format!("query?{}", query.finish())
 }
 
 /// Nothing is known of the targets of a branch that is not heard.
@@ -179,6 +184,14 @@ mod tests {
         assert!(
             text.contains("&lt;script&gt;") && !text.contains("<script>"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_branch_links_to_its_targets() {
+        assert_eq!(
+            query_of("b\"1&"),
+            "query?g0.expr=up%7Bbranch%3D%22b%5C%221%26%22%7D&g0.tab=graph"
         );
     }
 }

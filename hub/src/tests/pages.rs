@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use wire::remote_write::proto::WriteRequest;
 
+use crate::features::Features;
+
 use super::harness::{TestHub, answer, body, series};
 
 /// A report as an edge sends it.
@@ -163,9 +165,74 @@ async fn a_query_page() {
     for path in ["/query", "/query?expr=<script>", "/graph"] {
         let page = hub.get(path).await;
         assert_eq!(page.status, 200);
-        check(page.text(), &["<form>", "PromQL", "/api/v1/query"]);
+        check(page.text(), &["id=\"query\"", "/api/v1/query", "main.js"]);
         assert!(!page.text().contains("expr=<script>"));
     }
     let head = answer(hub.request("HEAD", "/")).await;
     assert_eq!((head.status, head.text()), (200, ""));
+}
+
+#[tokio::test]
+async fn pages_run_only_what_the_hub_serves() {
+    let hub = TestHub::start("").await;
+    for path in ["/", "/query"] {
+        let page = hub.get(path).await;
+        let policy = page.header("content-security-policy");
+        check(policy, &["default-src 'none'", "script-src 'self'"]);
+        assert!(!policy.contains("unsafe"), "{policy}");
+        let text = page.text();
+        // Scripts have an address; nothing stands within the page, and nothing comes from elsewhere.
+        for tag in text.split("<script").skip(1) {
+            check(&tag[..tag.find('>').expect("an end")], &["src=\"assets/"]);
+        }
+        for part in [" onclick=", " style=", "http://", "https://"] {
+            assert!(!text.contains(part), "{path}: {part}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn scripts_and_styles_are_kept_by_the_browser() {
+    let hub = TestHub::start("").await;
+    let page = hub.get("/query").await;
+    let addresses = page.text().split("\"assets/").skip(1);
+    let addresses: Vec<&str> = addresses
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(addresses.len() > 15, "{addresses:?}");
+    for address in addresses {
+        let asset = hub.get(&format!("/assets/{address}")).await;
+        assert_eq!(asset.status, 200, "{address}");
+        check(asset.header("cache-control"), &["immutable", "private"]);
+        let kind = match address.rsplit('.').next() {
+            Some("js") => "text/javascript",
+            Some("css") => "text/css",
+            _ => "image/svg+xml",
+        };
+        check(asset.header("content-type"), &[kind]);
+    }
+    for address in ["/assets/0/main.js", "/assets/main.js", "/assets/0/../query"] {
+        assert_eq!(hub.get(address).await.status, 404, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn the_editors_words_are_those_of_the_engine() {
+    for known in [false, true] {
+        let mut features = Features::default();
+        features.parse.experimental_functions = known;
+        let hub = TestHub::start_with("", features).await;
+        let words = hub.get("/query/words").await;
+        let words: serde_json::Value = serde_json::from_str(words.text()).expect("JSON");
+        let words = words["data"].as_array().expect("words");
+        let of = |name: &str| words.iter().find(|word| word["label"] == name);
+        let rate = of("rate").expect("rate");
+        assert_eq!(rate["signature"], "rate(range vector) → instant vector");
+        assert!(
+            rate["help"]
+                .as_str()
+                .is_some_and(|help| help.contains("counter"))
+        );
+        assert_eq!(of("mad_over_time").is_some(), known);
+    }
 }

@@ -73,6 +73,13 @@ impl Layout {
         });
     }
 
+    /// Whether the samples of a column have times of their own.
+    pub(super) fn has_times(&self, place: usize) -> bool {
+        self.columns
+            .get(place)
+            .is_some_and(|column| column.offset.is_some())
+    }
+
     /// Forgets values, keeps series.
     pub(super) fn reset(&mut self) {
         let times: Vec<bool> = self

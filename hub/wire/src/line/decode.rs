@@ -2,10 +2,10 @@
 
 use super::block::{Cell, Digest, Head, Layout, Shared};
 use super::encode::{EXTEND, FORGET};
-use super::frame::{self, Bytes, Frame};
+use super::frame::{self, Begin, Bytes, Frame};
+use super::link::Known;
 use super::range::Reader;
-use super::{LineError, LineLimits, Standing};
-use crate::edge_headers::{self, Lane, SequenceRange};
+use super::{LineError, LineLimits};
 
 /// Where decoded samples go.
 pub trait LineSink {
@@ -26,19 +26,17 @@ pub struct LineDecoded {
     pub edge: String,
     /// Identity of its buffer.
     pub epoch: u64,
-    /// The lane.
-    pub lane: Lane,
-    /// Records of the buffer in this frame, rising; none for a sign of life.
-    pub sequences: Vec<SequenceRange>,
-    /// How the buffer stands, if it was said.
-    pub standing: Option<Standing>,
+    /// The record of the buffer.
+    pub seq: u64,
+    /// Time of its scrape, milliseconds since 1970.
+    pub at: i64,
     /// Samples in the columns, staleness markers among them.
     pub samples: u64,
 }
 
 /// See the [module](super). `K` is what the receiver remembers of a series. Memory: about 72 bytes and a `K` for each
 /// series that the session has described.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LineDecoder<K> {
     /// None before the first frame, and after a frame that could not be read to its end.
     session: Option<u32>,
@@ -50,6 +48,7 @@ pub struct LineDecoder<K> {
     layouts: Vec<Layout>,
     keys: Vec<Vec<K>>,
     columns: usize,
+    described: u64,
     cells: Vec<Cell>,
 }
 
@@ -71,6 +70,7 @@ impl<K: Clone> LineDecoder<K> {
             layouts: Vec::new(),
             keys: Vec::new(),
             columns: 0,
+            described: 0,
             cells: Vec::new(),
         }
     }
@@ -80,13 +80,34 @@ impl<K: Clone> LineDecoder<K> {
         self.session
     }
 
-    /// Series that the session has described.
+    /// The number of the frame that comes next.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Series that the session has described, and not told to forget.
     pub fn series(&self) -> usize {
         self.columns
     }
 
+    /// Series that were described to this end, one after the other, since the edge began to count.
+    pub fn described(&self) -> u64 {
+        self.described
+    }
+
+    /// What it can go on with, to be told to the edge: see [`LineEncoder::takeover`](super::LineEncoder::takeover).
+    pub fn known(&self, live: bool) -> Option<Known> {
+        Some(Known {
+            session: self.session?,
+            next: self.next,
+            described: self.described,
+            series: self.columns as u64,
+            live,
+        })
+    }
+
     /// Decodes a frame. After an error what went into the sink counts for nothing, and the session is over, save for
-    /// [`LineError::SessionUnknown`], which changes nothing.
+    /// [`LineError::SessionUnknown`], which changes nothing. A frame that begins a session ends the one before.
     ///
     /// # Errors
     /// A frame that does not follow the last one, breaks a limit, or is none.
@@ -96,86 +117,82 @@ impl<K: Clone> LineDecoder<K> {
         limits: &LineLimits,
         sink: &mut impl LineSink<Key = K>,
     ) -> Result<LineDecoded, LineError> {
+        let unknown = LineError::SessionUnknown {
+            session: frame.session,
+            number: frame.number,
+        };
+        let mut body = frame.body;
         if frame.starts() {
             *self = LineDecoder::new();
-        } else {
-            let follows = match frame.flags & frame::RESETS != 0 {
-                true => frame.number >= self.next,
-                false => frame.number == self.next,
-            };
-            if self.session != Some(frame.session) || !follows {
-                return Err(LineError::SessionUnknown {
-                    session: frame.session,
-                    number: frame.number,
-                });
+            self.begin(&Begin::read(&mut body)?);
+        } else if frame.follows() {
+            let begin = Begin::read(&mut body)?;
+            let other = u32::from_le_bytes(*body.array("the session that is followed")?);
+            let described = body.number()?;
+            if self.session != Some(other) || self.described != described {
+                return Err(unknown);
             }
+            self.session = None;
+            self.shared = Shared::new();
+            self.layouts.iter_mut().for_each(Layout::reset);
+            self.descriptions(&mut body, limits, sink, Again::No)?;
+            if self.described != begin.described {
+                return Err(body.bad("as many descriptions as the session begins with"));
+            }
+            self.begin(&begin);
+        } else if self.session != Some(frame.session) || frame.number != self.next {
+            return Err(unknown);
         }
         // Until it is known to be whole.
         self.session = None;
-        let decoded = self.frame(frame, limits, sink)?;
+        let decoded = self.frame(frame, body, limits, sink)?;
         self.session = Some(frame.session);
         self.next = frame.number + 1;
         Ok(decoded)
     }
 
+    fn begin(&mut self, begin: &Begin<'_>) {
+        (self.edge, self.epoch) = (begin.edge.to_owned(), begin.epoch);
+        self.described = begin.described;
+    }
+
     fn frame(
         &mut self,
         frame: &Frame<'_>,
+        mut body: Bytes<'_>,
         limits: &LineLimits,
         sink: &mut impl LineSink<Key = K>,
     ) -> Result<LineDecoded, LineError> {
-        let mut body = frame.body;
         let has = |flag: u8| frame.flags & flag != 0;
         if frame.number == u64::MAX {
             return Err(body.bad("a number below 2^64 - 1"));
         }
-        if has(frame::STARTS) {
-            self.epoch = u64::from_le_bytes(*body.array("an epoch")?);
-            let length = body.number()?.min(1 << 20) as usize;
-            let edge = std::str::from_utf8(body.take(length, "a name of an edge")?).unwrap_or("");
-            if !edge_headers::is_valid_name(edge) {
-                return Err(body.bad("an edge's name of 1 to 200 visible ASCII characters"));
-            }
-            self.edge = edge.to_owned();
+        if has(frame::DESCRIBES_AGAIN) {
+            self.descriptions(&mut body, limits, sink, Again::Yes)?;
         }
-        if has(frame::RESETS) {
-            self.shared = Shared::new();
-            self.layouts.iter_mut().for_each(Layout::reset);
-        }
-        let standing = match has(frame::HAS_STANDING) {
-            true => Some(Standing::read(&mut body)?),
-            false => None,
-        };
         if has(frame::DESCRIBES) {
-            let at = body.at;
-            let section = body.section("bytes of descriptions", limits.section_bytes_max)?;
-            let described = self.describe(&section, limits, sink);
-            // Places within a compressed section would lead nobody anywhere.
-            described.map_err(|error| match error {
-                LineError::Malformed { expected, .. } => LineError::Malformed { at, expected },
-                error => error,
-            })?;
+            self.descriptions(&mut body, limits, sink, Again::No)?;
         }
         if has(frame::HAS_REST) {
             sink.rest(body.section("bytes beside the columns", limits.section_bytes_max)?);
         }
-        let count = body.number()?;
-        let (mut sequences, mut samples) = (Vec::new(), 0);
-        if count > 0 {
-            samples = self.scrapes(count, &mut body, limits, sink, &mut sequences)?;
-        } else if !body.rest.is_empty() {
-            return Err(body.bad("the end of a frame without scrapes"));
-        }
-        Ok(LineDecoded {
-            edge: self.edge.clone(),
-            epoch: self.epoch,
-            lane: match has(frame::BACKLOG) {
-                true => Lane::Backlog,
-                false => Lane::Live,
-            },
-            sequences,
-            standing,
-            samples,
+        self.scrape(&mut body, limits, sink)
+    }
+
+    fn descriptions(
+        &mut self,
+        body: &mut Bytes<'_>,
+        limits: &LineLimits,
+        sink: &mut impl LineSink<Key = K>,
+        again: Again,
+    ) -> Result<(), LineError> {
+        let at = body.at;
+        let section = body.section("bytes of descriptions", limits.section_bytes_max)?;
+        let described = self.describe(&section, limits, sink, again);
+        // Places within a compressed section would lead nobody anywhere.
+        described.map_err(|error| match error {
+            LineError::Malformed { expected, .. } => LineError::Malformed { at, expected },
+            error => error,
         })
     }
 
@@ -184,6 +201,7 @@ impl<K: Clone> LineDecoder<K> {
         section: &[u8],
         limits: &LineLimits,
         sink: &mut impl LineSink<Key = K>,
+        again: Again,
     ) -> Result<(), LineError> {
         let mut section = Bytes {
             rest: section,
@@ -191,103 +209,109 @@ impl<K: Clone> LineDecoder<K> {
         };
         while !section.rest.is_empty() {
             let operation = section.number()?;
-            let layout = usize::try_from(operation >> 1).unwrap_or(usize::MAX);
+            let number = usize::try_from(operation >> 1).unwrap_or(usize::MAX);
+            within(
+                "layouts of a session",
+                number.saturating_add(1),
+                limits.layouts_max,
+            )?;
+            if number >= self.layouts.len() {
+                self.layouts.resize_with(number + 1, Layout::new);
+                self.keys.resize_with(number + 1, Vec::new);
+            }
+            let (layout, keys) = (&mut self.layouts[number], &mut self.keys[number]);
             if operation & 1 == FORGET {
-                let known = self.layouts.get_mut(layout).zip(self.keys.get_mut(layout));
-                let (layout, keys) = known.ok_or(section.bad("a known layout to forget"))?;
                 self.columns -= layout.columns.len();
+                self.described = self.described.wrapping_add(1);
                 (*layout, *keys) = (Layout::new(), Vec::new());
                 continue;
             }
             debug_assert_eq!(operation & 1, EXTEND);
-            if layout > self.layouts.len() {
-                return Err(section.bad("a known layout, or the next one, to describe"));
-            }
-            if layout == self.layouts.len() {
-                within("layouts of a session", layout + 1, limits.layouts_max)?;
-                self.layouts.push(Layout::new());
-                self.keys.push(Vec::new());
-            }
+            let is_known = again == Again::Yes && !keys.is_empty();
             for _ in 0..section.number()? {
                 let length = section.number()?;
                 let labels = usize::try_from(length >> 1).unwrap_or(usize::MAX);
                 let labels = section.take(labels, "labels of the length that is said")?;
+                if is_known {
+                    continue;
+                }
                 self.columns += 1;
                 within("series of a session", self.columns, limits.series_max)?;
-                self.layouts[layout].push(length & 1 == 1);
-                self.keys[layout].push(sink.series(labels));
+                layout.push(length & 1 == 1);
+                keys.push(sink.series(labels));
+                if again == Again::No {
+                    self.described = self.described.wrapping_add(1);
+                }
             }
         }
         Ok(())
     }
 
-    fn scrapes(
+    fn scrape(
         &mut self,
-        count: u64,
         body: &mut Bytes<'_>,
         limits: &LineLimits,
         sink: &mut impl LineSink<Key = K>,
-        sequences: &mut Vec<SequenceRange>,
-    ) -> Result<u64, LineError> {
+    ) -> Result<LineDecoded, LineError> {
         let at = body.at;
+        let bad = |reason| LineError::Scrape { at, reason };
         let (coded, expected) = body
             .rest
             .split_last_chunk::<2>()
             .ok_or(body.bad("columns and a digest"))?;
         let mut reader = Reader::new(coded);
-        let (mut digest, mut samples, mut work) = (Digest::default(), 0, 0_u64);
-        let mut cells = std::mem::take(&mut self.cells);
-        for scrape in 0..count {
-            let bad = |reason| LineError::Scrape { scrape, reason };
-            let head = self
-                .shared
-                .head(&mut reader, &mut self.layouts, Head::default());
-            let head = head.ok_or(bad("its layout was not described"))?;
-            // It was found: there is such a layout.
-            let layout = &mut self.layouts[head.layout as usize];
-            work += layout.columns.len() as u64 + 1;
-            if work > limits.samples_max {
-                return Err(LineError::TooLong {
-                    what: "samples of a frame",
-                    found: work,
-                    limit: limits.samples_max,
-                });
-            }
-            cells.clear();
-            cells.resize(layout.columns.len(), Cell::default());
-            let read = self.shared.cells(&mut reader, layout, &mut cells);
-            read.map_err(|_| bad("a rule for values that version 1 does not have"))?;
-            if reader.is_past_end() {
-                return Err(bad("it ends too early"));
-            }
-            digest.add(&head, &cells);
-            let keys = &self.keys[head.layout as usize];
-            for (cell, key) in cells.iter().zip(keys).filter(|(cell, _)| cell.present) {
-                sink.sample(
-                    key,
-                    head.at.wrapping_add(cell.offset),
-                    f64::from_bits(cell.bits),
-                );
-                samples += 1;
-            }
-            match sequences.last_mut() {
-                Some(last) if last.last.checked_add(1) == Some(head.seq) => last.last = head.seq,
-                Some(last) if last.last >= head.seq => return Err(bad("its record does not rise")),
-                _ => sequences.push(SequenceRange {
-                    first: head.seq,
-                    last: head.seq,
-                }),
-            }
-        }
-        self.cells = cells;
-        if reader.left() > 0 || digest.short() != u16::from_le_bytes(*expected) {
-            return Err(LineError::Malformed {
-                at,
-                expected: "columns that come out as the digest says",
+        let head = self
+            .shared
+            .head(&mut reader, &mut self.layouts, Head::default());
+        let head = head.ok_or(bad("its layout was not described"))?;
+        // It was found: there is such a layout.
+        let layout = &mut self.layouts[head.layout as usize];
+        if layout.columns.len() as u64 > limits.samples_max {
+            return Err(LineError::TooLong {
+                what: "samples of a frame",
+                found: layout.columns.len() as u64,
+                limit: limits.samples_max,
             });
         }
-        Ok(samples)
+        let mut cells = std::mem::take(&mut self.cells);
+        cells.clear();
+        cells.resize(layout.columns.len(), Cell::default());
+        let read = self.shared.cells(&mut reader, layout, &mut cells);
+        read.map_err(|_| bad("a rule for values that version 1 does not have"))?;
+        if reader.is_past_end() {
+            return Err(bad("it ends too early"));
+        }
+        let mut digest = Digest::default();
+        digest.add(&head, &cells);
+        if reader.left() > 0 || digest.short() != u16::from_le_bytes(*expected) {
+            return Err(bad("its columns do not come out as the digest says"));
+        }
+        let mut samples = 0;
+        let keys = &self.keys[head.layout as usize];
+        for (cell, key) in cells.iter().zip(keys).filter(|(cell, _)| cell.present) {
+            sink.sample(
+                key,
+                head.at.wrapping_add(cell.offset),
+                f64::from_bits(cell.bits),
+            );
+            samples += 1;
+        }
+        self.cells = cells;
+        Ok(LineDecoded {
+            edge: self.edge.clone(),
+            epoch: self.epoch,
+            seq: head.seq,
+            at: head.at,
+            samples,
+        })
     }
+}
+
+/// Whether a section describes what is known to those who were there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    Yes,
+    No,
 }
 
 fn within(what: &'static str, found: usize, limit: usize) -> Result<(), LineError> {
@@ -298,18 +322,5 @@ fn within(what: &'static str, found: usize, limit: usize) -> Result<(), LineErro
             found: found as u64,
             limit: limit as u64,
         }),
-    }
-}
-
-impl Standing {
-    fn read(body: &mut Bytes<'_>) -> Result<Self, LineError> {
-        let mut number = || body.number();
-        Ok(Standing {
-            scraped_samples: number()?,
-            pending_samples: number()?,
-            pending_bytes: number()?,
-            evicted_samples: number()?,
-            oldest_pending: number()?.checked_sub(1).map(|at| at as i64),
-        })
     }
 }

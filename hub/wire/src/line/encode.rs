@@ -1,135 +1,146 @@
 //! The edge's end of a session.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use prost::Message;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use model::{LabelSet, Sample, Value};
 
+use super::VERSION;
 use super::block::{Cell, Digest, Head, Layout, Shared};
-use super::frame::{self, put_number, put_section};
+use super::frame::{self, Begin, put_number, put_section};
+use super::link::Known;
 use super::range::Writer;
-use super::{Standing, VERSION};
-use crate::edge_headers::Lane;
-use crate::remote_write::{DecodeError, Part, SeriesView, Walk};
+use crate::remote_write::convert::{append_series, put_label_bytes};
 
-/// One record of the buffer: a scrape, or a part of one, as a remote-write message.
+/// One record of the buffer: a scrape, or a part of one.
 #[derive(Clone, Copy, Debug)]
-pub struct LineRecord<'m> {
+pub struct LineScrape<'s> {
     /// Identity of the target.
     pub target: u64,
+    /// Which part of a scrape that is too large for one record; 0 if it is whole.
+    pub part: u32,
     /// Number of the record.
     pub seq: u64,
     /// Time of the scrape, milliseconds since 1970.
     pub at: i64,
-    /// A `WriteRequest` of remote write 1.0, not compressed.
-    pub message: &'m [u8],
+    /// Its samples, best in the order of the scrape before.
+    pub series: &'s [(LabelSet, Sample)],
+    /// What is no sample, as a `WriteRequest` of remote write 1.0: metadata, exemplars.
+    pub beside: &'s [u8],
 }
 
-/// See the [module](super). Memory: about 85 bytes for each series that the session has described.
+/// See the [module](super). Memory: about 90 bytes for each series that was described and not forgotten; the label sets are
+/// shared with whoever made them.
 #[derive(Debug)]
 pub struct LineEncoder {
     session: u32,
     number: u64,
     edge: String,
     epoch: u64,
-    lane: Lane,
-    fate: Fate,
     shared: Shared,
     layouts: Vec<Layout>,
-    known: Vec<Known>,
+    known: Vec<Described>,
     by_target: HashMap<(u64, u32), u32>,
     /// Numbers of layouts that were forgotten.
     free: Vec<u32>,
     /// What the next frame tells the hub to forget.
     forgotten: Vec<u32>,
-    next: Building,
-}
-
-/// What became of the frame before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// Nothing was sent: the next one starts the session.
-    New,
-    Taken,
-    /// Made, and not settled.
-    Sent {
-        described: bool,
-    },
-    /// Perhaps lost: values start anew.
-    Unknown,
+    descriptions: Descriptions,
+    cells: Vec<Cell>,
 }
 
 /// What only this end needs to know of a layout.
 #[derive(Debug, Default)]
-struct Known {
+struct Described {
     target: (u64, u32),
-    /// By column: hash of the label bytes, those with times of their own apart.
-    keys: Vec<u64>,
-    /// Made when the order is not that of the last scrape; gone at the end of the frame.
-    places: Option<HashMap<u64, u32>>,
+    /// By column.
+    labels: Vec<LabelSet>,
+    /// Whether this session has described it.
+    is_described: bool,
     last_at: i64,
 }
 
-/// The frame that is being filled.
+/// What was described, one series after the other, for hubs that know a part of it from a session before.
 #[derive(Debug, Default)]
-struct Building {
-    descriptions: Vec<u8>,
-    rest: Vec<u8>,
-    heads: Vec<(Head, usize)>,
-    /// Of all scrapes; each has those that its layout had when it came.
-    cells: Vec<Cell>,
-    samples: usize,
+struct Descriptions {
+    /// Series described and layouts forgotten, ever.
+    count: u64,
+    /// The same when the session began.
+    at_start: u64,
+    /// What was described since something was forgotten, in order.
+    log: VecDeque<Entry>,
+    /// The count before the first entry of the log.
+    log_from: u64,
+    /// Sessions that know a beginning of the log, and from which count on.
+    sessions: VecDeque<(u32, u64)>,
 }
 
-/// A key of a column whose samples have times of their own.
-const TIMED: u64 = 0x5bd1_e995_9d1f_3c7b;
+/// Series of a layout that were described together.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    layout: u32,
+    first: u32,
+    count: u32,
+}
+
+/// How a hub that knows an earlier session of this buffer can read this one: see [`Frame::taking_over`](super::Frame::taking_over).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Takeover {
+    /// The session that the hub knows.
+    pub(super) session: u32,
+    /// How much was described to it.
+    pub(super) described: u64,
+    /// What was described since.
+    pub(super) descriptions: Vec<u8>,
+}
+
 /// Layouts of targets that have been gone for so long are forgotten.
 const FORGET_AFTER_MS: i64 = 3_600_000;
-/// A session that describes more begins anew rather than to grow on.
-const COLUMNS_MAX: usize = 150_000;
+/// Series that an encoder remembers; with more it begins anew.
+const COLUMNS_MAX: usize = 400_000;
+/// Entries of the log, and sessions that it is kept for.
+const LOG_MAX: usize = 10_000;
+const SESSIONS_MAX: usize = 64;
 /// Operations of descriptions.
 pub(super) const EXTEND: u64 = 0;
 pub(super) const FORGET: u64 = 1;
 
 impl LineEncoder {
     /// A session that nobody knows yet. `session` should be drawn by chance; `edge` and `epoch` name the buffer.
-    pub fn new(session: u32, edge: &str, epoch: u64, lane: Lane) -> Self {
+    pub fn new(session: u32, edge: &str, epoch: u64) -> Self {
         LineEncoder {
             session,
             number: 0,
             edge: edge.to_owned(),
             epoch,
-            lane,
-            fate: Fate::New,
             shared: Shared::new(),
             layouts: Vec::new(),
             known: Vec::new(),
             by_target: HashMap::new(),
             free: Vec::new(),
             forgotten: Vec::new(),
-            next: Building::default(),
+            descriptions: Descriptions {
+                sessions: VecDeque::from([(session, 0)]),
+                ..Descriptions::default()
+            },
+            cells: Vec::new(),
         }
     }
 
-    /// The frame that was made last is with the hub.
-    pub fn taken(&mut self) {
-        if let Fate::Sent { .. } = self.fate {
-            self.fate = Fate::Taken;
-        }
-    }
-
-    /// Whether the hub has the frame that was made last is not known. `session` is used if a new one has to begin.
-    pub fn lost(&mut self, session: u32) {
-        match self.fate {
-            Fate::Sent { described: false } => self.fate = Fate::Unknown,
-            Fate::Sent { described: true } => self.begin(session),
-            _ => {}
-        }
-    }
-
-    /// The hub does not know the session: another one begins.
+    /// Begins another session: its first frame needs nothing from before, and each layout is described again with its first
+    /// scrape.
     pub fn begin(&mut self, session: u32) {
-        *self = LineEncoder::new(session, &self.edge, self.epoch, self.lane);
+        let columns: usize = self.known.iter().map(|known| known.labels.len()).sum();
+        if columns > COLUMNS_MAX {
+            *self = LineEncoder::new(session, &self.edge, self.epoch);
+            return;
+        }
+        (self.session, self.number) = (session, 0);
+        self.shared = Shared::new();
+        self.layouts.iter_mut().for_each(Layout::reset);
+        for known in &mut self.known {
+            known.is_described = false;
+        }
+        self.descriptions.begin(session);
     }
 
     /// The number of the session.
@@ -137,192 +148,260 @@ impl LineEncoder {
         self.session
     }
 
-    /// Samples in the columns of the frame that is being filled.
-    pub fn samples(&self) -> usize {
-        self.next.samples
+    /// The number of the next frame.
+    pub fn next(&self) -> u64 {
+        self.number
     }
 
-    /// Adds a record to the next frame. A frame that was made and not settled counts as lost.
-    ///
-    /// # Errors
-    /// A message that cannot be read: then nothing of it is in the frame.
-    pub fn push(&mut self, record: &LineRecord<'_>) -> Result<(), DecodeError> {
-        self.ready();
-        // Structure is checked before anything changes.
-        let (mut check, mut view) = (Walk::new(record.message), SeriesView::new());
-        while check.next_part(&mut view)?.is_some() {}
+    /// About how many bytes a frame with all descriptions would have: what beginning a session costs.
+    pub fn descriptions_bytes(&self) -> usize {
+        let labels = self.known.iter().flat_map(|known| &known.labels);
+        // Text of labels shrinks to about a tenth.
+        labels.map(|labels| labels.as_bytes().len() / 10 + 1).sum()
+    }
 
-        let layout = self.layout_of(record);
-        let first = self.next.cells.len();
-        let columns = self.known[layout].keys.len();
-        self.next.cells.resize(first + columns, Cell::default());
-        let mut described = Vec::new();
-        let (mut walk, mut expected, mut news) = (Walk::new(record.message), 0, 0_u64);
-        while let Some(part) = walk.next_part(&mut view)? {
-            if let Part::Metadata(metadata) = part {
-                self.next.rest.push(0x1a);
-                put_number(&mut self.next.rest, metadata.encoded_len() as u64);
-                self.next.rest.extend(metadata.encode_to_vec());
+    /// How a hub can read this session that knows so much of another one. None when it has to begin as everybody does.
+    pub fn takeover(&self, known: &Known) -> Option<Takeover> {
+        let (session, described) = (known.session, known.described);
+        let descriptions = &self.descriptions;
+        let since = descriptions
+            .sessions
+            .iter()
+            .find(|(known, _)| *known == session)?
+            .1;
+        if session == self.session || described < since || described > descriptions.at_start {
+            return None;
+        }
+        // Nothing was forgotten since, so all that came later is there. Who joined in the middle of things has met less.
+        let columns: usize = self.layouts.iter().map(|layout| layout.columns.len()).sum();
+        if columns as u64 != known.series + (descriptions.count - described) {
+            return None;
+        }
+        let (mut bytes, mut text) = (Vec::new(), Vec::new());
+        let mut at = descriptions.log_from;
+        for entry in &descriptions.log {
+            let within = |count: u64| count.saturating_sub(at).min(u64::from(entry.count)) as u32;
+            let (skip, take) = (within(described), within(descriptions.at_start));
+            at += u64::from(entry.count);
+            if skip >= take {
                 continue;
             }
-            let [(at, value)] = view.samples[..] else {
-                self.push_rest(record, &view);
+            let layout = entry.layout as usize;
+            put_number(&mut bytes, (layout as u64) << 1 | EXTEND);
+            put_number(&mut bytes, u64::from(take - skip));
+            for place in entry.first + skip..entry.first + take {
+                let labels = self.known.get(layout)?.labels.get(place as usize)?;
+                let timed = self.layouts[layout].has_times(place as usize);
+                put_labels(&mut bytes, &mut text, labels, timed);
+            }
+        }
+        Some(Takeover {
+            session,
+            described,
+            descriptions: bytes,
+        })
+    }
+
+    /// The frame of a record. Whoever cannot keep it must [`begin`](LineEncoder::begin) another session.
+    pub fn encode(&mut self, scrape: &LineScrape<'_>) -> Vec<u8> {
+        let mut described = Vec::new();
+        let described_before = self.descriptions.count;
+        self.forget_what_is_due(&mut described);
+        let layout = self.layout_of(scrape);
+        let mut again = Vec::new();
+        if !self.known[layout].is_described {
+            self.known[layout].is_described = true;
+            self.describe_again(layout, &mut again);
+        }
+        let mut rest = scrape.beside.to_vec();
+        let news = self.fill(layout, scrape, &mut described, &mut rest);
+        let mut flags = 0;
+        let mut set = |flag: u8, on: bool| flags |= if on { flag } else { 0 };
+        set(frame::STARTS, self.number == 0);
+        set(frame::DESCRIBES_AGAIN, !again.is_empty());
+        set(frame::DESCRIBES, !described.is_empty());
+        set(frame::HAS_REST, !rest.is_empty());
+        let mut bytes = vec![VERSION, flags];
+        bytes.extend_from_slice(&self.session.to_le_bytes());
+        put_number(&mut bytes, self.number);
+        if self.number == 0 {
+            let begin = Begin {
+                epoch: self.epoch,
+                edge: &self.edge,
+                described: described_before,
+            };
+            begin.put(&mut bytes);
+        }
+        for section in [again, described, rest] {
+            if !section.is_empty() {
+                put_section(&mut bytes, &section);
+            }
+        }
+        let head = Head {
+            layout: layout as u32,
+            seq: scrape.seq,
+            at: scrape.at,
+        };
+        let (mut writer, mut digest) = (Writer::new(), Digest::default());
+        self.shared.head(&mut writer, &mut self.layouts, head);
+        // Only a reader meets rules that it does not know.
+        let _ = self
+            .shared
+            .cells(&mut writer, &mut self.layouts[layout], &mut self.cells);
+        digest.add(&head, &self.cells);
+        bytes.extend(writer.finish());
+        bytes.extend_from_slice(&digest.short().to_le_bytes());
+        self.number += 1;
+        self.known[layout].last_at = scrape.at;
+        let present = self.cells.iter().filter(|cell| cell.present).count();
+        if news > 0 && self.cells.len() > 3 * present + 64 {
+            // Mostly series that are gone: the target's next scrape describes a layout without them.
+            self.forget(layout);
+        }
+        frame::seal(bytes)
+    }
+
+    /// The samples into `cells`, what is in no column into `rest`, series that are new into `described`; how many those are.
+    fn fill(
+        &mut self,
+        layout: usize,
+        scrape: &LineScrape<'_>,
+        described: &mut Vec<u8>,
+        rest: &mut Vec<u8>,
+    ) -> usize {
+        let columns = self.known[layout].labels.len();
+        self.cells.clear();
+        self.cells.resize(columns, Cell::default());
+        let (mut news, mut text) = (Vec::new(), Vec::new());
+        let (mut expected, mut places) = (0, None);
+        for (labels, sample) in scrape.series {
+            let Value::Float(value) = sample.value else {
+                append_series(rest, labels, std::slice::from_ref(sample));
                 continue;
             };
-            if !view.has_only_samples() {
-                self.push_rest(record, &view);
-                continue;
-            }
-            let labels = view.label_bytes();
-            let hash = xxh3_64_with_seed(labels, u64::from(self.session));
-            let timed = at != record.at;
-            let place = match self.known[layout].find(hash, timed, expected) {
+            let offset = sample.at.millis().wrapping_sub(scrape.at);
+            let timed = offset != 0;
+            let place = match self.near(layout, expected, labels, timed) {
                 Some(place) => place,
                 None => {
-                    put_number(
-                        &mut described,
-                        (labels.len() as u64) << 1 | u64::from(timed),
-                    );
-                    described.extend_from_slice(labels);
-                    news += 1;
-                    self.layouts[layout].push(timed);
-                    self.next.cells.push(Cell::default());
-                    self.known[layout].push(if timed { hash ^ TIMED } else { hash })
+                    let places = places.get_or_insert_with(|| self.places(layout));
+                    match places.get(&(labels.clone(), timed)) {
+                        Some(place) => *place as usize,
+                        None => {
+                            let place = self.push(layout, labels, timed);
+                            put_labels(&mut news, &mut text, labels, timed);
+                            places.insert((labels.clone(), timed), place as u32);
+                            if timed {
+                                places.insert((labels.clone(), false), place as u32);
+                            }
+                            place
+                        }
+                    }
                 }
             };
             expected = place + 1;
-            let cell = &mut self.next.cells[first + place];
+            let cell = &mut self.cells[place];
             if cell.present {
                 // The same series again.
-                self.push_rest(record, &view);
+                append_series(rest, labels, std::slice::from_ref(sample));
                 continue;
             }
             *cell = Cell {
                 present: true,
                 bits: value.to_bits(),
-                offset: at.wrapping_sub(record.at),
+                offset,
             };
-            self.next.samples += 1;
         }
-        if news > 0 || columns == 0 {
-            let descriptions = &mut self.next.descriptions;
-            put_number(descriptions, (layout as u64) << 1 | EXTEND);
-            put_number(descriptions, news);
-            descriptions.extend(described);
+        let count = self.known[layout].labels.len() - columns;
+        // A layout without series is described, too, so that it is known.
+        if count > 0 || columns == 0 {
+            put_number(described, (layout as u64) << 1 | EXTEND);
+            put_number(described, count as u64);
+            described.extend(news);
         }
-        let head = Head {
-            layout: layout as u32,
-            seq: record.seq,
-            at: record.at,
-        };
-        self.next.heads.push((head, first));
-        self.known[layout].last_at = record.at;
-        let present = self.next.cells[first..]
+        if count > 0 {
+            self.descriptions.add(layout, columns, count);
+        }
+        count
+    }
+
+    /// The column of a series where the scrape before had it, or a little further.
+    fn near(
+        &self,
+        layout: usize,
+        expected: usize,
+        labels: &LabelSet,
+        timed: bool,
+    ) -> Option<usize> {
+        const SAME_SET: usize = 64;
+        const EQUAL_SET: usize = 4;
+        let known = &self.known[layout].labels;
+        let ahead = known.get(expected..)?;
+        let found = ahead
             .iter()
-            .filter(|cell| cell.present)
-            .count();
-        let total = self.known[layout].keys.len();
-        if news > 0 && total > 3 * present + 64 {
-            // Mostly series that are gone: the target's next scrape describes a layout without them.
-            self.forget(layout);
-        }
-        Ok(())
+            .take(SAME_SET)
+            .position(|known| known.is_same(labels))
+            .or_else(|| {
+                ahead
+                    .iter()
+                    .take(EQUAL_SET)
+                    .position(|known| known == labels)
+            })?;
+        let place = expected + found;
+        // A sample at the scrape's time fits a column with times too.
+        (!timed || self.layouts[layout].has_times(place)).then_some(place)
     }
 
-    /// Makes the frame of what was pushed. The next one is not made before this one is settled, by [`LineEncoder::taken`],
-    /// [`LineEncoder::lost`] or [`LineEncoder::begin`].
-    pub fn finish(&mut self, standing: Option<&Standing>) -> Vec<u8> {
-        self.ready();
-        let next = std::mem::take(&mut self.next);
-        let mut flags = match self.lane {
-            Lane::Live => 0,
-            Lane::Backlog => frame::BACKLOG,
-        };
-        let mut set = |flag: u8, on: bool| flags |= if on { flag } else { 0 };
-        set(frame::STARTS, self.fate == Fate::New);
-        set(frame::RESETS, self.fate == Fate::Unknown);
-        set(frame::DESCRIBES, !next.descriptions.is_empty());
-        set(frame::HAS_REST, !next.rest.is_empty());
-        set(frame::HAS_STANDING, standing.is_some());
-        let mut bytes = vec![VERSION, flags];
-        bytes.extend_from_slice(&self.session.to_le_bytes());
-        put_number(&mut bytes, self.number);
-        if self.fate == Fate::New {
-            bytes.extend_from_slice(&self.epoch.to_le_bytes());
-            put_number(&mut bytes, self.edge.len() as u64);
-            bytes.extend_from_slice(self.edge.as_bytes());
+    /// All columns of a layout, by series and whether they have times of their own.
+    fn places(&self, layout: usize) -> HashMap<(LabelSet, bool), u32> {
+        let mut places = HashMap::new();
+        for (place, labels) in self.known[layout].labels.iter().enumerate() {
+            let timed = self.layouts[layout].has_times(place);
+            places.insert((labels.clone(), timed), place as u32);
+            if timed {
+                places
+                    .entry((labels.clone(), false))
+                    .or_insert(place as u32);
+            }
         }
-        if let Some(standing) = standing {
-            standing.put(&mut bytes);
-        }
-        if !next.descriptions.is_empty() {
-            put_section(&mut bytes, &next.descriptions);
-        }
-        if !next.rest.is_empty() {
-            put_section(&mut bytes, &next.rest);
-        }
-        put_number(&mut bytes, next.heads.len() as u64);
-        if !next.heads.is_empty() {
-            let digest = self.columns(&next, &mut bytes);
-            bytes.extend_from_slice(&digest.to_le_bytes());
-        }
-        self.fate = Fate::Sent {
-            described: self.fate == Fate::New || flags & frame::DESCRIBES != 0,
-        };
-        self.number += 1;
-        self.next.cells = next.cells;
-        self.next.cells.clear();
-        for known in &mut self.known {
-            known.places = None;
-        }
-        frame::seal(bytes)
+        places
     }
 
-    /// The scrapes, one after the other in one stream of the range coder.
-    fn columns(&mut self, next: &Building, bytes: &mut Vec<u8>) -> u16 {
-        let (mut writer, mut digest, mut cells) = (Writer::new(), Digest::default(), Vec::new());
-        let ends = next.heads.iter().skip(1).map(|(_, first)| *first);
-        for ((head, first), end) in next.heads.iter().zip(ends.chain([next.cells.len()])) {
-            self.shared.head(&mut writer, &mut self.layouts, *head);
-            let layout = &mut self.layouts[head.layout as usize];
-            cells.clear();
-            cells.extend_from_slice(&next.cells[*first..end]);
-            // Series that came later in this frame.
-            cells.resize(layout.columns.len(), Cell::default());
-            // Only a reader meets rules that it does not know.
-            let _ = self.shared.cells(&mut writer, layout, &mut cells);
-            digest.add(head, &cells);
-        }
-        bytes.extend(writer.finish());
-        digest.short()
+    fn push(&mut self, layout: usize, labels: &LabelSet, timed: bool) -> usize {
+        self.layouts[layout].push(timed);
+        self.cells.push(Cell::default());
+        let known = &mut self.known[layout].labels;
+        known.push(labels.clone());
+        known.len() - 1
     }
 
-    /// Makes the encoder ready for another frame.
-    fn ready(&mut self) {
-        if matches!(self.fate, Fate::Sent { .. }) {
-            self.lost(self.session.wrapping_add(1));
-        }
-        if !self.next.heads.is_empty() {
+    /// A layout that the session has not described, as it was before.
+    fn describe_again(&self, layout: usize, again: &mut Vec<u8>) {
+        let labels = &self.known[layout].labels;
+        if labels.is_empty() {
             return;
         }
-        if self
-            .known
-            .iter()
-            .map(|known| known.keys.len())
-            .sum::<usize>()
-            > COLUMNS_MAX
-        {
-            self.begin(self.session.wrapping_add(1));
+        put_number(again, (layout as u64) << 1 | EXTEND);
+        put_number(again, labels.len() as u64);
+        let mut text = Vec::new();
+        for (place, labels) in labels.iter().enumerate() {
+            put_labels(
+                again,
+                &mut text,
+                labels,
+                self.layouts[layout].has_times(place),
+            );
         }
-        if self.fate == Fate::Unknown {
-            self.shared = Shared::new();
-            self.layouts.iter_mut().for_each(Layout::reset);
-        }
+    }
+
+    fn forget_what_is_due(&mut self, described: &mut Vec<u8>) {
         for layout in std::mem::take(&mut self.forgotten) {
-            put_number(&mut self.next.descriptions, u64::from(layout) << 1 | FORGET);
+            put_number(described, u64::from(layout) << 1 | FORGET);
             self.layouts[layout as usize] = Layout::new();
-            self.known[layout as usize] = Known::default();
+            // Nothing is left to be described again.
+            self.known[layout as usize] = Described::default();
             self.free.push(layout);
+            self.descriptions.forget(self.session);
         }
     }
 
@@ -332,20 +411,15 @@ impl LineEncoder {
         }
     }
 
-    fn layout_of(&mut self, record: &LineRecord<'_>) -> usize {
-        // A large scrape has several records; each part has a layout of its own.
-        let parts = self.next.heads.iter().rev();
-        let same = |head: &Head| {
-            head.at == record.at && self.known[head.layout as usize].target.0 == record.target
-        };
-        let part = parts.take_while(|(head, _)| same(head)).count() as u32;
-        let target = (record.target, part);
+    fn layout_of(&mut self, scrape: &LineScrape<'_>) -> usize {
+        let target = (scrape.target, scrape.part);
         if let Some(layout) = self.by_target.get(&target) {
             return *layout as usize;
         }
-        let old = record.at.saturating_sub(FORGET_AFTER_MS);
-        let gone = |(layout, known): (usize, &Known)| {
-            (known.last_at < old && !known.keys.is_empty()).then_some(layout)
+        let old = scrape.at.saturating_sub(FORGET_AFTER_MS);
+        let gone = |(layout, known): (usize, &Described)| {
+            let is_there = self.by_target.get(&known.target) == Some(&(layout as u32));
+            (is_there && known.last_at < old).then_some(layout)
         };
         let gone: Vec<usize> = self.known.iter().enumerate().filter_map(gone).collect();
         for layout in gone {
@@ -355,7 +429,7 @@ impl LineEncoder {
             Some(layout) => layout as usize,
             None => {
                 self.layouts.push(Layout::new());
-                self.known.push(Known::default());
+                self.known.push(Described::default());
                 self.layouts.len() - 1
             }
         };
@@ -363,61 +437,46 @@ impl LineEncoder {
         self.by_target.insert(target, layout as u32);
         layout
     }
-
-    fn push_rest(&mut self, record: &LineRecord<'_>, view: &SeriesView<'_>) {
-        let series = &record.message[view.offset()..view.offset() + view.length()];
-        self.next.rest.push(0x0a);
-        put_number(&mut self.next.rest, series.len() as u64);
-        self.next.rest.extend_from_slice(series);
-    }
 }
 
-impl Known {
-    /// The column of a series: usually the one that follows the last.
-    fn find(&mut self, hash: u64, timed: bool, expected: usize) -> Option<usize> {
-        // A sample at the scrape's time fits a column with times too.
-        let fits = |key: u64| key == hash ^ TIMED || !timed && key == hash;
-        let near = self
-            .keys
-            .iter()
-            .skip(expected)
-            .take(4)
-            .position(|key| fits(*key));
-        if let Some(near) = near {
-            return Some(expected + near);
+impl Descriptions {
+    fn begin(&mut self, session: u32) {
+        self.at_start = self.count;
+        if self.sessions.len() >= SESSIONS_MAX {
+            self.sessions.pop_front();
         }
-        let places = self.places.get_or_insert_with(|| {
-            let numbered = self.keys.iter().zip(0..);
-            numbered.map(|(key, place)| (*key, place)).collect()
+        self.sessions.push_back((session, self.log_from));
+    }
+
+    fn add(&mut self, layout: usize, first: usize, count: usize) {
+        self.count += count as u64;
+        self.log.push_back(Entry {
+            layout: layout as u32,
+            first: first as u32,
+            count: count as u32,
         });
-        let plain = places.get(&hash).filter(|_| !timed);
-        plain
-            .or_else(|| places.get(&(hash ^ TIMED)))
-            .map(|place| *place as usize)
+        if self.log.len() > LOG_MAX
+            && let Some(entry) = self.log.pop_front()
+        {
+            self.log_from += u64::from(entry.count);
+            for (_, since) in &mut self.sessions {
+                *since = self.log_from.max(*since);
+            }
+        }
     }
 
-    fn push(&mut self, key: u64) -> usize {
-        let place = self.keys.len();
-        self.keys.push(key);
-        if let Some(places) = &mut self.places {
-            places.insert(key, place as u32);
-        }
-        place
+    /// A layout is forgotten in `session`: what sessions before it know cannot be built on.
+    fn forget(&mut self, session: u32) {
+        self.count += 1;
+        self.log.clear();
+        self.log_from = self.count;
+        self.sessions = VecDeque::from([(session, self.count)]);
     }
 }
 
-impl Standing {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        let oldest = self.oldest_pending.map_or(0, |at| at.max(0) as u64 + 1);
-        let numbers = [
-            self.scraped_samples,
-            self.pending_samples,
-            self.pending_bytes,
-            self.evicted_samples,
-            oldest,
-        ];
-        for number in numbers {
-            put_number(bytes, number);
-        }
-    }
+/// A series in a description.
+fn put_labels(bytes: &mut Vec<u8>, text: &mut Vec<u8>, labels: &LabelSet, timed: bool) {
+    put_label_bytes(labels, text);
+    put_number(bytes, (text.len() as u64) << 1 | u64::from(timed));
+    bytes.extend_from_slice(text);
 }

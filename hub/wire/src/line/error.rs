@@ -53,10 +53,10 @@ pub enum LineError {
         expected: &'static str,
     },
     /// The columns are not what an encoder writes.
-    #[error("scrape {scrape} of the frame: {reason}")]
+    #[error("scrape at byte {at} of the frame: {reason}")]
     Scrape {
-        /// Which, counted from 0.
-        scrape: u64,
+        /// Where its columns begin.
+        at: usize,
         /// What is wrong with it.
         reason: &'static str,
     },

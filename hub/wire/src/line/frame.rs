@@ -1,20 +1,20 @@
-//! The outside of a frame: version, session, what the edge says of itself, sections, checksum. See `FORMAT.md`.
+//! The outside of a frame: version, session, whose it is, sections, checksum. See `FORMAT.md`.
 
 use super::LineError;
 use super::LineLimits;
 use super::VERSION;
+use super::encode::Takeover;
+use crate::edge_headers;
 
-/// The frame needs nothing from before: a new session begins, all that the reader has of it is void.
+/// The frame needs nothing from before: a new session begins.
 pub(super) const STARTS: u8 = 1;
-/// Values are coded anew; the series stay described.
-pub(super) const RESETS: u8 = 2;
-/// Of the backlog lane.
-pub(super) const BACKLOG: u8 = 4;
+/// A new session begins, with what another one described.
+pub(super) const FOLLOWS: u8 = 2;
 /// Sections that are there.
+pub(super) const DESCRIBES_AGAIN: u8 = 4;
 pub(super) const DESCRIBES: u8 = 8;
 pub(super) const HAS_REST: u8 = 16;
-pub(super) const HAS_STANDING: u8 = 32;
-const KNOWN: u8 = 63;
+const KNOWN: u8 = 31;
 
 /// A frame whose checksum is right, not yet decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +84,88 @@ impl<'b> Frame<'b> {
         })
     }
 
+    /// Session and number of a frame that is known to be whole. None for bytes that are none of this version.
+    pub fn place(bytes: &[u8]) -> Option<(u32, u64)> {
+        let mut body = Bytes { rest: bytes, at: 0 };
+        let [version, _, session @ ..] = *body.array::<6>("a head").ok()?;
+        let number = body.number().ok()?;
+        (version == VERSION).then_some((u32::from_le_bytes(session), number))
+    }
+
     /// Whether it begins a session: it can be read without anything from before.
     pub fn starts(&self) -> bool {
         self.flags & STARTS != 0
+    }
+
+    /// Whether it begins a session with the descriptions of another one.
+    pub fn follows(&self) -> bool {
+        self.flags & FOLLOWS != 0
+    }
+
+    /// The frame for a hub that knows an earlier session: what that one described is left out. For the first frame of the
+    /// session `takeover` says how; for the others it is `None`. The frame itself, when there is nothing to leave out.
+    pub fn taking_over(bytes: &[u8], takeover: Option<&Takeover>) -> Result<Vec<u8>, LineError> {
+        let frame = Frame::read(bytes, &LineLimits::default())?;
+        let leaves_out = frame.flags & DESCRIBES_AGAIN != 0;
+        if !leaves_out && takeover.is_none() {
+            return Ok(bytes.to_vec());
+        }
+        let mut body = frame.body;
+        let mut flags = frame.flags & !DESCRIBES_AGAIN;
+        let begin = match frame.starts() {
+            true => Begin::read(&mut body)?,
+            false => Begin::default(),
+        };
+        if leaves_out {
+            body.skip_section()?;
+        }
+        let mut made = vec![VERSION, 0];
+        made.extend_from_slice(&frame.session.to_le_bytes());
+        put_number(&mut made, frame.number);
+        if frame.starts() {
+            begin.put(&mut made);
+        }
+        if let Some(takeover) = takeover.filter(|_| frame.starts()) {
+            flags = flags & !STARTS | FOLLOWS;
+            made.extend_from_slice(&takeover.session.to_le_bytes());
+            put_number(&mut made, takeover.described);
+            put_section(&mut made, &takeover.descriptions);
+        }
+        made[1] = flags;
+        made.extend_from_slice(body.rest);
+        Ok(seal(made))
+    }
+}
+
+/// What stands in the first frame of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Begin<'b> {
+    pub(super) epoch: u64,
+    pub(super) edge: &'b str,
+    /// How much was described before it.
+    pub(super) described: u64,
+}
+
+impl<'b> Begin<'b> {
+    pub(super) fn read(body: &mut Bytes<'b>) -> Result<Self, LineError> {
+        let epoch = u64::from_le_bytes(*body.array("an epoch")?);
+        let length = body.number()?.min(1 << 20) as usize;
+        let edge = std::str::from_utf8(body.take(length, "a name of an edge")?).unwrap_or("");
+        if !edge_headers::is_valid_name(edge) {
+            return Err(body.bad("an edge's name of 1 to 200 visible ASCII characters"));
+        }
+        Ok(Begin {
+            epoch,
+            edge,
+            described: body.number()?,
+        })
+    }
+
+    pub(super) fn put(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.epoch.to_le_bytes());
+        put_number(bytes, self.edge.len() as u64);
+        bytes.extend_from_slice(self.edge.as_bytes());
+        put_number(bytes, self.described);
     }
 }
 
@@ -175,6 +254,15 @@ impl<'b> Bytes<'b> {
             }
         }
         Err(self.bad("a number of at most 64 bits"))
+    }
+
+    /// Passes over a section without reading it.
+    fn skip_section(&mut self) -> Result<(), LineError> {
+        let (claimed, sent) = (self.number()?, self.number()?);
+        let length = if sent == 0 { claimed } else { sent };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        self.take(length, "as many bytes as the section says")?;
+        Ok(())
     }
 
     /// Reads a section; nothing of its size is allocated before its claim is checked.

@@ -2,16 +2,14 @@
 //!
 //! A *session* is one ordered stream of frames that both ends remember: series are described once, by their layout (the
 //! ordered series of a target); after that a scrape is its layout's number, its time and its values, coded against those
-//! before. [`LineEncoder`] is the edge's end of a session, [`LineDecoder`] the hub's. An edge has a session for each lane: live
-//! scrapes and backlog are two streams that wait for each other in no way. A backlog frame holds many scrapes, which is
-//! all that makes it wide: the same columns, the same coder.
+//! before. [`LineEncoder`] is the edge's end of a session, [`LineDecoder`] the hub's. A frame is one scrape.
 //!
-//! A frame is sent, and sent again or settled, before the next one is made:
+//! The edge codes a scrape once: the frame stands in its buffer, and the same frame crosses the link, be it at once or after an outage. So
+//! the hub follows several sessions of an edge: the one that grows, and one that was left unfinished when the link broke. What has to be live again at once
+//! begins a new session, and the rest of the old one comes as backlog. A new session costs values (a few scrapes' worth
+//! of bytes); that it costs descriptions only where the hub does not know them is what [`Takeover`] is for.
 //!
-//! - taken: both ends know it, the next frame builds on it;
-//! - no answer: whether the hub has it is not known. The next frame codes values anew, or, if the lost one described series,
-//!   begins a new session;
-//! - "session unknown" (the hub was restarted, or forgot): a new session begins, with a frame that needs nothing from before.
+//! A reader that lacks what a frame builds on says "session unknown" and gets the session from its beginning.
 //!
 //! What is no plain float (native histograms, exemplars, metadata, further samples of one series) travels in the same frame as
 //! a remote-write message beside the columns.
@@ -25,6 +23,7 @@ mod decode;
 mod encode;
 mod error;
 mod frame;
+pub mod link;
 mod range;
 mod scale;
 
@@ -32,7 +31,7 @@ mod scale;
 mod tests;
 
 pub use decode::{LineDecoded, LineDecoder, LineSink};
-pub use encode::{LineEncoder, LineRecord};
+pub use encode::{LineEncoder, LineScrape, Takeover};
 pub use error::LineError;
 pub use frame::{Frame, seal as with_checksum};
 
@@ -64,19 +63,4 @@ impl Default for LineLimits {
             layouts_max: 1 << 16,
         }
     }
-}
-
-/// What an edge says of its buffer beside the samples; the hub's books are made of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Samples ever synced to this buffer (staleness markers apart).
-    pub scraped_samples: u64,
-    /// Samples that this hub has not acknowledged.
-    pub pending_samples: u64,
-    /// Bytes that they take in the buffer.
-    pub pending_bytes: u64,
-    /// Time of the oldest pending record, milliseconds since 1970.
-    pub oldest_pending: Option<i64>,
-    /// Samples evicted before this hub had them, since the buffer was made.
-    pub evicted_samples: u64,
 }

@@ -4,9 +4,9 @@ use model::{LabelSet, Metadata, Sample, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::link::Known;
 use super::*;
-use crate::edge_headers::{Lane, SequenceRange};
-use crate::remote_write::convert::{append_metadata, append_series};
+use crate::remote_write::convert::{append_metadata, append_series, put_label_bytes};
 use crate::remote_write::{Part, SeriesView, Walk};
 
 /// What the hub's end took: (label bytes, time, bits), in order; and the messages beside it.
@@ -31,6 +31,8 @@ impl LineSink for Taken {
     }
 }
 
+type Series = Vec<(LabelSet, Sample)>;
+
 impl Taken {
     /// All samples, those beside the columns too, in one order.
     fn sorted(&self) -> Vec<(Vec<u8>, i64, u64)> {
@@ -54,18 +56,18 @@ fn samples_in(message: &[u8]) -> Vec<(Vec<u8>, i64, u64)> {
     all
 }
 
-fn sorted(messages: &[Vec<u8>]) -> Vec<(Vec<u8>, i64, u64)> {
-    let mut all: Vec<_> = messages
-        .iter()
-        .flat_map(|message| samples_in(message))
-        .collect();
+fn sorted(series: &Series) -> Vec<(Vec<u8>, i64, u64)> {
+    let mut message = Vec::new();
+    for (labels, sample) in series {
+        append_series(&mut message, labels, std::slice::from_ref(sample));
+    }
+    let mut all = samples_in(&message);
     all.sort();
     all
 }
 
-fn message(target: u64, at: i64, values: &[(u16, i64, f64)]) -> Vec<u8> {
-    let mut message = Vec::new();
-    for (series, late, value) in values {
+fn series(target: u64, at: i64, values: &[(u16, i64, f64)]) -> Series {
+    let one = |(series, late, value): &(u16, i64, f64)| {
         let series = format!("s{series}");
         let target = target.to_string();
         let labels = [
@@ -74,23 +76,27 @@ fn message(target: u64, at: i64, values: &[(u16, i64, f64)]) -> Vec<u8> {
             ("series", series.as_str()),
         ];
         let labels = LabelSet::from_pairs(labels).unwrap();
-        let sample = Sample::float(Timestamp::from_millis(at + late), *value);
-        append_series(&mut message, &labels, &[sample]);
-    }
-    message
-}
-
-fn record(target: u64, seq: u64, at: i64, message: &[u8]) -> LineRecord<'_> {
-    LineRecord {
-        target,
-        seq,
-        at,
-        message,
-    }
+        (
+            labels,
+            Sample::float(Timestamp::from_millis(at + late), *value),
+        )
+    };
+    values.iter().map(one).collect()
 }
 
 fn encoder() -> LineEncoder {
-    LineEncoder::new(7, "b07", 99, Lane::Live)
+    LineEncoder::new(7, "b07", 99)
+}
+
+fn encode(encoder: &mut LineEncoder, target: u64, seq: u64, at: i64, series: &Series) -> Vec<u8> {
+    encoder.encode(&LineScrape {
+        target,
+        part: 0,
+        seq,
+        at,
+        series,
+        beside: &[],
+    })
 }
 
 fn decode(
@@ -104,24 +110,37 @@ fn decode(
     Ok((decoded, taken))
 }
 
+fn is_unknown(decoder: &mut LineDecoder<Vec<u8>>, bytes: &[u8]) -> bool {
+    decode(decoder, bytes).is_err_and(|error| error.is_session_unknown())
+}
+
+fn known(session: u32, described: u64, series: u64) -> Known {
+    Known {
+        session,
+        next: 0,
+        described,
+        series,
+        live: true,
+    }
+}
+
 /// A page whose counters run on.
-fn page(step: i64) -> Vec<u8> {
+fn page(step: i64) -> Series {
     let values: Vec<(u16, i64, f64)> = (0..100_u16)
         .map(|series| {
             let by = i64::from(series) * (step * 100 + step * step % 7);
             (series, 0, by as f64 / 100.0)
         })
         .collect();
-    message(1, 1_700_000_000_000 + step * 15_000, &values)
+    series(1, page_at(step), &values)
+}
+
+fn page_at(step: i64) -> i64 {
+    1_700_000_000_000 + step * 15_000
 }
 
 fn page_frame(encoder: &mut LineEncoder, step: i64) -> Vec<u8> {
-    let page = page(step);
-    let at = 1_700_000_000_000 + step * 15_000;
-    encoder
-        .push(&record(1, 10 + step as u64, at, &page))
-        .unwrap();
-    encoder.finish(None)
+    encode(encoder, 1, 10 + step as u64, page_at(step), &page(step))
 }
 
 #[test]
@@ -130,65 +149,46 @@ fn a_session_tells_once_what_the_series_are() {
     for step in 0..20 {
         let bytes = page_frame(&mut encoder, step);
         let (decoded, taken) = decode(&mut decoder, &bytes).unwrap();
-        encoder.taken();
-        assert_eq!(taken.sorted(), sorted(&[page(step)]));
+        assert_eq!(taken.sorted(), sorted(&page(step)));
         assert_eq!(taken.described, if step == 0 { 100 } else { 0 });
         assert!(
             step < 10 || bytes.len() < 120,
             "{} bytes of step {step}",
             bytes.len()
         );
-        let seq = 10 + step as u64;
         let expected = LineDecoded {
             edge: "b07".into(),
             epoch: 99,
-            lane: Lane::Live,
-            sequences: vec![SequenceRange {
-                first: seq,
-                last: seq,
-            }],
-            standing: None,
+            seq: 10 + step as u64,
+            at: page_at(step),
             samples: 100,
         };
         assert_eq!(decoded, expected);
     }
-    assert_eq!((decoder.session(), decoder.series()), (Some(7), 100));
+    assert_eq!((decoder.session(), decoder.next()), (Some(7), 20));
+    assert_eq!((decoder.series(), decoder.described()), (100, 100));
 }
 
 #[test]
-fn many_scrapes_of_many_targets_in_one_frame() {
+fn targets_take_turns_and_pages_change() {
     let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
-    let mut sent = Vec::new();
     for scrape in 0..60_i64 {
         for target in 1..4_u64 {
-            let at = 1_000 * scrape;
-            // The third target's page grows and shrinks.
-            let series = if target == 3 {
-                5 + scrape as u16 % 4
-            } else {
-                20
-            };
-            let values: Vec<_> = (0..series).map(|n| (n, 0, scrape as f64)).collect();
-            let bytes = message(target, at, &values);
+            // The third target's page grows, shrinks and turns round.
+            let count = if target == 3 { 5 + scrape % 4 } else { 20 };
+            let mut values: Vec<_> = (0..count).map(|n| (n as u16, 0, scrape as f64)).collect();
+            if target == 3 && scrape % 5 == 0 {
+                values.reverse();
+            }
+            let sent = series(target, 1_000 * scrape, &values);
             let seq = scrape as u64 * 4 + target;
-            encoder.push(&record(target, seq, at, &bytes)).unwrap();
-            sent.push(bytes);
+            let bytes = encode(&mut encoder, target, seq, 1_000 * scrape, &sent);
+            let (decoded, taken) = decode(&mut decoder, &bytes).unwrap();
+            assert_eq!(taken.sorted(), sorted(&sent));
+            assert_eq!((decoded.seq, decoded.samples), (seq, sent.len() as u64));
         }
     }
-    assert_eq!(encoder.samples(), sorted(&sent).len());
-    let standing = Standing {
-        scraped_samples: u64::MAX,
-        pending_samples: 3,
-        pending_bytes: 1 << 40,
-        oldest_pending: Some(1_700_000_000_123),
-        evicted_samples: 0,
-    };
-    let bytes = encoder.finish(Some(&standing));
-    let (decoded, taken) = decode(&mut decoder, &bytes).unwrap();
-    assert_eq!(taken.sorted(), sorted(&sent));
-    assert_eq!(decoded.standing, Some(standing));
-    assert_eq!(decoded.sequences.len(), 60);
-    assert_eq!(decoded.sequences[1].count(), 3);
+    assert_eq!(decoder.series(), 20 + 20 + 8);
 }
 
 #[test]
@@ -196,29 +196,23 @@ fn what_is_in_no_column_comes_beside_it() {
     let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
     let at = Timestamp::from_millis(5_000);
     let labels = LabelSet::from_pairs([("__name__", "h")]).unwrap();
-    let mut sent = message(1, 5_000, &[(1, 0, 1.0), (2, -70, 2.0), (1, 0, 3.0)]);
-    append_metadata(&mut sent, "h", &Metadata::default());
-    append_series(
-        &mut sent,
-        &labels,
-        &[Sample::histogram(at, Default::default())],
-    );
-    append_series(
-        &mut sent,
-        &labels,
-        &[
-            Sample::float(at, 1.0),
-            Sample::float(Timestamp::from_millis(5_001), 2.0),
-        ],
-    );
-    append_series(&mut sent, &labels, &[]);
+    let mut beside = Vec::new();
+    append_metadata(&mut beside, "h", &Metadata::default());
+    // One with a time of its own, one twice, a native histogram.
+    let mut sent = series(1, 5_000, &[(1, 0, 1.0), (2, -70, 2.0), (1, 0, 3.0)]);
+    sent.push((labels, Sample::histogram(at, Default::default())));
     for seq in 1..4 {
-        encoder.push(&record(1, seq, 5_000, &sent)).unwrap();
-        let (_, taken) = decode(&mut decoder, &encoder.finish(None)).unwrap();
-        encoder.taken();
-        // The second of one series, and the two that came together.
-        assert_eq!((taken.samples.len(), samples_in(&taken.rest).len()), (2, 3));
-        assert_eq!(taken.sorted(), sorted(std::slice::from_ref(&sent)));
+        let bytes = encoder.encode(&LineScrape {
+            target: 1,
+            part: 0,
+            seq,
+            at: 5_000,
+            series: &sent,
+            beside: &beside,
+        });
+        let (_, taken) = decode(&mut decoder, &bytes).unwrap();
+        assert_eq!((taken.samples.len(), samples_in(&taken.rest).len()), (2, 1));
+        assert_eq!(taken.sorted(), sorted(&sent));
         let (mut walk, mut view) = (Walk::new(&taken.rest), SeriesView::new());
         let (mut histograms, mut metadata) = (0, 0);
         while let Some(part) = walk.next_part(&mut view).unwrap() {
@@ -232,79 +226,104 @@ fn what_is_in_no_column_comes_beside_it() {
 }
 
 #[test]
-fn a_hub_that_forgot_gets_a_frame_that_stands_alone() {
+fn frames_in_another_order_are_refused() {
+    let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
+    let frames: Vec<_> = (0..4).map(|step| page_frame(&mut encoder, step)).collect();
+    assert!(is_unknown(&mut decoder, &frames[1]));
+    decode(&mut decoder, &frames[0]).unwrap();
+    assert!(is_unknown(&mut decoder, &frames[2]));
+    assert!(is_unknown(&mut decoder, &frames[3]));
+    // A refusal of that kind changes nothing.
+    decode(&mut decoder, &frames[1]).unwrap();
+    assert!(is_unknown(&mut decoder, &frames[1]));
+    decode(&mut decoder, &frames[2]).unwrap();
+    decode(&mut decoder, &frames[3]).unwrap();
+    // From its beginning it can always be read.
+    for (step, frame) in frames.iter().enumerate() {
+        let (_, taken) = decode(&mut decoder, frame).unwrap();
+        assert_eq!(taken.sorted(), sorted(&page(step as i64)));
+    }
+}
+
+#[test]
+fn another_session_needs_nothing_from_before() {
     let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
     for step in 0..3 {
         decode(&mut decoder, &page_frame(&mut encoder, step)).unwrap();
-        encoder.taken();
     }
-    let bytes = page_frame(&mut encoder, 3);
-    let mut restarted = LineDecoder::new();
-    let error = decode(&mut restarted, &bytes).unwrap_err();
-    assert!(error.is_session_unknown(), "{error}");
     encoder.begin(8);
-    let (_, taken) = decode(&mut restarted, &page_frame(&mut encoder, 3)).unwrap();
-    assert_eq!(taken.sorted(), sorted(&[page(3)]));
-    assert_eq!(restarted.session(), Some(8));
-}
-
-#[test]
-fn a_frame_without_an_answer_costs_values_and_no_descriptions() {
-    for heard in [false, true] {
-        let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
-        for step in 0..3 {
-            decode(&mut decoder, &page_frame(&mut encoder, step)).unwrap();
-            encoder.taken();
+    let frames: Vec<_> = (3..6).map(|step| page_frame(&mut encoder, step)).collect();
+    for mut reader in [decoder, LineDecoder::new()] {
+        for (step, frame) in frames.iter().enumerate() {
+            let (_, taken) = decode(&mut reader, frame).unwrap();
+            assert_eq!(taken.sorted(), sorted(&page(3 + step as i64)));
         }
-        let lost = page_frame(&mut encoder, 3);
-        if heard {
-            decode(&mut decoder, &lost).unwrap();
-        }
-        encoder.lost(8);
-        let (_, taken) = decode(&mut decoder, &page_frame(&mut encoder, 4)).unwrap();
-        assert_eq!(taken.sorted(), sorted(&[page(4)]));
-        assert_eq!((taken.described, encoder.session()), (0, 7));
-        encoder.taken();
-        // What was lost may still come, late: it is not taken then.
-        let error = decode(&mut decoder, &lost).unwrap_err();
-        assert!(error.is_session_unknown(), "{error}");
-        let (_, taken) = decode(&mut decoder, &page_frame(&mut encoder, 5)).unwrap();
-        assert_eq!(taken.sorted(), sorted(&[page(5)]));
-        // A frame with descriptions leaves more in doubt.
-        encoder.taken();
-        let more = message(2, 5, &[(1, 0, 1.0)]);
-        encoder.push(&record(2, 99, 5, &more)).unwrap();
-        encoder.finish(None);
-        encoder.lost(8);
-        assert_eq!(encoder.session(), 8);
+        assert_eq!((reader.session(), reader.described()), (Some(8), 100));
     }
 }
 
 #[test]
-fn frames_in_another_order_are_refused() {
+fn a_hub_takes_over_what_it_knows() {
     let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
+    for step in 0..3 {
+        decode(&mut decoder, &page_frame(&mut encoder, step)).unwrap();
+    }
+    // While the link is down another target comes, and the first one's page grows.
+    let second = series(2, 5, &[(1, 0, 1.0), (2, 9, 1.0)]);
+    let mut more = page(4);
+    more.extend(series(1, page_at(4), &[(777, 0, 1.0)]));
+    encode(&mut encoder, 2, 90, 5, &second);
+    encode(&mut encoder, 1, 91, page_at(4), &more);
+    encoder.begin(8);
+    // In the new session a third one comes.
+    let third = series(3, 6, &[(1, 0, 4.0)]);
+    let sent = [
+        (1, page_at(4), more),
+        (2, 5, second),
+        (3, 6, third),
+        (1, page_at(5), page(5)),
+    ];
+    let mut seq = 91;
     let mut frames = Vec::new();
-    for step in 0..4 {
-        frames.push(page_frame(&mut encoder, step));
-        encoder.taken();
+    for (target, at, sent) in &sent {
+        seq += 1;
+        frames.push(encode(&mut encoder, *target, seq, *at, sent));
     }
-    decode(&mut decoder, &frames[0]).unwrap();
-    for wrong in [2, 3] {
-        assert!(
-            decode(&mut decoder, &frames[wrong])
-                .unwrap_err()
-                .is_session_unknown()
-        );
+    let takeover = encoder.takeover(&decoder.known(true).unwrap()).unwrap();
+    assert_eq!(encoder.takeover(&known(7, 300, 100)), None);
+    assert_eq!(encoder.takeover(&known(5, 100, 100)), None);
+    assert_eq!(encoder.takeover(&known(7, 100, 99)), None);
+    let mut takeover = Some(&takeover);
+    for (frame, (_, _, sent)) in frames.iter().zip(&sent) {
+        let short = Frame::taking_over(frame, takeover.take()).unwrap();
+        let (_, taken) = decode(&mut decoder, &short).unwrap();
+        assert_eq!(taken.sorted(), sorted(sent));
+        assert!(taken.described < 5 && short.len() < 400, "{}", short.len());
     }
-    // A refusal of that kind changes nothing.
-    decode(&mut decoder, &frames[1]).unwrap();
-    assert!(
-        decode(&mut decoder, &frames[1])
-            .unwrap_err()
-            .is_session_unknown()
-    );
-    decode(&mut decoder, &frames[2]).unwrap();
-    decode(&mut decoder, &frames[3]).unwrap();
+    assert_eq!((decoder.session(), decoder.described()), (Some(8), 104));
+    // To somebody who knows less it is as unknown as any other.
+    let mut stranger = LineDecoder::new();
+    let short =
+        Frame::taking_over(&frames[0], encoder.takeover(&known(7, 100, 100)).as_ref()).unwrap();
+    assert!(is_unknown(&mut stranger, &short));
+    decode(&mut stranger, &frames[0]).unwrap();
+}
+
+#[test]
+fn nothing_is_taken_over_across_what_was_forgotten() {
+    let mut encoder = encoder();
+    let old = series(1, 0, &[(1, 0, 1.0)]);
+    encode(&mut encoder, 1, 1, 0, &old);
+    let new = series(2, 9_000_000, &[(1, 0, 1.0)]);
+    encode(&mut encoder, 2, 2, 9_000_000, &new);
+    encoder.begin(8);
+    assert!(encoder.takeover(&known(7, 2, 2)).is_some());
+    // Only with the frame after it is the first target forgotten.
+    encode(&mut encoder, 2, 3, 9_000_001, &new);
+    assert_eq!(encoder.takeover(&known(7, 2, 2)), None);
+    encoder.begin(9);
+    assert_eq!(encoder.takeover(&known(7, 2, 2)), None);
+    assert!(encoder.takeover(&known(8, 3, 1)).is_some());
 }
 
 #[test]
@@ -312,11 +331,10 @@ fn layouts_of_churning_series_do_not_grow_for_ever() {
     let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
     for step in 0..200_i64 {
         let values: Vec<_> = (0..60).map(|n| (n + 20 * step as u16, 0, 1.0)).collect();
-        let sent = message(1, step, &values);
-        encoder.push(&record(1, step as u64, step, &sent)).unwrap();
-        let (_, taken) = decode(&mut decoder, &encoder.finish(None)).unwrap();
-        encoder.taken();
-        assert_eq!(taken.sorted(), sorted(&[sent]));
+        let sent = series(1, step, &values);
+        let bytes = encode(&mut encoder, 1, step as u64, step, &sent);
+        let (_, taken) = decode(&mut decoder, &bytes).unwrap();
+        assert_eq!(taken.sorted(), sorted(&sent));
         assert!(decoder.series() <= 3 * 60 + 64 + 60, "{}", decoder.series());
     }
 }
@@ -326,22 +344,16 @@ fn targets_that_are_gone_are_forgotten() {
     let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
     for hour in 0..30_i64 {
         let at = hour * 1_900_000;
-        let sent = message(hour as u64, at, &[(1, 0, 1.0), (2, 0, 2.0)]);
-        encoder
-            .push(&record(hour as u64, hour as u64, at, &sent))
-            .unwrap();
-        decode(&mut decoder, &encoder.finish(None)).unwrap();
-        encoder.taken();
+        let sent = series(hour as u64, at, &[(1, 0, 1.0), (2, 0, 2.0)]);
+        let bytes = encode(&mut encoder, hour as u64, hour as u64, at, &sent);
+        decode(&mut decoder, &bytes).unwrap();
     }
     assert!(decoder.series() <= 8, "{}", decoder.series());
 }
 
 #[test]
 fn limits_come_before_memory() {
-    let page = page(1);
-    let mut encoder = encoder();
-    encoder.push(&record(1, 1, 1, &page)).unwrap();
-    let bytes = encoder.finish(None);
+    let bytes = page_frame(&mut encoder(), 1);
     let usual = LineLimits::default();
     let check = |limits: LineLimits, text: &str| {
         let frame = Frame::read(&bytes, &limits);
@@ -384,14 +396,14 @@ fn limits_come_before_memory() {
         },
         "layouts of a session",
     );
-    // A few bytes that claim much: descriptions of 60 MB in 30 bytes.
+    // A few bytes that claim much: descriptions of 60 MB in 31 bytes.
     let mut claim = vec![VERSION, frame::DESCRIBES | frame::STARTS, 1, 0, 0, 0, 0];
     claim.extend([0; 8]);
-    claim.extend(*b"\x01e");
+    claim.extend(*b"\x01e\x00");
     frame::put_number(&mut claim, 60_000_000);
     claim.extend([3, 1, 2, 3]);
     let claim = frame::seal(claim);
-    assert_eq!(claim.len(), 29);
+    assert_eq!(claim.len(), 30);
     let error = decode(&mut LineDecoder::new(), &claim).unwrap_err();
     assert!(error.to_string().contains("256 to 1"), "{error}");
 }
@@ -415,11 +427,10 @@ fn refusals_say_what_and_where() {
         &frame::seal(vec![1, 0, 5, 0, 0, 0, 3]),
         "frame 3 of session 00000005 does not follow",
     );
-    let head = [&[1, 1, 5, 0, 0, 0, 0][..], &[0; 8], b"\x01e"].concat();
+    let head = [&[1, 1, 5, 0, 0, 0, 0][..], &[0; 8], b"\x01e\x00"].concat();
     let with = |body: &[u8]| frame::seal([&head[..], body].concat());
-    check(&with(&[0, 1]), "the end of a frame without scrapes");
-    check(&with(&[1, 0, 0, 0, 0, 0, 0]), "layout was not described");
-    assert!(decode(&mut LineDecoder::new(), &with(&[0])).is_ok());
+    check(&with(&[0]), "columns and a digest");
+    check(&with(&[0, 0, 0, 0, 0, 0]), "layout was not described");
 }
 
 /// What a target shows: how its series move, by number.
@@ -438,84 +449,98 @@ fn value(kind: u8, step: i64, noise: u64) -> f64 {
     }
 }
 
-/// What happens to a frame.
+/// What happens before the next scrape.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
-    Taken,
-    AnswerLost,
-    FrameLost,
+enum Event {
+    Nothing,
+    /// The link breaks; the edge begins another session for what comes live.
+    Cut,
+    /// The hub forgets everything.
     HubRestarts,
+    /// The edge cannot keep a frame.
+    FrameLost,
     Spoiled(u16),
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
+fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        6 => Just(Fate::Taken),
-        1 => Just(Fate::AnswerLost),
-        1 => Just(Fate::FrameLost),
-        1 => Just(Fate::HubRestarts),
-        1 => any::<u16>().prop_map(Fate::Spoiled),
+        6 => Just(Event::Nothing),
+        2 => Just(Event::Cut),
+        1 => Just(Event::HubRestarts),
+        1 => Just(Event::FrameLost),
+        1 => any::<u16>().prop_map(Event::Spoiled),
     ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Whatever happens to frames, what the hub has acknowledged is what was sent, bit by bit.
+    /// Whatever happens to frames, what the hub reads is what was scraped, bit by bit: at once, taking over what it
+    /// knows, and later, from the stored frames.
     #[test]
     fn random_scrapes_over_a_bad_link(
         kinds in vec(vec((any::<u8>(), prop_oneof![3 => Just(0_i64), 1 => -50_000..50_000_i64]), 0..12), 1..4),
-        steps in vec((fate(), vec(any::<u64>(), 12), 0..12_usize, 1..4_usize), 1..30),
+        steps in vec((event(), vec(any::<u64>(), 12), 0..12_usize, 0..4_usize, any::<bool>()), 1..40),
     ) {
-        let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
+        let (mut encoder, mut live) = (encoder(), LineDecoder::new());
         let (mut seq, mut at, mut session) = (0, 1_700_000_000_000_i64, 100);
-        for (step, (fate, noise, gone, scrapes)) in steps.iter().enumerate() {
-            let mut sent = Vec::new();
-            for _ in 0..*scrapes {
-                at += 15_000 + (noise[0] % 3) as i64;
-                for (target, kinds) in kinds.iter().enumerate() {
-                    let present = kinds.iter().enumerate().filter(|(place, _)| place % 12 != *gone);
-                    let values: Vec<_> = present.map(|(place, (kind, late))| {
-                        (place as u16, *late, value(*kind, step as i64, noise[place]))
-                    }).collect();
-                    seq += 1 + noise[1] % 2;
-                    sent.push((target as u64, seq, at, message(target as u64, at, &values)));
-                }
-            }
-            let send = |encoder: &mut LineEncoder| {
-                for (target, seq, at, message) in &sent {
-                    encoder.push(&record(*target, *seq, *at, message)).unwrap();
-                }
-                encoder.finish(None)
-            };
-            let mut bytes = send(&mut encoder);
+        // What the buffer holds.
+        let mut stored: Vec<(Series, Vec<u8>)> = Vec::new();
+        let mut follows = false;
+        let mut up = true;
+        for (step, (event, noise, gone, target, comes_back)) in steps.iter().enumerate() {
             session += 1;
-            match fate {
-                Fate::FrameLost => { encoder.lost(session); continue }
-                Fate::AnswerLost => { let _ = decode(&mut decoder, &bytes); encoder.lost(session); continue }
-                Fate::HubRestarts => decoder = LineDecoder::new(),
-                Fate::Spoiled(bit) => {
-                    let bit = usize::from(*bit) % (bytes.len() * 8);
-                    bytes[bit / 8] ^= 1 << (bit % 8);
-                    prop_assert!(decode(&mut decoder, &bytes).is_err());
-                    encoder.lost(session);
-                    continue;
-                }
-                Fate::Taken => {}
+            match event {
+                Event::Cut => up = false,
+                Event::HubRestarts => { live = LineDecoder::new(); up = false }
+                _ => {}
             }
-            let answer = match decode(&mut decoder, &bytes) {
-                Err(error) if error.is_session_unknown() => {
-                    encoder.begin(session);
-                    decode(&mut decoder, &send(&mut encoder))
-                }
-                answer => answer,
+            let mut known = None;
+            if !up && *comes_back {
+                up = true;
+                known = live.known(true);
+                encoder.begin(session);
+                follows = false;
+            }
+            at += 15_000 + (noise[0] % 3) as i64 + if noise[1] % 40 == 0 { 4_000_000 } else { 0 };
+            let target = target % kinds.len();
+            let present = kinds[target].iter().enumerate().filter(|(place, _)| place % 12 != *gone);
+            let values: Vec<_> = present.map(|(place, (kind, late))| {
+                (place as u16, *late, value(*kind, step as i64, noise[place]))
+            }).collect();
+            seq += 1 + noise[1] % 2;
+            let sent = series(target as u64, at, &values);
+            let frame = encode(&mut encoder, target as u64, seq, at, &sent);
+            if let Event::FrameLost = event {
+                encoder.begin(session + 1_000);
+                up = false;
+                continue;
+            }
+            stored.push((sent.clone(), frame.clone()));
+            if !up {
+                continue;
+            }
+            let takeover = known.and_then(|known| encoder.takeover(&known));
+            follows |= takeover.is_some();
+            let mut wire = match follows {
+                true => Frame::taking_over(&frame, takeover.as_ref()).unwrap(),
+                false => frame,
             };
-            let (decoded, taken) = answer.unwrap();
-            encoder.taken();
-            let messages: Vec<Vec<u8>> = sent.iter().map(|(.., message)| message.clone()).collect();
-            prop_assert_eq!(taken.sorted(), sorted(&messages));
-            let records: u64 = decoded.sequences.iter().map(|range| range.count()).sum();
-            prop_assert_eq!(records, sent.len() as u64);
+            if let Event::Spoiled(bit) = event {
+                let bit = usize::from(*bit) % (wire.len() * 8);
+                wire[bit / 8] ^= 1 << (bit % 8);
+                prop_assert!(decode(&mut live, &wire).is_err());
+                up = false;
+                continue;
+            }
+            let (decoded, taken) = decode(&mut live, &wire).unwrap();
+            prop_assert_eq!(taken.sorted(), sorted(&sent));
+            prop_assert_eq!(decoded.seq, seq);
+        }
+        let mut backlog = LineDecoder::new();
+        for (sent, frame) in &stored {
+            let (_, taken) = decode(&mut backlog, frame).unwrap();
+            prop_assert_eq!(taken.sorted(), sorted(sent));
         }
     }
 
@@ -524,7 +549,6 @@ proptest! {
     fn spoiled_frames_do_no_harm(at in any::<u16>(), with in vec(any::<u8>(), 0..9), follows in any::<bool>()) {
         let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
         let first = page_frame(&mut encoder, 0);
-        encoder.taken();
         let bytes = match follows {
             true => {
                 decode(&mut decoder, &first).unwrap();
@@ -539,11 +563,24 @@ proptest! {
         let spoiled = frame::seal(body);
         if let Ok((_, taken)) = decode(&mut decoder, &spoiled) {
             // Only what is in no column can have changed: the edge's name, the epoch, the session, labels.
-            let sent = samples_in(&page(i64::from(follows)));
             let columns = |samples: &[(Vec<u8>, i64, u64)]| -> Vec<(i64, u64)> {
-                samples.iter().map(|(_, at, bits)| (*at, *bits)).collect()
+                let mut columns: Vec<_> = samples.iter().map(|(_, at, bits)| (*at, *bits)).collect();
+                columns.sort();
+                columns
             };
-            prop_assert_eq!(columns(&taken.samples), columns(&sent));
+            prop_assert_eq!(columns(&taken.samples), columns(&sorted(&page(i64::from(follows)))));
         }
+        let _ = Frame::taking_over(&spoiled, encoder.takeover(&known(7, 100, 100)).as_ref());
     }
+}
+
+#[test]
+fn labels_are_described_as_remote_write_has_them() {
+    let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
+    let sent = series(1, 5, &[(1, 0, 1.0)]);
+    let bytes = encode(&mut encoder, 1, 1, 5, &sent);
+    let (_, taken) = decode(&mut decoder, &bytes).unwrap();
+    let mut expected = Vec::new();
+    put_label_bytes(&sent[0].0, &mut expected);
+    assert_eq!(taken.samples[0].0, expected);
 }

@@ -253,11 +253,7 @@ pub fn append_series(message: &mut Vec<u8>, labels: &LabelSet, samples: &[Sample
     let mut histograms = Vec::new();
     for sample in samples {
         length += delimited_len(match &sample.value {
-            Value::Float(value) => proto::Sample {
-                value: *value,
-                timestamp: sample.at.millis(),
-            }
-            .encoded_len(),
+            Value::Float(value) => float_len(*value, sample.at),
             Value::Histogram(value) => {
                 histograms.push(histogram_to_proto(value, sample.at));
                 histograms.last().map_or(0, Message::encoded_len)
@@ -274,14 +270,7 @@ pub fn append_series(message: &mut Vec<u8>, labels: &LabelSet, samples: &[Sample
     }
     for sample in samples {
         if let Value::Float(value) = sample.value {
-            prost::encoding::message::encode(
-                2,
-                &proto::Sample {
-                    value,
-                    timestamp: sample.at.millis(),
-                },
-                message,
-            );
+            put_float(message, sample.at, value);
         }
     }
     for histogram in &histograms {
@@ -289,9 +278,40 @@ pub fn append_series(message: &mut Vec<u8>, labels: &LabelSet, samples: &[Sample
     }
 }
 
+/// Appends a series whose label fields are encoded already, with one float.
+pub fn append_float(message: &mut Vec<u8>, label_bytes: &[u8], at: Timestamp, value: f64) {
+    let length = label_bytes.len() + delimited_len(float_len(value, at));
+    encode_key(1, WireType::LengthDelimited, message);
+    encode_varint(length as u64, message);
+    message.extend_from_slice(label_bytes);
+    put_float(message, at, value);
+}
+
 /// Appends the metadata of a family to an encoded request.
 pub fn append_metadata(message: &mut Vec<u8>, family: &str, metadata: &Metadata) {
     prost::encoding::message::encode(3, &metadata_to_proto(family, metadata), message);
+}
+
+/// Length of a `Sample`. By hand, since prost takes -0 for the default and leaves it out.
+fn float_len(value: f64, at: Timestamp) -> usize {
+    let at = match at.millis() {
+        0 => 0,
+        at => 1 + encoded_len_varint(at as u64),
+    };
+    at + if value.to_bits() == 0 { 0 } else { 9 }
+}
+
+fn put_float(message: &mut Vec<u8>, at: Timestamp, value: f64) {
+    encode_key(2, WireType::LengthDelimited, message);
+    encode_varint(float_len(value, at) as u64, message);
+    if value.to_bits() != 0 {
+        encode_key(1, WireType::SixtyFourBit, message);
+        message.extend_from_slice(&value.to_le_bytes());
+    }
+    if at.millis() != 0 {
+        encode_key(2, WireType::Varint, message);
+        encode_varint(at.millis() as u64, message);
+    }
 }
 
 fn delimited_len(length: usize) -> usize {

@@ -1,0 +1,100 @@
+//! Reading records back: a segment's sessions are decoded in order, from where one begins.
+
+use std::sync::Arc;
+
+use journal::{Journal, JournalError, Reader};
+use model::Timestamp;
+use wire::line::{Frame, LineDecoder, LineLimits, LineSink};
+use wire::remote_write::convert::append_float;
+
+use super::record::frame;
+
+/// Stands in a session, ready to read its next record.
+pub(super) struct Replay {
+    reader: Reader,
+    decoder: LineDecoder<Arc<[u8]>>,
+}
+
+/// What became of a record that was to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It was appended to the message.
+    Here,
+    /// It was evicted meanwhile.
+    Gone,
+    /// It cannot be read, nor those up to this one.
+    Damaged(u64),
+}
+
+impl Replay {
+    /// Stands before a record that begins a session.
+    pub(super) fn at(journal: &Journal, start: u64) -> Replay {
+        Replay {
+            reader: journal.read_synced_from(start),
+            decoder: LineDecoder::new(),
+        }
+    }
+
+    /// The record that comes next.
+    pub(super) fn next(&self) -> u64 {
+        self.reader.next_seq()
+    }
+
+    /// Appends a record, as a message of remote write, to `message`.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub(super) fn read(&mut self, seq: u64, message: &mut Vec<u8>) -> Result<Found, JournalError> {
+        loop {
+            match self.reader.next() {
+                None => return Ok(Found::Gone),
+                Some(Ok((read, _))) if read > seq => return Ok(Found::Gone),
+                Some(Ok((read, record))) => {
+                    let mut sink = Sink {
+                        message: (read == seq).then_some(&mut *message),
+                    };
+                    let limits = LineLimits::default();
+                    let decoded = Frame::read(frame(&record), &limits)
+                        .and_then(|frame| self.decoder.decode(&frame, &limits, &mut sink));
+                    match decoded {
+                        Ok(_) if read == seq => return Ok(Found::Here),
+                        Ok(_) => {}
+                        Err(fault) => {
+                            tracing::warn!(seq = read, %fault, "a record of the buffer cannot be read");
+                            return Ok(Found::Damaged(seq));
+                        }
+                    }
+                }
+                Some(Err(JournalError::Damaged { lost_last, .. })) => {
+                    return Ok(Found::Damaged(lost_last.max(seq)));
+                }
+                Some(Err(error)) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Makes a message of what is decoded; without one it only decodes.
+struct Sink<'m> {
+    message: Option<&'m mut Vec<u8>>,
+}
+
+impl LineSink for Sink<'_> {
+    type Key = Arc<[u8]>;
+
+    fn series(&mut self, labels: &[u8]) -> Arc<[u8]> {
+        labels.into()
+    }
+
+    fn sample(&mut self, key: &Arc<[u8]>, at: i64, value: f64) {
+        if let Some(message) = &mut self.message {
+            append_float(message, key, Timestamp::from_millis(at), value);
+        }
+    }
+
+    fn rest(&mut self, rest: Vec<u8>) {
+        if let Some(message) = &mut self.message {
+            message.extend_from_slice(&rest);
+        }
+    }
+}
