@@ -6,6 +6,7 @@ mod bad_writes;
 mod compliance;
 mod crash;
 mod dashboards;
+mod diagnose;
 mod documents;
 mod drop_in;
 mod edge_local;

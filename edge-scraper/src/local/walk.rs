@@ -66,7 +66,7 @@ impl History {
                 stop.check()?;
                 let mut bytes = 0;
                 let fits = |record: &&RecordMeta| {
-                    bytes += record.payload_bytes;
+                    bytes += record.message_bytes;
                     bytes <= LOADED_BYTES
                 };
                 let length = rest.iter().take_while(fits).count().max(1);

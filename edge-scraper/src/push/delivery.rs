@@ -1,5 +1,10 @@
 //! From pushed series to the buffer: records like those of scrapes, small enough for the memory of an edge, and durable before
 //! anybody is told so.
+//!
+//! A record has each series once, as a scrape has: a request with several samples of a series becomes several records, in the order
+//! of the samples. So a foreign endpoint gets them in order, and they are coded as columns.
+
+use std::collections::HashMap;
 
 use model::{LabelSet, Metadata, Sample, Timestamp};
 
@@ -7,7 +12,7 @@ use super::refused::{DISK_RETRY_SECONDS, Refused};
 use super::{Pushes, Source};
 use crate::scrape::{Class, Scrape};
 
-/// Samples of one record, about.
+/// Samples that are held at a time, about.
 const SAMPLES_MAX: usize = 5_000;
 /// Text of their labels, about.
 const LABEL_BYTES_MAX: usize = 1 << 20;
@@ -17,6 +22,11 @@ pub(super) struct Delivery<'p> {
     pushes: &'p Pushes,
     external: LabelSet,
     record: Scrape,
+    /// The first sample of each series, the second, and so on.
+    rounds: Vec<Vec<(LabelSet, Sample)>>,
+    /// How many of a series there are.
+    seen: HashMap<LabelSet, usize>,
+    held: usize,
     label_bytes: usize,
     stored: u64,
 }
@@ -34,17 +44,26 @@ impl<'p> Delivery<'p> {
                 series: Vec::new(),
                 metadata: Vec::new(),
             },
+            rounds: Vec::new(),
+            seen: HashMap::new(),
+            held: 0,
             label_bytes: 0,
             stored: 0,
         }
     }
 
-    /// One more sample.
+    /// One more sample; those of a series come in the order of their times.
     pub(super) fn add(&mut self, labels: &LabelSet, sample: Sample) -> Result<(), Refused> {
         let labels = labels.filled_from(&self.external);
         self.label_bytes += labels.as_bytes().len();
-        self.record.series.push((labels, sample));
-        match self.record.series.len() >= SAMPLES_MAX || self.label_bytes >= LABEL_BYTES_MAX {
+        self.held += 1;
+        let round = self.seen.entry(labels.clone()).or_default();
+        if self.rounds.len() <= *round {
+            self.rounds.push(Vec::new());
+        }
+        self.rounds[*round].push((labels, sample));
+        *round += 1;
+        match self.held >= SAMPLES_MAX || self.label_bytes >= LABEL_BYTES_MAX {
             true => self.flush(),
             false => Ok(()),
         }
@@ -55,15 +74,19 @@ impl<'p> Delivery<'p> {
     }
 
     fn flush(&mut self) -> Result<(), Refused> {
-        if self.record.series.is_empty() && self.record.metadata.is_empty() {
-            return Ok(());
+        if self.rounds.is_empty() && !self.record.metadata.is_empty() {
+            self.rounds.push(Vec::new());
         }
-        let kept = self.pushes.buffer.append(&self.record);
-        kept.map_err(|error| Refused::later(DISK_RETRY_SECONDS, error))?;
-        self.stored += self.record.series.len() as u64;
-        self.record.series.clear();
-        self.record.metadata.clear();
-        self.label_bytes = 0;
+        for round in std::mem::take(&mut self.rounds) {
+            self.record.series = round;
+            let kept = self.pushes.buffer.append(&self.record);
+            kept.map_err(|error| Refused::later(DISK_RETRY_SECONDS, error))?;
+            self.stored += self.record.series.len() as u64;
+            self.record.series.clear();
+            self.record.metadata.clear();
+        }
+        self.seen.clear();
+        (self.held, self.label_bytes) = (0, 0);
         Ok(())
     }
 

@@ -72,6 +72,7 @@ pub(super) fn take(
     for (family, about) in all.metadata {
         delivery.describe(family, about);
     }
+    samples.sort_by_key(|(_, sample)| sample.at);
     for (labels, sample) in samples {
         delivery.add(&labels, sample)?;
     }

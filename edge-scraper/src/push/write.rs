@@ -91,6 +91,8 @@ impl Taking<'_> {
             for refusal in &broken {
                 self.refusals.add(1, || refusal.to_string());
             }
+            // Floats come before histograms there.
+            samples.sort_by_key(|sample| sample.at);
             for sample in samples.drain(..) {
                 self.sample(&labels, sample)?;
             }
@@ -124,14 +126,16 @@ impl Taking<'_> {
                 Ok(None) => {}
                 Err(refusal) => self.refusals.add(0, || refusal.to_string()),
             }
-            for sample in view.floats() {
-                self.sample(&labels, sample)?;
-            }
+            let mut samples: Vec<Sample> = view.floats().collect();
             for histogram in view.histograms(&shown) {
                 match histogram {
-                    Ok(sample) => self.sample(&labels, sample)?,
+                    Ok(sample) => samples.push(sample),
                     Err(refusal) => self.refusals.add(1, || refusal.to_string()),
                 }
+            }
+            samples.sort_by_key(|sample| sample.at);
+            for sample in samples {
+                self.sample(&labels, sample)?;
             }
         }
         for (family, about) in metadata {

@@ -213,16 +213,23 @@ impl<'t> Reader<'t> {
             return Err(wrong);
         };
         self.at += character.len_utf8();
+        let plain = match character {
+            'a' => Some(7),
+            'b' => Some(8),
+            'f' => Some(12),
+            'n' => Some(b'\n'),
+            'r' => Some(b'\r'),
+            't' => Some(b'\t'),
+            'v' => Some(11),
+            '\\' => Some(b'\\'),
+            found if found == quote => Some(found as u8),
+            _ => None,
+        };
+        if let Some(byte) = plain {
+            bytes.push(byte);
+            return Ok(());
+        }
         let (digits, radix) = match character {
-            'a' => return Ok(bytes.push(7)),
-            'b' => return Ok(bytes.push(8)),
-            'f' => return Ok(bytes.push(12)),
-            'n' => return Ok(bytes.push(b'\n')),
-            'r' => return Ok(bytes.push(b'\r')),
-            't' => return Ok(bytes.push(b'\t')),
-            'v' => return Ok(bytes.push(11)),
-            '\\' => return Ok(bytes.push(b'\\')),
-            found if found == quote => return Ok(bytes.push(found as u8)),
             'x' => (2, 16),
             'u' => (4, 16),
             'U' => (8, 16),
