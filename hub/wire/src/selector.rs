@@ -257,7 +257,16 @@ impl<'t> Reader<'t> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn random_texts_do_not_panic(text in r#"([a-z{}=~!,"'`\\\\ xuU07é]|\\PC){0,40}"#) {
+            let _ = parse(&text);
+        }
+    }
 
     fn shown(text: &str) -> String {
         match parse(text) {

@@ -170,7 +170,24 @@ pub(super) fn about_times(name: &str) -> Metadata {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// What is taken is read from its file as it was.
+        #[test]
+        fn texts_survive_the_disk(text in r#"(# TYPE a (counter|gauge|histogram)\n|a(_sum|_bucket|_count)?(\{b="[a-z\\\\n]{0,4}"\})? [0-9]{1,3}\n|\PC){0,12}"#) {
+            let mut group = Group::new(LabelSet::from_pairs([("job", "j")]).unwrap());
+            if let Ok(families) = families::read(text.as_bytes())
+                && group.put(families, true).is_ok()
+                && super::super::State::default().consistent(&group).is_ok()
+            {
+                let read = Group::decode(&group.encode()).unwrap();
+                prop_assert_eq!(read.encode(), group.encode());
+            }
+        }
+    }
 
     #[test]
     fn a_file_is_read_as_it_was_written_and_damage_is_seen() {

@@ -22,7 +22,7 @@ pub(crate) fn parse(path: &str) -> Result<LabelSet, String> {
     if parts.len() == 3 && parts[2].is_empty() {
         parts.pop();
     }
-    if parts.len() % 2 != 0 {
+    if !parts.len().is_multiple_of(2) {
         return Err(format!(
             "odd number of components in label string {path:?}: it is job/JOB and then /LABEL/VALUE any number of times"
         ));
@@ -84,7 +84,18 @@ fn decode(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn random_paths_do_not_panic(path in r"(job|@base64|[a-z/%=_0-9é]){0,20}") {
+            if let Ok(labels) = parse(&path) {
+                prop_assert!(labels.get(JOB).is_some());
+            }
+        }
+    }
 
     #[test]
     fn paths_and_what_is_none() {

@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use daemon::Clock;
 use journal::{Disk, read_file, write_atomic};
-use model::{LabelSet, Metadata, Timestamp};
+use model::{LabelSet, Timestamp};
 use wire::exposition::Encoder;
 
 use self::group::Group;
-use super::families::{Families, Unfit, other_names};
+use super::families::{Families, Family, Unfit, other_names};
 use crate::collect::{CollectError, Collector};
 
 pub(crate) use key::parse as parse_key;
@@ -222,26 +222,26 @@ impl Gateway {
         let mut state = self.lock();
         self.expire(&mut state, self.clock.now());
         // A family stands in one piece, whoever pushed it, with the help text that one of them gave.
-        let mut families: BTreeMap<&str, (Metadata, Vec<(LabelSet, f64)>)> = BTreeMap::new();
+        let mut families: BTreeMap<&str, Family> = BTreeMap::new();
         for group in state.groups.values() {
             for (name, family) in &group.families {
-                let (about, samples) = families.entry(name).or_default();
-                about.kind = family.about.kind;
-                if about.help.is_empty() {
-                    about.help.clone_from(&family.about.help);
+                let all = families.entry(name).or_default();
+                all.about.kind = family.about.kind;
+                if all.about.help.is_empty() {
+                    all.about.help.clone_from(&family.about.help);
                 }
-                samples.extend(family.samples.iter().cloned());
+                all.samples.extend(family.samples.iter().cloned());
             }
             for (name, labels, value) in group.times() {
-                let (about, samples) = families.entry(name).or_default();
-                *about = group::about_times(name);
-                samples.push((labels, value));
+                let all = families.entry(name).or_default();
+                all.about = group::about_times(name);
+                all.samples.push((labels, value));
             }
         }
         let mut page = Encoder::new(true);
-        for (name, (about, samples)) in families {
-            page.family(name, about.kind, &about.help);
-            for (labels, value) in samples {
+        for (name, family) in families {
+            page.family(name, family.about.kind, &family.about.help);
+            for (labels, value) in family.samples {
                 page.passed_on(&labels, value);
             }
         }
