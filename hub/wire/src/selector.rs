@@ -20,10 +20,6 @@ const MATCHERS_MAX: usize = 100;
 pub enum SelectorError {
     #[error("selector: byte {at}: expected {expected}")]
     Syntax { at: usize, expected: &'static str },
-    #[error(
-        "selector: byte {at}: metric name must not be set twice: it stands before the braces already"
-    )]
-    NameTwice { at: usize },
     #[error("selector: {0}")]
     Matcher(#[from] MatcherError),
     #[error("selector is longer than {BYTES_MAX} bytes or has more than {MATCHERS_MAX} matchers")]
@@ -68,7 +64,7 @@ fn braces(reader: &mut Reader<'_>, matchers: &mut Vec<Matcher>) -> Result<(), Se
         if matchers.len() >= MATCHERS_MAX {
             return Err(SelectorError::TooLong);
         }
-        let (at, quoted) = (reader.at, reader.starts_quoted());
+        let quoted = reader.starts_quoted();
         let name = match quoted {
             true => reader.string()?,
             false => reader
@@ -81,18 +77,10 @@ fn braces(reader: &mut Reader<'_>, matchers: &mut Vec<Matcher>) -> Result<(), Se
             Some(op) => {
                 reader.blanks();
                 let value = reader.string()?;
-                if name == METRIC_NAME && named(matchers) {
-                    return Err(SelectorError::NameTwice { at });
-                }
                 matchers.push(Matcher::new(op, name, value)?);
             }
             // A quoted text alone is the metric's name.
-            None if quoted => {
-                if named(matchers) {
-                    return Err(SelectorError::NameTwice { at });
-                }
-                matchers.push(Matcher::equal(METRIC_NAME, name));
-            }
+            None if quoted => matchers.push(Matcher::equal(METRIC_NAME, name)),
             None => return Err(reader.expected("one of =, !=, =~ and !~")),
         }
         reader.blanks();
@@ -100,13 +88,6 @@ fn braces(reader: &mut Reader<'_>, matchers: &mut Vec<Matcher>) -> Result<(), Se
             return Err(reader.expected(", or }"));
         }
     }
-}
-
-/// Whether the metric's name stands first already, by itself.
-fn named(matchers: &[Matcher]) -> bool {
-    matchers
-        .iter()
-        .any(|matcher| matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal)
 }
 
 struct Reader<'t> {
@@ -292,6 +273,8 @@ mod tests {
         check(r#"{by="1"}"#, r#"by="1""#);
         check(r#"{a="\n\"\x41\101é"}"#, r#"a="\n\"AAé""#);
         check("{}", "");
+        // As Prometheus reads it: nothing is both.
+        check(r#"up{"down"}"#, r#"__name__="up" __name__="down""#);
         check(r#"{__name__=~"a.*"}"#, r#"__name__=~"a.*""#);
     }
 
@@ -312,8 +295,6 @@ mod tests {
         check(r#"up{a="\xff"}"#, "UTF-8");
         check("up[5m]", "expected the end");
         check("rate(up)", "expected the end");
-        check(r#"up{"down"}"#, "set twice");
-        check(r#"up{__name__="down"}"#, "set twice");
         check(&"a".repeat(BYTES_MAX + 1), "longer than");
     }
 }
