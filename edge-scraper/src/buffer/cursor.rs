@@ -15,6 +15,9 @@
 //! ```
 
 use std::fmt::Write as _;
+use std::time::Duration;
+
+use model::Timestamp;
 
 use super::ranges::SequenceSet;
 use super::record::Counts;
@@ -51,9 +54,24 @@ pub(super) struct Cursor {
     /// Evicted before this hub had them.
     pub(super) evicted: Counts,
     pub(super) evicted_records: u64,
+    /// When what it never got was scraped: evicted, or damaged. Rising; the oldest are joined.
+    pub(super) lost: Vec<Lost>,
     /// What was durable when the cursor was saved: should the disk lose the last records, they are missed.
     pub(super) synced: Synced,
 }
+
+/// A stretch of time in which samples were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) first: Timestamp,
+    pub(super) last: Timestamp,
+    pub(super) samples: u64,
+}
+
+/// More stretches are joined, from the oldest on.
+const LOST_MAX: usize = 64;
+/// Stretches nearer than this are one: an eviction takes a segment, and the next one goes on where it ended.
+const LOST_APART: Duration = Duration::from_secs(120);
 
 /// The last durable record and what was scraped up to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,6 +142,25 @@ impl Cursor {
         }
     }
 
+    /// Samples of that time are lost.
+    pub(super) fn lose(&mut self, new: Lost) {
+        self.lost.push(new);
+        self.lost.sort_by_key(|lost| lost.first);
+        let near = |a: &Lost, b: &Lost| b.first <= a.last.saturating_add(LOST_APART);
+        let mut joined: Vec<Lost> = Vec::with_capacity(self.lost.len());
+        for lost in self.lost.drain(..) {
+            match joined.last_mut() {
+                Some(before) if near(before, &lost) => before.join(&lost),
+                _ => joined.push(lost),
+            }
+        }
+        while joined.len() > LOST_MAX {
+            let second = joined.remove(1);
+            joined[0].join(&second);
+        }
+        self.lost = joined;
+    }
+
     fn sets(&self) -> [&Settled; 3] {
         [&self.acknowledged, &self.quarantined, &self.damaged]
     }
@@ -151,6 +188,10 @@ impl Cursor {
             self.evicted.samples, self.evicted.markers
         );
         let _ = writeln!(text, "evicted_records {}", self.evicted_records);
+        for lost in &self.lost {
+            let (first, last) = (lost.first.millis(), lost.last.millis());
+            let _ = writeln!(text, "lost {first} {last} {}", lost.samples);
+        }
         let _ = writeln!(
             text,
             "before_counts {} {}",
@@ -187,6 +228,7 @@ impl Cursor {
                 "damaged" => cursor.damaged.sequences = value.parse().ok()?,
                 "damaged_counts" => cursor.damaged.counts = parse_counts(value)?,
                 "evicted_counts" => cursor.evicted = parse_counts(value)?,
+                "lost" => cursor.lost.push(Lost::parse(value)?),
                 "evicted_records" => cursor.evicted_records = value.parse().ok()?,
                 "before_counts" => cursor.before = parse_counts(value)?,
                 "synced_seq" => cursor.synced.seq = value.parse().ok()?,
@@ -195,6 +237,24 @@ impl Cursor {
             }
         }
         Some(cursor)
+    }
+}
+
+impl Lost {
+    fn join(&mut self, other: &Lost) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.samples += other.samples;
+    }
+
+    fn parse(text: &str) -> Option<Lost> {
+        let mut numbers = text.split(' ');
+        let lost = Lost {
+            first: Timestamp::from_millis(numbers.next()?.parse().ok()?),
+            last: Timestamp::from_millis(numbers.next()?.parse().ok()?),
+            samples: numbers.next()?.parse().ok()?,
+        };
+        numbers.next().is_none().then_some(lost)
     }
 }
 
@@ -255,6 +315,14 @@ mod tests {
             samples: 99,
             markers: 2,
         };
+        for first in [900_000, 0, 60_000] {
+            cursor.lose(Lost {
+                first: Timestamp::from_millis(first),
+                last: Timestamp::from_millis(first + 9),
+                samples: 5,
+            });
+        }
+        assert_eq!((cursor.lost.len(), cursor.lost[0].samples), (2, 10));
         cursor.synced = Synced {
             seq: 12,
             cumulative: cursor.evicted,

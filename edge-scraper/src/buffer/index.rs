@@ -88,6 +88,8 @@ pub struct Pending {
     pub bytes: u64,
     /// Time of the oldest one.
     pub oldest: Option<Timestamp>,
+    /// Time of the newest one.
+    pub newest: Option<Timestamp>,
 }
 
 impl Pending {
@@ -99,6 +101,7 @@ impl Pending {
             self.oldest
                 .map_or(record.at, |oldest| oldest.min(record.at)),
         );
+        self.newest = self.newest.max(Some(record.at));
     }
 
     pub(super) fn merge(&mut self, other: &Pending) {
@@ -106,6 +109,7 @@ impl Pending {
         self.counts += other.counts;
         self.bytes += other.bytes;
         self.oldest = self.oldest.into_iter().chain(other.oldest).min();
+        self.newest = self.newest.max(other.newest);
     }
 }
 

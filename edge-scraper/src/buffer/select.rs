@@ -18,6 +18,8 @@ pub enum Want {
     OldestBefore(Timestamp),
     /// The newest pending ones that were not scraped before an instant, in order.
     NewestSince(Timestamp),
+    /// The oldest pending ones before a record, in order.
+    Before(u64),
 }
 
 /// How much one request may hold. A single record is sent even when it is larger.
@@ -121,8 +123,9 @@ impl Buffer {
         limits: &BatchLimits,
     ) -> Result<Vec<RecordMeta>, BufferError> {
         match want {
-            Want::Oldest => self.oldest(hub, Timestamp::MAX, in_flight, limits),
-            Want::OldestBefore(before) => self.oldest(hub, before, in_flight, limits),
+            Want::Oldest => self.oldest(hub, Timestamp::MAX, u64::MAX, in_flight, limits),
+            Want::OldestBefore(before) => self.oldest(hub, before, u64::MAX, in_flight, limits),
+            Want::Before(seq) => self.oldest(hub, Timestamp::MAX, seq, in_flight, limits),
             Want::NewestSince(since) => self.newest(hub, since, in_flight, limits),
         }
     }
@@ -131,12 +134,13 @@ impl Buffer {
         &self,
         hub: &str,
         before: Timestamp,
+        before_seq: u64,
         in_flight: &SequenceSet,
         limits: &BatchLimits,
     ) -> Result<Vec<RecordMeta>, BufferError> {
         let mut filling = Filling::new(limits);
         let mut books = self.books();
-        let through = self.synced().seq;
+        let through = self.synced().seq.min(before_seq.saturating_sub(1));
         // Records from further ahead were made before the wall clock was set back; nothing else would send them.
         let live_until = before.saturating_add(10 * LIVE_WINDOW);
         'segments: for info in self.journal.segments() {
@@ -283,7 +287,7 @@ impl Buffer {
     }
 
     /// Records that could be walked before and cannot be read now: settled as damaged, with the counts known from then.
-    fn forget_unreadable(&self, unreadable: &[(u64, u64)]) {
+    pub(super) fn forget_unreadable(&self, unreadable: &[(u64, u64)]) {
         if unreadable.is_empty() {
             return;
         }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use daemon::Clock;
 use journal::{Disk, Journal, JournalError, Options, SegmentInfo, SyncPolicy};
+use model::Timestamp;
 use tokio::sync::watch;
 use wire::edge_headers::SequenceRange;
 use wire::line::link::Known;
 use wire::line::{LineEncoder, LineScrape, Takeover};
 
 use super::books::{Books, HubBook, HubCounts};
-use super::cursor::{Cursor, Synced};
+use super::cursor::{Cursor, Lost, Synced};
 use super::files::{
     State, cursor_file, guess_state, io_error, new_epoch, read_cursors, read_state, write_small,
 };
@@ -124,6 +125,15 @@ pub struct Buffer {
     news: watch::Sender<u64>,
     books: Mutex<Books>,
     replays: Mutex<Vec<Replay>>,
+}
+
+/// Where a session is gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The record that comes next.
+    pub seq: u64,
+    /// When it was scraped, if it is there already.
+    pub waiting: Option<Timestamp>,
 }
 
 struct Appending {
@@ -471,20 +481,78 @@ impl Buffer {
         (mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32 | 1
     }
 
-    /// From the next record on another session: its first frame can be read by a hub that has nothing of what came before.
-    pub fn begin_session(&self) {
+    /// From the next record on another session: its first frame can be read by a hub that has nothing of what came before. Which record
+    /// that will be.
+    pub fn begin_session(&self) -> u64 {
         let mut appending = lock(&self.appending);
+        let seq = self.journal.last_seq() + 1;
         if appending.encoder.next() > 0 {
-            let session = self.session_at(self.journal.last_seq() + 1);
-            appending.encoder.begin(session);
+            appending.encoder.begin(self.session_at(seq));
         }
+        seq
     }
 
-    /// How a hub that knows so much can go on with the session of the records that are appended now.
-    pub fn takeover(&self, known: &Known) -> Option<(u32, Takeover)> {
+    /// Where somebody goes on who has read a session up to a frame. None when that session is not there, or ended before.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn resume_at(&self, session: u32, next: u64) -> Result<Option<Place>, BufferError> {
+        let at_end = {
+            let appending = lock(&self.appending);
+            let encoder = &appending.encoder;
+            (encoder.session() == session && encoder.next() == next)
+                .then(|| self.journal.last_seq() + 1)
+        };
+        if let Some(seq) = at_end {
+            return Ok(Some(Place { seq, waiting: None }));
+        }
+        let record = self.record_in_session(session, next)?;
+        Ok(record.map(|record| Place {
+            seq: record.seq,
+            waiting: Some(record.at),
+        }))
+    }
+
+    /// Everything that was scraped up to then is durable. None when nothing was scraped yet.
+    pub fn scraped_through(&self) -> Option<Timestamp> {
+        let now = self.clock.now();
+        let synced = self.synced();
+        if lock(&self.durable).waiting.is_empty() {
+            return Some(now);
+        }
+        let record = self.records_from(synced.seq, 1).ok()?.pop()?;
+        Some(record.at)
+    }
+
+    /// When the buffer began: the oldest record, as long as none was evicted. None when that is not known.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn scraped_since(&self) -> Result<Option<Timestamp>, BufferError> {
+        let first = self
+            .journal
+            .segments()
+            .first()
+            .map_or(1, |info| info.first_seq);
+        if first > 1 {
+            return Ok(None);
+        }
+        Ok(self.records_from(1, 1)?.first().map(|record| record.at))
+    }
+
+    /// How a hub that knows so much can go on with a session, if that is the one of the records that are appended now.
+    pub fn takeover(&self, session: u32, known: &Known) -> Option<Takeover> {
         let appending = lock(&self.appending);
-        let takeover = appending.encoder.takeover(known)?;
-        Some((appending.encoder.session(), takeover))
+        let is_current = appending.encoder.session() == session;
+        is_current.then(|| appending.encoder.takeover(known))?
+    }
+
+    /// The same for a hub that read the session before to its end; `all_before`: and knows all that was described before that one.
+    pub fn takeover_by_follower(&self, session: u32, all_before: bool) -> Option<Takeover> {
+        let known = lock(&self.appending)
+            .encoder
+            .known_by_follower(all_before)?;
+        self.takeover(session, &known)
     }
 
     fn make_room(&self, bytes: u64) -> Result<(), BufferError> {
@@ -529,6 +597,7 @@ impl Buffer {
         for (name, hub) in &mut books.hubs {
             let cursor = &mut hub.cursor;
             let mut lost = Counts::default();
+            let mut times: Option<(Timestamp, Timestamp)> = None;
             for record in records
                 .iter()
                 .filter(|record| record.seq >= cursor.kept_from)
@@ -541,8 +610,18 @@ impl Buffer {
                 }
                 lost += record.counts;
                 cursor.evicted_records += 1;
+                times = Some(times.map_or((record.at, record.at), |(first, last)| {
+                    (first.min(record.at), last.max(record.at))
+                }));
             }
             cursor.evicted += lost;
+            if let Some((first, last)) = times {
+                cursor.lose(Lost {
+                    first,
+                    last,
+                    samples: lost.samples,
+                });
+            }
             cursor.forget_before(kept_from);
             hub.partly.retain(|first, _| *first >= kept_from);
             if lost != Counts::default() {

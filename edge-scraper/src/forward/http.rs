@@ -56,6 +56,29 @@ impl HttpLink {
     }
 }
 
+impl HttpLink {
+    /// Where the line of the same hub is. None where the address is not one of a hub's.
+    pub(super) fn line_url(&self) -> Option<Url> {
+        let before = self.url.path().strip_suffix("/api/v1/write")?;
+        let mut url = self.url.clone();
+        url.set_path(&format!("{before}{}", wire::line::link::PATH));
+        Some(url)
+    }
+
+    /// A request with the configured headers.
+    pub(super) fn get(&self, url: Url) -> reqwest::RequestBuilder {
+        self.client.get(url).headers(self.headers.clone())
+    }
+
+    /// Adds the credentials, as they are now.
+    pub(super) fn authorize(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::RequestBuilder, ClientError> {
+        self.auth.apply(request)
+    }
+}
+
 impl Link for HttpLink {
     fn send(&self, request: LinkRequest) -> BoxFuture<'static, Result<LinkResponse, LinkError>> {
         let mut builder = self
@@ -112,7 +135,7 @@ async fn beginning(mut response: reqwest::Response) -> String {
 }
 
 /// The last cause says what happened; what stands before it, only where.
-fn explain(error: &reqwest::Error) -> String {
+pub(super) fn explain(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

@@ -34,6 +34,7 @@
 
 mod classify;
 mod http;
+mod line;
 mod link;
 mod rewrite;
 mod shipper;
@@ -47,6 +48,9 @@ mod tests;
 
 pub use classify::Answer;
 pub use http::{HttpLink, HttpLinkOptions};
+pub use line::{
+    LineConnection, LineLink, LineOptions, LineShipper, LineStep, NoLine, Settled, SocketLink,
+};
 pub use link::{Link, LinkError, LinkRequest, LinkResponse};
 pub use shipper::{Ask, Content, Outcome, Peer, Shipper, ShipperOptions, Step, Verdict};
 pub use status::{HubStatus, LinkState};

@@ -51,6 +51,8 @@ pub struct HubStatus {
     pub bytes_sent: u64,
     /// How long the last acknowledged request took.
     pub round_trip: Option<Duration>,
+    /// The line is spoken, not remote write.
+    pub speaks_line: bool,
     /// The books.
     pub counts: HubCounts,
 }

@@ -16,6 +16,7 @@ use wire::edge_headers::EdgeHeaders;
 use wire::remote_write::{compress, headers};
 
 use super::classify::Answer;
+use super::line::{LineEnd, LineLink, LineOptions};
 use super::link::{Link, LinkRequest};
 use super::rewrite::rewrite;
 use super::shipper::{Ask, Content, Outcome, Peer, Shipper, ShipperOptions, Step, Verdict};
@@ -35,10 +36,14 @@ pub struct ForwardOptions {
     pub write_relabel: Vec<RelabelRule>,
     /// Whether type and help of metrics are sent.
     pub send_metadata: bool,
+    /// How a line behaves.
+    pub line: LineOptions,
 }
 
 /// A hub's acknowledgements may become so scattered that only the oldest scrapes are sent, which joins them again.
 const RANGES_MAX: usize = 4096;
+/// How long a hub of ours that does not speak the line gets remote write before it is asked again.
+const ASK_FOR_LINE_AFTER: Duration = Duration::from_secs(300);
 /// How long a stopping edge waits for answers that are under way.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
@@ -59,6 +64,7 @@ impl Forwarder {
         options: ForwardOptions,
         buffer: Arc<Buffer>,
         link: Arc<dyn Link>,
+        line: Option<Arc<dyn LineLink>>,
         tasks: &Tasks,
     ) -> Result<Arc<Forwarder>, BufferError> {
         buffer.attach(&options.hub)?;
@@ -74,10 +80,12 @@ impl Forwarder {
             buffer,
             status: Mutex::new(status),
         });
-        let stop = tasks.token().clone();
+        // Frames leave as they are in the buffer: what has to be changed on the way goes as remote write.
+        let options = &forwarder.options;
+        let line = line.filter(|_| options.write_relabel.is_empty() && options.send_metadata);
         tasks.spawn(
-            format!("forward to {}", forwarder.options.hub),
-            forwarder.clone().run(link, stop),
+            format!("forward to {}", options.hub),
+            forwarder.clone().ship(link, line, tasks.clone()),
         );
         Ok(forwarder)
     }
@@ -97,8 +105,43 @@ impl Forwarder {
         self.lock().clone()
     }
 
-    async fn run(self: Arc<Self>, link: Arc<dyn Link>, stop: CancellationToken) {
+    /// By the line where it is spoken, else by remote write. A hub of ours that had no line is asked again now and then: it
+    /// may have been updated.
+    async fn ship(
+        self: Arc<Self>,
+        link: Arc<dyn Link>,
+        line: Option<Arc<dyn LineLink>>,
+        tasks: Tasks,
+    ) {
+        let stop = tasks.token().clone();
+        let Some(line) = line else {
+            return self.run(link, stop, None).await;
+        };
+        while !stop.is_cancelled() {
+            match self.run_line(&*line, &tasks, &stop).await {
+                LineEnd::Stopped => return,
+                LineEnd::NotSpoken(why) => {
+                    tracing::info!(
+                        hub = self.options.hub,
+                        why,
+                        "remote write instead of a line"
+                    );
+                }
+            }
+            self.clone()
+                .run(link.clone(), stop.clone(), Some(ASK_FOR_LINE_AFTER))
+                .await;
+        }
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        link: Arc<dyn Link>,
+        stop: CancellationToken,
+        own_for: Option<Duration>,
+    ) {
         let clock = self.buffer.clock().clone();
+        let since = clock.elapsed();
         let mut shipper = Shipper::new(self.options.shipper.clone());
         let mut news = self.buffer.subscribe();
         let mut flights: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>> =
@@ -107,6 +150,11 @@ impl Forwarder {
         // When what was acknowledged has to be on disk.
         let mut save_at: Option<Duration> = None;
         while !stop.is_cancelled() {
+            if matches!(shipper.peer(), Peer::Own { .. })
+                && own_for.is_some_and(|own_for| clock.elapsed() >= since + own_for)
+            {
+                break;
+            }
             let wake = match shipper.next(clock.elapsed(), clock.now()) {
                 Step::Ask(ask) => {
                     let flight = self.clone().ask(&mut shipper, &ask, &link, &*clock).await;
@@ -157,7 +205,23 @@ impl Forwarder {
         self.save().await;
     }
 
-    async fn save(&self) {
+    pub(super) fn buffer(&self) -> &Arc<Buffer> {
+        &self.buffer
+    }
+
+    pub(super) fn hub(&self) -> &str {
+        &self.options.hub
+    }
+
+    pub(super) fn edge(&self) -> &str {
+        &self.options.edge
+    }
+
+    pub(super) fn line_options(&self) -> &LineOptions {
+        &self.options.line
+    }
+
+    pub(super) async fn save(&self) {
         let buffer = self.buffer.clone();
         if let Err(error) = blocking(move || buffer.save()).await {
             tracing::warn!(hub = self.options.hub, %error, "acknowledgements could not be saved: after a restart some samples are sent again");
@@ -284,10 +348,9 @@ impl Forwarder {
         random: f64,
     ) {
         let (now, wall) = (clock.elapsed(), clock.now());
-        let was = shipper.link().clone();
         let sent_at = shipper.sent_at(id);
         let verdict = shipper.settle(id, &outcome, now, random);
-        self.note(shipper, &was, &outcome, &verdict, wall);
+        self.note(shipper, &outcome, &verdict, wall);
         let (buffer, hub) = (self.buffer.clone(), self.options.hub.clone());
         let written = match verdict {
             Verdict::Kept => Ok(()),
@@ -305,22 +368,69 @@ impl Forwarder {
                 blocking(move || buffer.quarantine(&hub, &records)).await
             }
         };
+        self.note_written(written, wall);
+    }
+
+    pub(super) fn note_written(&self, written: Result<(), BufferError>, now: Timestamp) {
         if let Err(error) = written {
             // Kept in memory and saved with the next chance.
             tracing::warn!(hub = self.options.hub, %error, "acknowledgements could not be saved");
-            self.note_error(wall, error.to_string());
+            self.note_error(now, error.to_string());
         }
     }
 
-    /// Keeps the status up to date and logs changes of the link.
-    fn note(
+    /// Who is at the other end of the line.
+    pub(super) fn note_hub(&self, hub: &str) {
+        self.lock().peer = Peer::Own {
+            hub: hub.to_owned(),
+        };
+    }
+
+    /// The line sent a message.
+    pub(super) fn note_sent(&self, bytes: u64) {
+        let mut status = self.lock();
+        status.requests += 1;
+        status.bytes_sent += bytes;
+    }
+
+    /// How the line is now.
+    pub(super) fn note_link(
         &self,
-        shipper: &Shipper,
-        was: &LinkState,
-        outcome: &Outcome,
-        verdict: &Verdict,
+        link: &LinkState,
+        round_trip: Option<Duration>,
+        under_way: (usize, u64),
         now: Timestamp,
     ) {
+        let mut status = self.lock();
+        (status.in_flight_requests, status.in_flight_samples) = under_way;
+        status.round_trip = round_trip.or(status.round_trip);
+        status.speaks_line = true;
+        if *link == LinkState::Up {
+            status.last_answer = Some(now);
+        }
+        self.note_change(&mut status, link, now);
+    }
+
+    /// Logs what changed of the link.
+    fn note_change(&self, status: &mut HubStatus, link: &LinkState, now: Timestamp) {
+        let hub = self.options.hub.as_str();
+        match (&status.link, link) {
+            (LinkState::Up | LinkState::Connecting, LinkState::Down { error }) => {
+                tracing::warn!(hub, error, "the hub cannot be reached: buffering");
+            }
+            (LinkState::Down { .. } | LinkState::Connecting, LinkState::Up) => {
+                tracing::info!(hub, "the hub is there");
+            }
+            _ => {}
+        }
+        if std::mem::discriminant(&status.link) != std::mem::discriminant(link) {
+            status.since = Some(now);
+        }
+        status.link = link.clone();
+    }
+
+    /// Keeps the status up to date and logs changes of the link.
+    fn note(&self, shipper: &Shipper, outcome: &Outcome, verdict: &Verdict, now: Timestamp) {
         let mut status = self.lock();
         (status.in_flight_requests, status.in_flight_samples) = shipper.under_way();
         status.peer = shipper.peer().clone();
@@ -341,30 +451,17 @@ impl Forwarder {
             status.failures += 1;
             status.last_error = Some((now, error));
         }
-        let hub = self.options.hub.as_str();
-        match (was, shipper.link()) {
-            (LinkState::Up | LinkState::Connecting, LinkState::Down { error }) => {
-                tracing::warn!(hub, error, "the hub cannot be reached: buffering");
-            }
-            (LinkState::Down { .. } | LinkState::Connecting, LinkState::Up) => {
-                tracing::info!(hub, peer = ?shipper.peer(), "the hub is there");
-            }
-            _ => {}
-        }
-        if std::mem::discriminant(was) != std::mem::discriminant(shipper.link()) {
-            status.since = Some(now);
-        }
-        status.link = shipper.link().clone();
+        self.note_change(&mut status, shipper.link(), now);
     }
 
-    fn note_taken(&self, records: &[RecordMeta], round_trip: Option<Duration>) {
+    pub(super) fn note_taken(&self, records: &[RecordMeta], round_trip: Option<Duration>) {
         let mut status = self.lock();
-        status.round_trip = round_trip;
+        status.round_trip = round_trip.or(status.round_trip);
         let newest = records.iter().map(|record| record.at).max();
         status.watermark = status.watermark.into_iter().chain(newest).max();
     }
 
-    fn note_error(&self, now: Timestamp, error: String) {
+    pub(super) fn note_error(&self, now: Timestamp, error: String) {
         self.lock().last_error = Some((now, error));
     }
 
@@ -381,15 +478,15 @@ struct Made {
 }
 
 /// Spreads the pauses of many edges; nothing depends on its quality.
-struct Chance(RandomState, u64);
+pub(super) struct Chance(RandomState, u64);
 
 impl Chance {
-    fn new() -> Chance {
+    pub(super) fn new() -> Chance {
         Chance(RandomState::new(), 0)
     }
 
     /// From 0 to 1.
-    fn next(&mut self) -> f64 {
+    pub(super) fn next(&mut self) -> f64 {
         self.1 += 1;
         let mut hasher = self.0.build_hasher();
         hasher.write_u64(self.1);

@@ -529,12 +529,13 @@ async fn a_silent_link_is_noticed_and_live_comes_first_when_it_is_back() {
     let options = ForwardOptions {
         edge: "b07".into(),
         hub: "hq".into(),
+        line: Default::default(),
         shipper: ShipperOptions::default(),
         write_relabel: Vec::new(),
         send_metadata: true,
     };
     let forwarder =
-        Forwarder::start(options, buffer.clone(), Arc::new(hub.clone()), &tasks).unwrap();
+        Forwarder::start(options, buffer.clone(), Arc::new(hub.clone()), None, &tasks).unwrap();
     let take = |samples| {
         buffer.append(&scrape(clock.now(), samples)).unwrap();
         buffer.sync().unwrap();

@@ -9,8 +9,8 @@ use daemon::Tasks;
 use crate::buffer::{Buffer, BufferError};
 use crate::config::{EdgeConfig, HubConfig};
 use crate::forward::{
-    ForwardOptions, Forwarder, HttpLink, HttpLinkOptions, HubStatus, Link, LinkState,
-    ShipperOptions,
+    ForwardOptions, Forwarder, HttpLink, HttpLinkOptions, HubStatus, LineLink, LineOptions, Link,
+    LinkState, ShipperOptions, SocketLink,
 };
 
 /// How long the shipper of a hub that a reload takes away may finish what is under way.
@@ -61,6 +61,7 @@ struct New {
     config: Option<HubConfig>,
     options: ForwardOptions,
     link: Arc<dyn Link>,
+    line: Option<Arc<dyn LineLink>>,
 }
 
 impl Hubs {
@@ -89,11 +90,13 @@ impl Hubs {
                     shipper: ShipperOptions::default(),
                     write_relabel: Vec::new(),
                     send_metadata: true,
+                    line: LineOptions::default(),
                 };
                 plan.new.push(New {
                     config: None,
                     options,
                     link: Arc::clone(&hub.link),
+                    line: None,
                 });
             }
         }
@@ -123,11 +126,16 @@ impl Hubs {
                 shipper: shipper_options(hub),
                 write_relabel: hub.write_relabel.clone(),
                 send_metadata: hub.send_metadata,
+                line: LineOptions::default(),
             };
+            let link = Arc::new(link);
+            let clock = Arc::clone(self.buffer.clock());
+            let line = SocketLink::beside(Arc::clone(&link), clock);
             plan.new.push(New {
                 config: Some(hub.clone()),
                 options,
-                link: Arc::new(link),
+                link,
+                line: line.map(|line| Arc::new(line) as Arc<dyn LineLink>),
             });
         }
         Ok(plan)
@@ -174,9 +182,14 @@ impl Hubs {
                 .await
                 .map_err(failed)?;
             let tasks = self.tasks.child();
-            let forwarder =
-                Forwarder::start(new.options, Arc::clone(&self.buffer), new.link, &tasks)
-                    .map_err(failed)?;
+            let forwarder = Forwarder::start(
+                new.options,
+                Arc::clone(&self.buffer),
+                new.link,
+                new.line,
+                &tasks,
+            )
+            .map_err(failed)?;
             let running = Running {
                 config: new.config,
                 forwarder,

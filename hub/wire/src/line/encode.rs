@@ -45,7 +45,18 @@ pub struct LineEncoder {
     /// What the next frame tells the hub to forget.
     forgotten: Vec<u32>,
     descriptions: Descriptions,
+    before: Option<Before>,
     cells: Vec<Cell>,
+}
+
+/// The session before this one, as it ended.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    session: u32,
+    number: u64,
+    columns: u64,
+    /// It used all layouts, so that whoever read it knows them all.
+    is_complete: bool,
 }
 
 /// What only this end needs to know of a layout.
@@ -122,6 +133,7 @@ impl LineEncoder {
                 sessions: VecDeque::from([(session, 0)]),
                 ..Descriptions::default()
             },
+            before: None,
             cells: Vec::new(),
         }
     }
@@ -134,6 +146,13 @@ impl LineEncoder {
             *self = LineEncoder::new(session, &self.edge, self.epoch);
             return;
         }
+        let is_known = |known: &Described| known.is_described || known.labels.is_empty();
+        self.before = Some(Before {
+            session: self.session,
+            number: self.number,
+            columns: columns as u64,
+            is_complete: self.known.iter().all(is_known),
+        });
         (self.session, self.number) = (session, 0);
         self.shared = Shared::new();
         self.layouts.iter_mut().for_each(Layout::reset);
@@ -158,6 +177,20 @@ impl LineEncoder {
         let labels = self.known.iter().flat_map(|known| &known.labels);
         // Text of labels shrinks to about a tenth.
         labels.map(|labels| labels.as_bytes().len() / 10 + 1).sum()
+    }
+
+    /// What somebody knows who read the session before this one to its end. `all_before`: and all that was described before it.
+    pub fn known_by_follower(&self, all_before: bool) -> Option<Known> {
+        let before = self
+            .before
+            .filter(|before| before.is_complete || all_before)?;
+        Some(Known {
+            session: before.session,
+            next: before.number,
+            described: self.descriptions.at_start,
+            series: before.columns,
+            live: true,
+        })
     }
 
     /// How a hub can read this session that knows so much of another one. None when it has to begin as everybody does.

@@ -139,7 +139,7 @@ pub struct Reply {
     /// Sessions that the hub can go on with; in the first reply.
     #[prost(message, repeated, tag = "4")]
     pub known: Vec<Known>,
-    /// What the hub has on disk of this epoch; in the first reply, if the hub kept books of this edge before.
+    /// What the hub has on disk of this epoch; in the first reply. Of an edge that it never heard of it has nothing, and says so.
     #[prost(message, optional, tag = "5")]
     pub has: Option<Has>,
     /// Records of the buffer that are on the hub's disk now.
@@ -206,9 +206,12 @@ pub struct Has {
     /// Of which buffer.
     #[prost(fixed64, tag = "1")]
     pub epoch: u64,
-    /// Rising, not touching. Where there are more than [`RANGES_MAX`], the newest: what is older than the first one is not spoken of.
+    /// Rising, not touching. Where there are more than [`RANGES_MAX`], the newest.
     #[prost(message, repeated, tag = "2")]
     pub records: Vec<Records>,
+    /// The first record that is spoken of; of those before it nothing is said.
+    #[prost(uint64, tag = "3")]
+    pub from: u64,
 }
 
 /// Records of a buffer, both ends included.

@@ -310,6 +310,25 @@ fn a_hub_takes_over_what_it_knows() {
 }
 
 #[test]
+fn who_followed_a_session_to_its_end_takes_over() {
+    let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
+    let second = series(2, 5, &[(1, 0, 1.0), (2, 9, 1.0)]);
+    decode(&mut decoder, &page_frame(&mut encoder, 0)).unwrap();
+    decode(&mut decoder, &encode(&mut encoder, 2, 90, 5, &second)).unwrap();
+    encoder.begin(8);
+    assert_eq!(encoder.known_by_follower(false), decoder.known(true));
+    let known = encoder.known_by_follower(false).unwrap();
+    let frame = page_frame(&mut encoder, 1);
+    let takeover = encoder.takeover(&known).unwrap();
+    let short = Frame::taking_over(&frame, Some(&takeover)).unwrap();
+    decode(&mut decoder, &short).unwrap();
+    // Session 8 had nothing of the second target: only who took over knows it.
+    encoder.begin(9);
+    assert_eq!(encoder.known_by_follower(false), None);
+    assert_eq!(encoder.known_by_follower(true), decoder.known(true));
+}
+
+#[test]
 fn nothing_is_taken_over_across_what_was_forgotten() {
     let mut encoder = encoder();
     let old = series(1, 0, &[(1, 0, 1.0)]);

@@ -1,0 +1,284 @@
+//! The buffer as a line needs it: records in order, their frames as they are on disk, and what is where in time.
+
+use std::time::Duration;
+
+use journal::{JournalError, Reader};
+use model::Timestamp;
+use wire::line::link::{Has, INTERVALS_MAX, Interval};
+
+use super::index::RecordMeta;
+use super::ranges::SequenceSet;
+use super::record::{Counts, frame};
+use super::store::{Buffer, BufferError};
+
+/// Pending records nearer in time than this are one stretch: a long scrape interval is no gap.
+const APART: Duration = Duration::from_secs(300);
+/// How far back a session is looked for.
+const SEGMENTS_LOOKED_AT: usize = 4;
+
+/// Reads frames, best one after the other.
+#[derive(Default)]
+pub struct FrameReader {
+    reader: Option<Reader>,
+}
+
+/// What a frame was found to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FrameFound {
+    /// Here it is.
+    Here(Vec<u8>),
+    /// The record was evicted.
+    Gone,
+    /// It cannot be read.
+    Damaged,
+}
+
+impl Buffer {
+    /// Durable records from one on, at most so many, in order. Empty when there is none yet, or that one is gone.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn records_from(&self, seq: u64, most: usize) -> Result<Vec<RecordMeta>, BufferError> {
+        let through = self.synced().seq;
+        let Some(info) = self.journal.segment_of(seq).filter(|_| seq <= through) else {
+            return Ok(Vec::new());
+        };
+        let mut books = self.books();
+        let before = books.before;
+        let segment = books.index.segment(&self.journal, &info, through, before)?;
+        let from = segment.records.partition_point(|record| record.seq < seq);
+        let records = segment.records[from..].iter();
+        Ok(records
+            .take_while(|record| record.seq <= through)
+            .take(most)
+            .copied()
+            .collect())
+    }
+
+    /// The first durable record that a reader of a session lacks, who wants frame `number` next. None when there is no such session among the
+    /// last ones, or it has ended there.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn record_in_session(
+        &self,
+        session: u32,
+        number: u64,
+    ) -> Result<Option<RecordMeta>, BufferError> {
+        let through = self.synced().seq;
+        let mut books = self.books();
+        for info in self
+            .journal
+            .segments()
+            .iter()
+            .rev()
+            .take(SEGMENTS_LOOKED_AT)
+        {
+            let before = books.before;
+            let segment = books.index.segment(&self.journal, info, through, before)?;
+            let here = segment.records.iter().find(|record| {
+                record.session == session
+                    && u64::from(record.number) == number
+                    && record.seq <= through
+            });
+            if let Some(record) = here {
+                return Ok(Some(*record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last record that is durable; 0 if there is none.
+    pub fn last_durable(&self) -> u64 {
+        self.synced().seq
+    }
+
+    /// The frame of a durable record.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn frame(&self, reader: &mut FrameReader, seq: u64) -> Result<FrameFound, BufferError> {
+        let stands_before = reader
+            .reader
+            .as_ref()
+            .is_some_and(|reader| reader.next_seq() <= seq && reader.next_seq() + 64 > seq);
+        if !stands_before {
+            reader.reader = Some(self.journal.read_synced_from(seq));
+        }
+        let Some(records) = &mut reader.reader else {
+            return Ok(FrameFound::Gone);
+        };
+        loop {
+            match records.next() {
+                Some(Ok((read, _))) if read < seq => {}
+                Some(Ok((read, record))) if read == seq => {
+                    return Ok(FrameFound::Here(frame(&record).to_vec()));
+                }
+                None | Some(Ok(_)) => return Ok(FrameFound::Gone),
+                Some(Err(JournalError::Damaged { .. })) => return Ok(FrameFound::Damaged),
+                Some(Err(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Records whose frames could not be read: settled as damaged.
+    pub fn give_up(&self, records: &[RecordMeta]) {
+        let unreadable: Vec<(u64, u64)> = records
+            .iter()
+            .map(|record| (record.seq, record.seq))
+            .collect();
+        self.forget_unreadable(&unreadable);
+    }
+
+    /// Stretches of time with samples that the hub lacks and may yet get, at most [`INTERVALS_MAX`]. Walks the segments that are not settled.
+    ///
+    /// # Errors
+    /// A hub that is not attached, or a disk that cannot be read.
+    pub fn pending_intervals(&self, hub: &str) -> Result<Vec<Interval>, BufferError> {
+        let through = self.synced().seq;
+        let mut books = self.books();
+        let mut intervals: Vec<Interval> = Vec::new();
+        for info in self.journal.segments() {
+            let last = info.last_seq.min(through);
+            if last < info.first_seq {
+                continue;
+            }
+            let count = last - info.first_seq + 1;
+            let settled = books.hub(hub)?.cursor.settled_within(info.first_seq, last);
+            if settled == count {
+                continue;
+            }
+            let totals = books.index.totals(info.first_seq).copied();
+            if let Some((totals, (oldest, newest))) = totals
+                .filter(|_| settled == 0 && !info.active)
+                .and_then(|totals| Some((totals, totals.oldest.zip(totals.newest)?)))
+            {
+                add(&mut intervals, oldest, newest, totals.counts);
+                continue;
+            }
+            let records = books.read_segment(&self.journal, &info, last)?;
+            let cursor = &books.hub(hub)?.cursor;
+            for record in records
+                .iter()
+                .filter(|record| record.seq <= last && !cursor.is_settled(record.seq))
+            {
+                add(&mut intervals, record.at, record.at, record.counts);
+            }
+        }
+        while intervals.len() > INTERVALS_MAX {
+            let Some(last) = intervals.pop() else { break };
+            if let Some(before) = intervals.last_mut() {
+                before.last_ms = before.last_ms.max(last.last_ms);
+                before.samples += last.samples;
+            }
+        }
+        Ok(intervals)
+    }
+
+    /// Stretches of time with samples that the hub will never get.
+    ///
+    /// # Errors
+    /// A hub that is not attached.
+    pub fn lost_intervals(&self, hub: &str) -> Result<Vec<Interval>, BufferError> {
+        let books = self.books();
+        let lost = books.hub(hub)?.cursor.lost.iter();
+        let interval = |lost: &super::cursor::Lost| Interval {
+            first_ms: lost.first.millis(),
+            last_ms: lost.last.millis(),
+            samples: lost.samples,
+            reason: "evicted".to_owned(),
+        };
+        Ok(lost.map(interval).collect())
+    }
+
+    /// A hub tells what it has on disk: what it had acknowledged and lacks now, and is still here, becomes pending again. Records that it does not
+    /// speak of stay as they are. How many samples that is.
+    ///
+    /// # Errors
+    /// A hub that is not attached, or a disk that cannot be read.
+    pub fn reconcile(&self, hub: &str, has: &Has) -> Result<Counts, BufferError> {
+        let first = has.from.max(1);
+        let mut there = SequenceSet::default();
+        for records in has
+            .records
+            .iter()
+            .filter(|records| records.first <= records.last)
+        {
+            there.insert_range(records.first, records.last);
+        }
+        let mut books = self.books();
+        let mut again = Counts::default();
+        let lacks: Vec<(u64, u64)> = {
+            let acknowledged = &books.hub(hub)?.cursor.acknowledged.sequences;
+            acknowledged
+                .ranges()
+                .filter(|range| range.last >= first)
+                .flat_map(|range| holes(&there, range.first.max(first), range.last))
+                .collect()
+        };
+        for (from, to) in lacks {
+            let mut at = from;
+            while at <= to {
+                let Some(info) = self.journal.segment_of(at) else {
+                    break;
+                };
+                let records = books.read_segment(&self.journal, &info, info.last_seq)?;
+                let book = books.hub_mut(hub)?;
+                for record in records
+                    .iter()
+                    .filter(|record| (at..=to).contains(&record.seq))
+                {
+                    let acknowledged = &mut book.cursor.acknowledged;
+                    if acknowledged.sequences.contains(record.seq) {
+                        acknowledged.sequences.remove_range(record.seq, record.seq);
+                        acknowledged.counts = acknowledged.counts.saturating_sub(record.counts);
+                        again += record.counts;
+                    }
+                }
+                book.partly.remove(&info.first_seq);
+                at = info.last_seq + 1;
+            }
+        }
+        Ok(again)
+    }
+}
+
+/// What of a stretch of records is not there.
+fn holes(there: &SequenceSet, first: u64, last: u64) -> Vec<(u64, u64)> {
+    let (mut holes, mut at) = (Vec::new(), first);
+    for range in there.ranges() {
+        if range.last < at {
+            continue;
+        }
+        if range.first > last {
+            break;
+        }
+        if range.first > at {
+            holes.push((at, range.first - 1));
+        }
+        at = range.last + 1;
+    }
+    if at <= last {
+        holes.push((at, last));
+    }
+    holes
+}
+
+/// Appends to rising stretches.
+fn add(intervals: &mut Vec<Interval>, first: Timestamp, last: Timestamp, counts: Counts) {
+    let apart = APART.as_millis() as i64;
+    let (first_ms, last_ms) = (first.millis(), last.millis());
+    match intervals.last_mut() {
+        Some(before) if first_ms <= before.last_ms + apart => {
+            before.first_ms = before.first_ms.min(first_ms);
+            before.last_ms = before.last_ms.max(last_ms);
+            before.samples += counts.samples;
+        }
+        _ => intervals.push(Interval {
+            first_ms,
+            last_ms,
+            samples: counts.samples,
+            reason: String::new(),
+        }),
+    }
+}

@@ -1,0 +1,64 @@
+use std::time::Duration;
+
+use wire::line::link::Report;
+
+use super::machine::LineShipper;
+use crate::buffer::{Buffer, BufferError};
+
+/// What the line measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LineFigures {
+    round_trip: Option<Duration>,
+    clock_offset_ms: Option<i64>,
+    lost_percent: u32,
+}
+
+impl LineFigures {
+    pub(super) fn of(shipper: &LineShipper) -> LineFigures {
+        LineFigures {
+            round_trip: shipper.round_trip(),
+            clock_offset_ms: shipper.clock_offset_ms(),
+            lost_percent: shipper.lost_percent(),
+        }
+    }
+}
+
+/// How the buffer stands towards a hub. Reads the disk where something is pending that was not looked at yet.
+pub(super) fn report(
+    buffer: &Buffer,
+    hub: &str,
+    edge: &str,
+    number: u64,
+    line: &LineFigures,
+) -> Result<Report, BufferError> {
+    let counts = buffer.counts(hub)?;
+    let status = buffer.status();
+    let now = buffer.clock().now();
+    Ok(Report {
+        edge: edge.to_owned(),
+        epoch: buffer.epoch(),
+        number,
+        sent_at_ms: now.millis(),
+        scraped: counts.scraped.samples,
+        before: counts.before.samples,
+        acknowledged: counts.acknowledged.samples,
+        pending: counts.pending.counts.samples,
+        pending_bytes: counts.pending.bytes,
+        quarantined: counts.quarantined.samples,
+        evicted: counts.evicted.samples,
+        damaged: counts.damaged.samples,
+        buffer_bytes: status.bytes,
+        buffer_bytes_max: status.bytes_max,
+        scraped_through_ms: buffer.scraped_through().map_or(0, |at| at.millis()),
+        scraped_since_ms: buffer.scraped_since()?.map_or(0, |at| at.millis()),
+        pending_intervals: buffer.pending_intervals(hub)?,
+        lost_intervals: buffer.lost_intervals(hub)?,
+        round_trip_us: line
+            .round_trip
+            .map_or(0, |trip| trip.as_micros().max(1) as u64),
+        clock_offset_ms: line.clock_offset_ms,
+        lost_percent: line.lost_percent,
+        version: daemon::VERSION.to_owned(),
+        config: String::new(),
+    })
+}
