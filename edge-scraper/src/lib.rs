@@ -26,11 +26,14 @@ pub mod config;
 pub mod diagnose;
 mod discovery;
 pub mod forward;
+mod kept;
 mod local;
+mod planted;
 mod process;
 pub mod push;
 pub mod scrape;
 
+pub use kept::Kept;
 pub use process::{
     Drain, Edge, EdgeHandle, EdgeOptions, EdgeStatus, HubError, InProcessHub, ReloadError,
     ReloadState, StartError,

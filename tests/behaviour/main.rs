@@ -2,6 +2,7 @@
 
 mod access;
 mod alerts;
+mod autonomy;
 mod bad_writes;
 mod compliance;
 mod crash;
@@ -14,6 +15,7 @@ mod edge_push;
 mod exemplars;
 mod explosion;
 mod failures;
+mod federate;
 mod first_run;
 mod grafana;
 mod http_api;
@@ -23,4 +25,5 @@ mod query_memory;
 mod query_page;
 mod reload;
 mod remote_read;
+mod scraping;
 mod setup;

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use daemon::Clock;
+use daemon::http::ProxyOptions;
 use model::Timestamp;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE};
 use tokio::net::{TcpStream, lookup_host};
@@ -29,7 +30,7 @@ const TEXT_MAX: usize = 300;
 pub(super) async fn check(section: &mut Section<'_>, hub: &HubConfig, clock: &dyn Clock) {
     let host = hub.url.host_str().unwrap_or_default().to_owned();
     let port = hub.url.port_or_known_default().unwrap_or(443);
-    if hub.http.client.proxy_url.is_some() {
+    if hub.http.client.proxy != ProxyOptions::default() {
         section.skipped(
             "address",
             "a proxy stands between: it resolves and connects",

@@ -60,6 +60,7 @@ impl Fixture {
             target: 1,
             class: Class::Ordinary,
             series,
+            exemplars: Vec::new(),
             metadata: Vec::new(),
         };
         self.buffer.append(&scrape).unwrap();

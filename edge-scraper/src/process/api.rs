@@ -128,6 +128,12 @@ fn edge_json(status: &EdgeStatus) -> Value {
         "bufferBytesMax": status.buffer.bytes_max,
         "bufferOldest": status.oldest.map(rfc3339),
         "bufferError": status.buffer.poisoned,
+        "configFromDisk": status.from_disk.as_ref().map(|from| json!({
+            "at": rfc3339(from.at),
+            "why": from.why,
+            "whole": from.whole,
+        })),
+        "discovery": status.pools.iter().flat_map(sources_json).collect::<Vec<_>>(),
         "configLoaded": status.reload.success,
         "hubs": status.hubs.iter().zip(&status.drains).map(hub).collect::<Vec<_>>(),
         "push": push_json(&status.push),
@@ -162,6 +168,20 @@ fn push_json(push: &PushStatus) -> Value {
         "sources": sources.collect::<Vec<_>>(),
         "groups": groups.collect::<Vec<_>>(),
         "groupCount": push.groups.len(),
+    })
+}
+
+fn sources_json(pool: &PoolStatus) -> impl Iterator<Item = Value> + '_ {
+    pool.sources.iter().map(|source| {
+        json!({
+            "scrapePool": pool.name,
+            "mechanism": source.mechanism,
+            "source": source.source,
+            "targets": source.targets,
+            "fromDisk": source.from_disk,
+            "answeredAt": source.answered_at.map(rfc3339),
+            "error": source.error,
+        })
     })
 }
 

@@ -3,6 +3,7 @@
 mod api;
 mod drain;
 mod hubs;
+mod kept;
 mod metrics;
 mod page;
 
@@ -24,8 +25,9 @@ use model::Timestamp;
 use crate::buffer::{Buffer, BufferError, BufferOptions, BufferStatus};
 use crate::collect::Collector;
 use crate::collect::node::NodeCollector;
-use crate::config::{EdgeConfig, JobConfig, NodeCollectorConfig, TextfileConfig};
+use crate::config::{EdgeConfig, FromDisk, JobConfig, NodeCollectorConfig, TextfileConfig};
 use crate::forward::HubStatus;
+use crate::kept::Kept;
 use crate::push::gateway::Gateway;
 use crate::push::textfile::Textfile;
 use crate::push::{PushStatus, Pushes};
@@ -119,6 +121,8 @@ struct Inner {
     address: Option<SocketAddr>,
     health: Health,
     manager: Arc<Manager>,
+    /// What outlasts an outage and a restart in it.
+    kept: Kept,
     buffer: Arc<Buffer>,
     hubs: hubs::Hubs,
     pushes: Arc<Pushes>,
@@ -174,6 +178,8 @@ pub struct EdgeStatus {
     pub push: PushStatus,
     /// The configuration.
     pub reload: ReloadState,
+    /// What of the configuration in force was kept on disk, because its files cannot be used as they are now.
+    pub from_disk: Option<FromDisk>,
 }
 
 impl Edge {
@@ -196,6 +202,7 @@ impl Edge {
         if let Some(address) = address {
             web.check_listen(address, None)?;
         }
+        let kept = Kept::of(&data_dir);
         let (data_dir, buffer, gateway) = {
             let (clock, options) = (Arc::clone(&clock), buffer_options(&config));
             daemon::blocking(move || open(data_dir, disk, options, clock)).await?
@@ -212,7 +219,13 @@ impl Edge {
         let sink = Arc::new(BufferSink {
             buffer: Arc::clone(&buffer),
         });
-        let manager = Manager::start(Arc::clone(&clock), sink, &config.edge, &scraping);
+        let manager = Manager::start(
+            Arc::clone(&clock),
+            sink,
+            &config.edge,
+            kept.clone(),
+            &scraping,
+        );
         let current = Current {
             reload: ReloadState {
                 success: true,
@@ -230,6 +243,7 @@ impl Edge {
             address,
             health: Health::default(),
             manager,
+            kept,
             hubs: hubs::Hubs::new(Arc::clone(&buffer), shipping, hubs),
             buffer,
             pushes: Arc::new(pushes),
@@ -255,6 +269,10 @@ impl Edge {
             let routes = daemon::web::guard(api::routes(&handle, web.has_users()), &web);
             serve_web(listener, routes, &web, &handle.inner.http);
         }
+        tasks.spawn(
+            "kept configuration",
+            handle.clone().look_again(tasks.clone()),
+        );
         handle.inner.health.set_ready(true);
         if let Some(address) = address {
             let scheme = web.scheme();
@@ -343,9 +361,14 @@ impl EdgeHandle {
 
     /// Everything about it. Reads the buffer on disk: not for async threads.
     pub fn status(&self) -> EdgeStatus {
-        let (edge, reload) = {
+        let (edge, reload, from_disk) = {
             let current = self.current();
-            (current.config.edge.clone(), current.reload)
+            let config = &current.config;
+            (
+                config.edge.clone(),
+                current.reload,
+                config.from_disk.clone(),
+            )
         };
         let (now, elapsed) = (self.inner.clock.now(), self.inner.clock.elapsed());
         let hubs = self.inner.hubs.status();
@@ -360,6 +383,7 @@ impl EdgeHandle {
             hubs,
             push: self.inner.pushes.status(),
             reload,
+            from_disk,
         }
     }
 
@@ -415,7 +439,8 @@ impl EdgeHandle {
         let Some(path) = self.config().path.clone() else {
             return Ok(());
         };
-        match daemon::blocking(move || EdgeConfig::load(&path)).await {
+        let kept = self.inner.kept.clone();
+        match daemon::blocking(move || EdgeConfig::load_with(&path, &kept)).await {
             Ok(config) => self.reload(config).await,
             Err(error) => {
                 self.reloaded(Err(&error));
@@ -462,6 +487,7 @@ impl EdgeHandle {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        kept::say(&config);
         // What can be refused comes first: links are made, then jobs, and only then hubs are let go of.
         let hubs = self.inner.hubs.prepare(&config).map_err(PutError::Hub)?;
         let node = self.node_collector(&config);
@@ -485,6 +511,7 @@ impl EdgeHandle {
         self.inner
             .pushes
             .configure(&config, self.inner.hubs.names());
+        let config = self.keep(config).await;
         let mut current = self.current();
         current.node = node;
         current.textfile = textfile;

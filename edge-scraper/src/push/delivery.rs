@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use model::{LabelSet, Metadata, Sample, Timestamp};
+use model::{Exemplar, LabelSet, Metadata, Sample, Timestamp};
 
 use super::refused::{DISK_RETRY_SECONDS, Refused};
 use super::{Pushes, Source};
@@ -42,6 +42,7 @@ impl<'p> Delivery<'p> {
                 target: source.target(),
                 class: Class::Ordinary,
                 series: Vec::new(),
+                exemplars: Vec::new(),
                 metadata: Vec::new(),
             },
             rounds: Vec::new(),
@@ -69,12 +70,20 @@ impl<'p> Delivery<'p> {
         }
     }
 
+    /// An exemplar of a series that has a sample in this request.
+    pub(super) fn exemplar(&mut self, labels: &LabelSet, exemplar: Exemplar) {
+        let labels = labels.filled_from(&self.external);
+        self.label_bytes += labels.as_bytes().len() + exemplar.labels.as_bytes().len();
+        self.record.exemplars.push((labels, exemplar));
+    }
+
     pub(super) fn describe(&mut self, family: String, about: Metadata) {
         self.record.metadata.push((family, about));
     }
 
     fn flush(&mut self) -> Result<(), Refused> {
-        if self.rounds.is_empty() && !self.record.metadata.is_empty() {
+        let beside = !self.record.metadata.is_empty() || !self.record.exemplars.is_empty();
+        if self.rounds.is_empty() && beside {
             self.rounds.push(Vec::new());
         }
         for round in std::mem::take(&mut self.rounds) {
@@ -83,6 +92,7 @@ impl<'p> Delivery<'p> {
             kept.map_err(|error| Refused::later(DISK_RETRY_SECONDS, error))?;
             self.stored += self.record.series.len() as u64;
             self.record.series.clear();
+            self.record.exemplars.clear();
             self.record.metadata.clear();
         }
         self.seen.clear();

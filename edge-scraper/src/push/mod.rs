@@ -8,13 +8,14 @@
 //! # What may be lost
 //!
 //! Nothing that was answered with 2xx, but for what the buffer's own rules give up. While accepting more would push data out of the buffer
-//! that a hub still lacks, and while the disk refuses, the answer is 503: the sender keeps it. Exemplars are not taken: there is no place
-//! for them in a record yet; remote write 2.0 says so in its answer.
+//! that a hub still lacks, and while the disk refuses, the answer is 503: the sender keeps it. Exemplars of groups and text files are
+//! not taken: their page has no place for them.
 
 mod delivery;
 mod families;
 pub(crate) mod gateway;
 mod otlp;
+mod protobuf;
 mod refused;
 mod routes;
 mod sources;

@@ -1,7 +1,7 @@
 //! OTLP/HTTP metrics, translated as the hub and Prometheus translate them. A request that contradicts itself stores nothing.
 
 use axum::http::StatusCode;
-use model::{LabelSet, Sample};
+use model::{Exemplar, LabelSet, Sample};
 use wire::otlp::body::{Encoding, Kind, message};
 use wire::otlp::{Settings, TranslatedSample, translate};
 use wire::remote_write::Limits;
@@ -30,8 +30,13 @@ pub(super) fn take(
     let latest = now.saturating_add(AHEAD_MAX);
     let mut refusals = Refusals::default();
     let (mut samples, mut bytes) = (Vec::<(LabelSet, Sample)>::new(), 0);
+    let mut with_samples: Vec<(LabelSet, Exemplar)> = Vec::new();
     let mut gather = |taken: TranslatedSample| {
-        let TranslatedSample { labels, sample, .. } = taken;
+        let TranslatedSample {
+            labels,
+            sample,
+            exemplars,
+        } = taken;
         if sample.at > latest {
             let at = sample.at;
             let why = || {
@@ -42,6 +47,13 @@ pub(super) fn take(
             return refusals.add(1, why);
         }
         bytes += labels.as_bytes().len() + size_of::<(LabelSet, Sample)>();
+        // One that is none is left out, as the hub does.
+        for exemplar in exemplars.into_iter().flatten() {
+            bytes += exemplar.labels.as_bytes().len() + size_of::<(LabelSet, Exemplar)>();
+            if bytes <= BYTES_MAX {
+                with_samples.push((labels.clone(), exemplar));
+            }
+        }
         if bytes <= BYTES_MAX {
             samples.push((labels, sample));
         }
@@ -75,6 +87,9 @@ pub(super) fn take(
     samples.sort_by_key(|(_, sample)| sample.at);
     for (labels, sample) in samples {
         delivery.add(&labels, sample)?;
+    }
+    for (labels, exemplar) in with_samples {
+        delivery.exemplar(&labels, exemplar);
     }
     delivery.finish()
 }

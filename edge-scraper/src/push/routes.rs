@@ -15,7 +15,7 @@ use wire::remote_write::headers::{self, Version};
 use super::gateway::{How, PushError, parse_key};
 use super::refused::{DISK_RETRY_SECONDS, Refused};
 use super::sources::Source;
-use super::{Kind, Pushes, families, otlp, write};
+use super::{Kind, Pushes, families, otlp, protobuf, write};
 
 /// Longest body of remote write and OTLP, compressed and not: several times what senders make by default.
 const LIMITS: Limits = Limits {
@@ -78,7 +78,7 @@ async fn remote_write(State(door): State<Door>, request: Request) -> Response {
         Ok(version) => take_write(&door, &source, *version, request).await,
         Err(error) => Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error)),
     };
-    let (stored, histograms, result) = match taken {
+    let (stored, histograms, exemplars, result) = match taken {
         Ok(taken) => {
             let result = match taken.refusals.is_empty() {
                 true => Ok(()),
@@ -86,11 +86,11 @@ async fn remote_write(State(door): State<Door>, request: Request) -> Response {
             };
             let refused = taken.refusals.samples;
             door.note(&source, taken.stored, refused, result.as_ref().err());
-            (taken.stored, taken.histograms, result)
+            (taken.stored, taken.histograms, taken.exemplars, result)
         }
         Err(refused) => {
             door.note(&source, 0, 0, Some(&refused));
-            (0, 0, Err(refused))
+            (0, 0, 0, Err(refused))
         }
     };
     let mut response = match result {
@@ -102,7 +102,7 @@ async fn remote_write(State(door): State<Door>, request: Request) -> Response {
         let counts = [
             (headers::SAMPLES_WRITTEN, stored - histograms),
             (headers::HISTOGRAMS_WRITTEN, histograms),
-            (headers::EXEMPLARS_WRITTEN, 0),
+            (headers::EXEMPLARS_WRITTEN, exemplars),
         ];
         for (name, count) in counts {
             if let Ok(name) = name.parse::<HeaderName>() {
@@ -231,11 +231,10 @@ async fn change_group(door: &Door, request: Request) -> Result<(StatusCode, u64)
     let pushed = daemon::blocking(move || {
         let _room = room;
         let text = unpacked(&headers, &body)?;
-        if is_protobuf(&headers) {
-            let why = "protobuf is not taken: push the text format";
-            return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
-        }
-        let families = families::read(&text);
+        let families = match is_protobuf(&headers) {
+            true => protobuf::read(&text),
+            false => families::read(&text),
+        };
         let series = families.iter().flat_map(|all| all.values());
         let series = series.map(|family| family.samples.len() as u64).sum();
         pushes.gateway.push(&key, families, how).map_err(refuse)?;

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use model::{METRIC_NAME, Sample, Timestamp};
+use model::{Exemplar, LabelSet, METRIC_NAME, Sample, Timestamp};
 use wire::remote_write::headers::Version;
 use wire::remote_write::v2::{SeriesViewV2, WalkV2};
-use wire::remote_write::{self, Limits, Part, SeriesView, Walk};
+use wire::remote_write::{self, Limits, Part, SeriesRefusal, SeriesView, Walk};
 
 use super::delivery::Delivery;
 use super::refused::{Refusals, Refused};
@@ -25,6 +25,7 @@ pub(super) struct Taken {
     pub(super) stored: u64,
     /// Of those, native histograms.
     pub(super) histograms: u64,
+    pub(super) exemplars: u64,
     pub(super) refusals: Refusals,
 }
 
@@ -44,6 +45,7 @@ pub(super) fn take(
         delivery: Delivery::new(pushes, source, now),
         latest: now.saturating_add(AHEAD_MAX),
         histograms: 0,
+        exemplars: 0,
         refusals: Refusals::default(),
     };
     let message = remote_write::decompress(body, limits)?;
@@ -54,6 +56,7 @@ pub(super) fn take(
     Ok(Taken {
         stored: taking.delivery.finish()?,
         histograms: taking.histograms,
+        exemplars: taking.exemplars,
         refusals: taking.refusals,
     })
 }
@@ -62,6 +65,7 @@ struct Taking<'p> {
     delivery: Delivery<'p>,
     latest: Timestamp,
     histograms: u64,
+    exemplars: u64,
     refusals: Refusals,
 }
 
@@ -95,6 +99,9 @@ impl Taking<'_> {
             samples.sort_by_key(|sample| sample.at);
             for sample in samples.drain(..) {
                 self.sample(&labels, sample)?;
+            }
+            for exemplar in view.checked_exemplars() {
+                self.exemplar(&labels, exemplar);
             }
         }
         Ok(())
@@ -137,6 +144,9 @@ impl Taking<'_> {
             for sample in samples {
                 self.sample(&labels, sample)?;
             }
+            for exemplar in view.exemplars(&symbols) {
+                self.exemplar(&labels, exemplar);
+            }
         }
         for (family, about) in metadata {
             self.delivery.describe(family, about);
@@ -144,7 +154,17 @@ impl Taking<'_> {
         Ok(())
     }
 
-    fn sample(&mut self, labels: &model::LabelSet, sample: Sample) -> Result<(), Refused> {
+    fn exemplar(&mut self, labels: &LabelSet, exemplar: Result<Exemplar, SeriesRefusal>) {
+        match exemplar {
+            Ok(exemplar) => {
+                self.exemplars += 1;
+                self.delivery.exemplar(labels, exemplar);
+            }
+            Err(refusal) => self.refusals.add(0, || refusal.to_string()),
+        }
+    }
+
+    fn sample(&mut self, labels: &LabelSet, sample: Sample) -> Result<(), Refused> {
         if sample.at > self.latest {
             let at = sample.at;
             let shown = || {
