@@ -1,9 +1,10 @@
 //! `edge-scraper diagnose` on the command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 use daemon::http::Auth;
 use daemon::{Clock, SystemClock};
@@ -12,6 +13,25 @@ use edge_scraper::diagnose::{self, EdgeAddress, Subject};
 /// Who is asked, and what.
 #[derive(Args)]
 pub(crate) struct Diagnose {
+    /// The edge's configuration file
+    #[arg(id = "its_config", long = "config", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Where its buffer is kept
+    #[arg(
+        id = "its_data_dir",
+        long = "data-dir",
+        value_name = "FOLDER",
+        global = true
+    )]
+    data_dir: Option<PathBuf>,
+    /// Where it listens
+    #[arg(
+        id = "its_listen",
+        long = "listen",
+        value_name = "ADDRESS",
+        global = true
+    )]
+    listen: Option<SocketAddr>,
     /// Where the running edge answers. Default: http:// and --listen
     #[arg(long, value_name = "URL", global = true)]
     edge_url: Option<String>,
@@ -67,8 +87,12 @@ pub(crate) async fn run(
     arguments: Diagnose,
     config: Option<PathBuf>,
     data_dir: PathBuf,
-    default_url: String,
+    listen: SocketAddr,
 ) -> anyhow::Result<bool> {
+    // They may stand on either side of the word diagnose.
+    let config = arguments.config.or(config);
+    let data_dir = arguments.data_dir.unwrap_or(data_dir);
+    let default_url = format!("http://{}", arguments.listen.unwrap_or(listen));
     let auth = match (arguments.user, arguments.password_file) {
         (None, _) => Auth::None,
         (Some(username), Some(password_file)) => Auth::BasicFromFile {
@@ -111,9 +135,7 @@ pub(crate) async fn run(
         }
         Some(What::Collect { output, log }) => {
             let report = diagnose::check(&subject).await;
-            let files = diagnose::collect(&subject, &report, log.as_deref(), &output)
-                .await
-                .context("diagnose collect")?;
+            let files = diagnose::collect(&subject, &report, log.as_deref(), &output).await?;
             match json {
                 true => {
                     let files = serde_json::json!({"bundle": output, "files": files, "healthy": report.healthy()});

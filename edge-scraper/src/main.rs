@@ -11,6 +11,7 @@ use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 use daemon::web::{Web, WebFlags};
 use daemon::{Signal, Signals, SystemClock, Tasks};
+use edge_scraper::collect::exporter::{self, ExporterFlags};
 use edge_scraper::config::EdgeConfig;
 use edge_scraper::{Edge, EdgeOptions, Kept};
 
@@ -18,10 +19,15 @@ use edge_scraper::{Edge, EdgeOptions, Kept};
 ///
 /// Without a configuration file: this machine, shipped to a hub on this machine (http://127.0.0.1:9490).
 #[derive(Parser)]
-#[command(name = "edge-scraper", version, max_term_width = 100)]
+#[command(
+    name = "edge-scraper",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
     /// Configuration file in Prometheus's form; hubs stand under remote_write
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to answer: status page, /metrics, /-/ready, /-/reload
     #[arg(
@@ -47,6 +53,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Shows this machine to whoever scrapes it, as node_exporter does and with its flags: for the branch's other hosts
+    Node(Box<ExporterFlags>),
     /// Reads a configuration file, says what the edge would do with it or what is wrong, and ends
     CheckConfig {
         /// The file
@@ -59,7 +67,7 @@ enum Command {
     },
     /// Says what is wrong with this edge and what to do about it: configuration, hubs, link, clock, disk, targets. Works
     /// with and without a running edge; exit code 1 if something is wrong
-    Diagnose(diagnose_command::Diagnose),
+    Diagnose(Box<diagnose_command::Diagnose>),
 }
 
 /// Threads for async work; scrapes and shipping hardly need one.
@@ -67,15 +75,17 @@ const WORKERS: usize = 2;
 /// Threads for reading pages, the disk and `/proc`. Bounds what hanging collectors and disks can take.
 const BLOCKING_MAX: usize = 32;
 
+/// Pages under way may take this long when `edge-scraper node` is stopped.
+const NODE_STOPS_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
 fn main() -> ExitCode {
     daemon::keep_allocator_thresholds();
-    let arguments = Arguments::parse();
-    let result = match arguments.command {
-        Some(Command::CheckConfig { ref file }) => check_config(file),
-        Some(Command::CheckWebConfig { ref file }) => check_web_config(file),
-        Some(Command::Diagnose(what)) => {
-            return diagnose(what, arguments.config, arguments.data_dir, arguments.listen);
-        }
+    let mut arguments = Arguments::parse();
+    let result = match arguments.command.take() {
+        Some(Command::Node(flags)) => run_node(*flags),
+        Some(Command::Diagnose(what)) => return diagnose(*what, &arguments),
+        Some(Command::CheckConfig { file }) => check_config(&file),
+        Some(Command::CheckWebConfig { file }) => check_web_config(&file),
         None => run(arguments),
     };
     match result {
@@ -86,21 +96,15 @@ fn main() -> ExitCode {
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     // The messages carry their causes.
-    eprintln!("edge-scraper: {error:#}");
+    eprintln!("edge-scraper: {error}");
     ExitCode::FAILURE
 }
 
-fn diagnose(
-    what: diagnose_command::Diagnose,
-    config: Option<PathBuf>,
-    data_dir: PathBuf,
-    listen: SocketAddr,
-) -> ExitCode {
+fn diagnose(what: diagnose_command::Diagnose, arguments: &Arguments) -> ExitCode {
     daemon::init_log_quiet();
-    let url = format!("http://{listen}");
-    let healthy = threads()
-        .and_then(|threads| threads.block_on(diagnose_command::run(what, config, data_dir, url)));
-    match healthy {
+    let (config, data_dir) = (arguments.config.clone(), arguments.data_dir.clone());
+    let run = diagnose_command::run(what, config, data_dir, arguments.listen);
+    match runtime(WORKERS).and_then(|threads| threads.block_on(run)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => failed(&error),
@@ -127,16 +131,47 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let web = Web::load(&arguments.web)?;
     daemon::init_log();
-    threads()?.block_on(serve(arguments, config, web))
+    runtime(WORKERS)?.block_on(serve(arguments, config, web))
 }
 
-fn threads() -> anyhow::Result<tokio::runtime::Runtime> {
+fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(workers)
         .max_blocking_threads(BLOCKING_MAX)
         .enable_all()
         .build()
         .map_err(|error| anyhow!("cannot start threads: {error}"))
+}
+
+fn run_node(flags: ExporterFlags) -> anyhow::Result<()> {
+    let web = Web::load(flags.web())?;
+    let options = flags.options(web)?;
+    daemon::init_log();
+    runtime(1)?.block_on(serve_node(options))
+}
+
+async fn serve_node(options: exporter::ExporterOptions) -> anyhow::Result<()> {
+    let mut signals =
+        Signals::listen().map_err(|error| anyhow!("cannot listen for signals: {error}"))?;
+    let tasks = Tasks::new();
+    exporter::start(options, &tasks).await?;
+    let failure = loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Stop => break None,
+                // There is no file but the web configuration, and that is read anew when it changes.
+                Signal::Reload => tracing::info!("nothing to reload: what is not in --web.config.file is on the command line"),
+            },
+            failure = tasks.failure() => break Some(failure),
+        }
+    };
+    if let Err(stuck) = tasks.shutdown(NODE_STOPS_WITHIN).await {
+        tracing::warn!("stopped while these went on: {}", stuck.join(", "));
+    }
+    match failure {
+        None => Ok(()),
+        Some(failure) => Err(failure.into()),
+    }
 }
 
 async fn serve(arguments: Arguments, config: EdgeConfig, web: Web) -> anyhow::Result<()> {
