@@ -14,6 +14,7 @@ mod demo;
 mod features;
 mod federation;
 mod ingest;
+mod line;
 mod local_edge;
 mod metrics;
 mod notifications;

@@ -24,8 +24,10 @@ use tsdb::{Limits, Store, StoreOptions};
 use crate::alerts::Alerts;
 use crate::api::{self, CorsOrigin, Queries, RangeCache, RemoteReads};
 use crate::config::HubConfig;
-use crate::federation::{BranchMetrics, Branches};
+use crate::federation::ledger::Ledger;
+use crate::federation::{self, BranchMetrics, Branches};
 use crate::ingest::{self, Credentials, Ingest};
+use crate::line::{self, LineHub, LineMetrics};
 use crate::local_edge::{LocalEdge, LocalEdgeOptions};
 use crate::metrics::HubMetrics;
 use crate::notifications::{Notifications, STOPPING};
@@ -155,7 +157,13 @@ impl Hub {
             alerts.sender(),
             query_log.clone(),
         ));
-        let branches = Branches::new(clock.clone());
+        let ledger = {
+            let (dir, clock) = (data_dir.path().to_owned(), clock.clone());
+            daemon::blocking(move || Ledger::open(&dir, clock)).await?
+        };
+        let ledger = Arc::new(ledger);
+        ledger.keep_written(config.retention.age, &tasks.store);
+        let branches = Branches::new(clock.clone()).with_ledger(ledger.clone());
         let (writers, readers) = (Credentials::default(), Credentials::default());
         let admins = Credentials::default();
         set_credentials(&config, &writers, &readers, &admins)?;
@@ -181,10 +189,18 @@ impl Hub {
             };
             Arc::new(move || targets::counts(&reader, queries.engine(), clock.now()))
         };
-        registry.register_collector(Box::new(BranchMetrics {
+        let branch_metrics = BranchMetrics {
             branches: branches.clone(),
             targets: count,
-        }));
+        };
+        let line = LineHub::new(
+            ingest.clone(),
+            ledger.clone(),
+            branches.clone(),
+            clock.clone(),
+            tasks.http.clone(),
+        );
+        registry.register_collector(Box::new(LineMetrics(line.clone())));
         registry.register_collector(Box::new(HubMetrics {
             ingest: ingest.clone(),
             ruler: ruler.clone(),
@@ -196,7 +212,17 @@ impl Hub {
         registry.register_collector(alerts.metrics());
         query_log.set(log_file, &tasks.query_log);
         let registry = Arc::new(registry);
-        let own_metrics = Arc::new(move || daemon::metrics::encode(&registry));
+        let own_metrics: MetricsText = Arc::new(move || daemon::metrics::encode(&registry));
+        // Those of branches are in the store without being scraped: the edge inside leaves them out.
+        federation::publish(
+            branch_metrics.clone(),
+            local_edge && config.local_edge.is_some(),
+            store.clone(),
+            clock.clone(),
+            seal_due.clone(),
+            &tasks.rules,
+        );
+        let all_metrics = with_branches(own_metrics.clone(), branch_metrics);
 
         let edge = match config.local_edge.clone().filter(|_| local_edge) {
             Some(config) => {
@@ -204,7 +230,7 @@ impl Hub {
                     config,
                     data_dir: data_dir.path().join("edge"),
                     ingest: ingest.clone(),
-                    metrics: own_metrics.clone(),
+                    metrics: own_metrics,
                     clock: clock.clone(),
                     disk,
                 };
@@ -221,6 +247,8 @@ impl Hub {
             query_log,
             notifications: Notifications::new(clock.clone(), tasks.http.token().clone()),
             branches,
+            ledger,
+            line,
             ruler,
             writers,
             readers,
@@ -235,7 +263,7 @@ impl Hub {
             web: web.clone(),
         });
         let health = Health::default();
-        let router = routes(&state, &ingest, &alerts, &health, own_metrics);
+        let router = routes(&state, &ingest, &alerts, &health, all_metrics);
         let router = router.layer(middleware::from_fn_with_state(cors_origin, api::cors));
         serve_web(listener, router, &web, &tasks.http);
         maintain(&state, &tasks.store);
@@ -336,6 +364,7 @@ impl Hub {
                 stuck.extend(names);
             }
         }
+        self.state.ledger.close();
         let closing = self.state.store.clone();
         daemon::blocking(move || closing.close())
             .await
@@ -452,6 +481,7 @@ fn routes(
         .merge(api::lifecycle(state))
         .merge(api::administration(state))
         .merge(ingest::routes(ingest.clone()))
+        .merge(line::routes(state.line.clone()))
         .merge(alerts.routes())
         .fallback(api::not_found)
         .layer(middleware::from_fn_with_state(
@@ -462,6 +492,17 @@ fn routes(
             state.clone(),
             api::credentials_only,
         ))
+}
+
+/// The text of `/metrics`.
+fn with_branches(own: MetricsText, branches: BranchMetrics) -> MetricsText {
+    let mut registry = prometheus_client::registry::Registry::default();
+    registry.register_collector(Box::new(branches));
+    Arc::new(move || {
+        let text = own();
+        let own = text.strip_suffix("# EOF\n").unwrap_or(&text);
+        own.to_owned() + &daemon::metrics::encode(&registry)
+    })
 }
 
 async fn home(State(state): State<Arc<HubState>>, params: api::Params) -> Response {

@@ -15,7 +15,9 @@ use crate::api::{Queries, RemoteReads};
 use crate::config::HubConfig;
 use crate::features::Features;
 use crate::federation::Branches;
+use crate::federation::ledger::Ledger;
 use crate::ingest::{Credentials, OtlpReceiver};
+use crate::line::LineHub;
 use crate::local_edge::LocalEdge;
 use crate::notifications::Notifications;
 use crate::query_log::QueryLog;
@@ -47,6 +49,8 @@ pub(crate) struct HubState {
     pub(crate) query_log: Arc<QueryLog>,
     pub(crate) notifications: Notifications,
     pub(crate) branches: Branches,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) line: Arc<LineHub>,
     pub(crate) ruler: Arc<Ruler>,
     pub(crate) writers: Credentials,
     pub(crate) readers: Credentials,

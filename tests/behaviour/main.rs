@@ -21,6 +21,7 @@ mod field;
 mod first_run;
 mod grafana;
 mod http_api;
+mod ledger;
 mod node;
 mod otlp;
 mod peers;

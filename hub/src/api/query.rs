@@ -17,6 +17,7 @@ use tsdb::TimeRange;
 use super::asker::Asker;
 use super::error::{ApiError, Kind};
 use super::json::{Annotations, success};
+use super::missing;
 use super::params::Params;
 use super::range_cache::{RangeCache, RangeQuery};
 use super::result::{self, StatsWanted};
@@ -31,6 +32,8 @@ const RUNNING_MAX: usize = 20;
 const TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// Points of one series in an answer.
 const POINTS_MAX: i64 = 11_000;
+/// How far back an instant looks, as in Prometheus: the engine's default.
+const LOOKBACK: Duration = Duration::from_secs(5 * 60);
 /// Bytes of query text whose parsed form is kept: dashboards ask the same again and again.
 const PARSED_BYTES_MAX: u64 = 4 << 20;
 
@@ -117,6 +120,22 @@ pub(super) struct Ran {
     pub(super) result: QueryResult,
     pub(super) queued: Duration,
     pub(super) evaluated: Duration,
+}
+
+impl Ran {
+    /// Says what of the branches' data is not there, before all other warnings.
+    fn note_missing(
+        &mut self,
+        state: &HubState,
+        expr: &Expr,
+        (start, end): (Timestamp, Timestamp),
+        lookback: Option<Duration>,
+    ) {
+        let lookback = lookback.unwrap_or(LOOKBACK);
+        let now = state.clock.now();
+        let missing = missing::warning(&state.ledger, expr, start, end, lookback, now);
+        self.result.warnings.splice(0..0, missing);
+    }
 }
 
 impl Queries {
@@ -256,12 +275,14 @@ pub(crate) async fn instant(
     let (limit, expr) = (params.limit()?, state.queries.parse(&params)?);
     let (timeout, mut options) = options(&params)?;
     let stats = StatsWanted::of(&params);
+    let (wanted, lookback) = (expr.clone(), options.lookback);
     let run = move |engine: &Engine, reader: &StoreReader, cancel| {
         options.cancel = cancel;
         engine.instant(reader, &expr, at, &options)
     };
     let asked = Asked::of(&params, asker, (at, at, 0));
-    let ran = state.queries.run(&state, timeout, asked, run).await?;
+    let mut ran = state.queries.run(&state, timeout, asked, run).await?;
+    ran.note_missing(&state, &wanted, (at, at), lookback);
     Ok(result::answer(&state, ran, limit, stats).await)
 }
 
@@ -303,6 +324,7 @@ pub(crate) async fn range(
     }
     let (timeout, mut options) = options(&params)?;
     let stats = StatsWanted::of(&params);
+    let (wanted, lookback) = (expr.clone(), options.lookback);
     let query = RangeQuery {
         text: params.required("query")?.to_owned(),
         expr,
@@ -322,7 +344,8 @@ pub(crate) async fn range(
         }
     };
     let asked = Asked::of(&params, asker, (start, end, step));
-    let ran = state.queries.run(&state, timeout, asked, run).await?;
+    let mut ran = state.queries.run(&state, timeout, asked, run).await?;
+    ran.note_missing(&state, &wanted, (start, end), lookback);
     Ok(result::answer(&state, ran, limit, stats).await)
 }
 

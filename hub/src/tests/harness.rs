@@ -134,6 +134,7 @@ impl TestHub {
     /// Cuts the power and starts it again.
     pub(super) async fn crash(self) -> Self {
         self.disk.crash();
+        self.hub.state().ledger.close();
         drop(self.hub);
         Self::open(
             self.folder,
@@ -143,6 +144,12 @@ impl TestHub {
             Web::default(),
         )
         .await
+    }
+
+    /// The hub's time, ms.
+    pub(super) fn clock_now(&self) -> i64 {
+        use daemon::Clock;
+        self.clock.now().millis()
     }
 
     pub(super) fn file(&self, name: &str) -> PathBuf {

@@ -206,6 +206,7 @@ export class Chart {
 
   #crosshair(ink, { bottom, x, y }, style) {
     ink.fillStyle = ink.strokeStyle = style.color;
+    ink.lineWidth = 1;
     if (this.#drag) {
       ink.globalAlpha = 0.15;
       ink.fillRect(this.#drag.from, PAD.top, this.#drag.to - this.#drag.from, bottom - PAD.top);
