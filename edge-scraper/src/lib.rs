@@ -23,15 +23,18 @@
 pub mod buffer;
 pub mod collect;
 pub mod config;
+pub mod diagnose;
 mod discovery;
 pub mod forward;
 mod kept;
+mod local;
 mod planted;
 mod process;
+pub mod push;
 pub mod scrape;
 
 pub use kept::Kept;
 pub use process::{
-    Edge, EdgeHandle, EdgeOptions, EdgeStatus, HubError, InProcessHub, ReloadError, ReloadState,
-    StartError,
+    Drain, Edge, EdgeHandle, EdgeOptions, EdgeStatus, HubError, InProcessHub, ReloadError,
+    ReloadState, StartError,
 };

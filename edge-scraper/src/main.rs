@@ -1,5 +1,7 @@
 //! The edge as a program: what the command line says, and how the process ends.
 
+mod diagnose_command;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,10 +30,20 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to answer: status page, /metrics, /-/ready, /-/reload
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9491")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9491",
+        global = true
+    )]
     listen: SocketAddr,
     /// Where the buffer is kept
-    #[arg(long, value_name = "FOLDER", default_value = "data-edge")]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        default_value = "data-edge",
+        global = true
+    )]
     data_dir: PathBuf,
     #[command(flatten)]
     web: WebFlags,
@@ -53,6 +65,9 @@ enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Says what is wrong with this edge and what to do about it: configuration, hubs, link, clock, disk, targets. Works
+    /// with and without a running edge; exit code 1 if something is wrong
+    Diagnose(Box<diagnose_command::Diagnose>),
 }
 
 /// Threads for async work; scrapes and shipping hardly need one.
@@ -68,17 +83,31 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::parse();
     let result = match arguments.command.take() {
         Some(Command::Node(flags)) => run_node(*flags),
+        Some(Command::Diagnose(what)) => return diagnose(*what, &arguments),
         Some(Command::CheckConfig { file }) => check_config(&file),
         Some(Command::CheckWebConfig { file }) => check_web_config(&file),
         None => run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The messages carry their causes.
-            eprintln!("edge-scraper: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // The messages carry their causes.
+    eprintln!("edge-scraper: {error}");
+    ExitCode::FAILURE
+}
+
+fn diagnose(what: diagnose_command::Diagnose, arguments: &Arguments) -> ExitCode {
+    daemon::init_log_quiet();
+    let (config, data_dir) = (arguments.config.clone(), arguments.data_dir.clone());
+    let run = diagnose_command::run(what, config, data_dir, arguments.listen);
+    match runtime(WORKERS).and_then(|threads| threads.block_on(run)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failed(&error),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Certificates for tests: an authority that exists only here, and what it signs.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
@@ -46,10 +47,30 @@ impl Authority {
     /// # Panics
     /// When a file cannot be written.
     pub fn issue(&self, name: &str, names: &[&str]) -> (PathBuf, PathBuf) {
+        self.sign(name, names, None)
+    }
+
+    /// As [`Authority::issue`]; valid from so many days from now to so many days from now.
+    ///
+    /// # Panics
+    /// When a file cannot be written.
+    pub fn issue_for(&self, name: &str, names: &[&str], days: (i64, i64)) -> (PathBuf, PathBuf) {
+        self.sign(name, names, Some(days))
+    }
+
+    fn sign(&self, name: &str, names: &[&str], days: Option<(i64, i64)>) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().expect("a key");
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("names");
         params.distinguished_name.push(DnType::CommonName, name);
+        if let Some((from, to)) = days {
+            let now = SystemTime::now();
+            let at = |days: i64| {
+                let by = Duration::from_secs(days.unsigned_abs() * 24 * 3600);
+                if days < 0 { now - by } else { now + by }
+            };
+            (params.not_before, params.not_after) = (at(from).into(), at(to).into());
+        }
         let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
         let paths = (self.path(name, "pem"), self.path(name, "key"));
         for (path, text) in [(&paths.1, key.serialize_pem()), (&paths.0, cert.pem())] {

@@ -1,4 +1,4 @@
-//! The real programs of the field that ours must work with: Prometheus, Alertmanager, node_exporter, as `tests/run` brings them;
+//! The real programs of the field that ours must work with: Prometheus, Alertmanager, node_exporter and the Pushgateway, as `tests/run` brings them;
 //! OpenTelemetry's SDK for Python, as `tests/run --all` brings it; and VictoriaMetrics, which `tests/run --peers` brings for the benchmarks to compare with.
 
 use std::io::Write;
@@ -19,6 +19,8 @@ pub enum Peer {
     Amtool,
     /// The exporter of a machine's own metrics.
     NodeExporter,
+    /// Where jobs push what nobody can scrape.
+    Pushgateway,
     /// The single-node server, for benchmarks only.
     VictoriaMetrics,
 }
@@ -32,6 +34,7 @@ impl Peer {
             Peer::Alertmanager => &["prometheus-alertmanager", "alertmanager"],
             Peer::Amtool => &["amtool"],
             Peer::NodeExporter => &["prometheus-node-exporter", "node_exporter"],
+            Peer::Pushgateway => &["prometheus-pushgateway", "pushgateway"],
             Peer::VictoriaMetrics => &["victoria-metrics", "victoria-metrics-prod"],
         }
     }

@@ -24,6 +24,7 @@ enum Kind {
     Prometheus,
     Alertmanager,
     NodeExporter,
+    Pushgateway,
 }
 
 /// A program that can be started, killed and started again on the same address and data.
@@ -111,6 +112,12 @@ impl Service {
             Peer::NodeExporter.path(),
             folder,
         )
+    }
+
+    /// Debian's Pushgateway.
+    pub fn pushgateway(folder: &Path) -> Self {
+        let program = Peer::Pushgateway.path();
+        Self::new(Kind::Pushgateway, "pushgateway", program, folder)
     }
 
     /// Writes its configuration file; used from the next start on, or by a reload.
@@ -313,7 +320,7 @@ impl Service {
                     .arg(format!("--web.listen-address={address}"))
                     .arg("--cluster.listen-address=");
             }
-            Kind::NodeExporter => {
+            Kind::NodeExporter | Kind::Pushgateway => {
                 command.arg(format!("--web.listen-address={address}"));
             }
         }

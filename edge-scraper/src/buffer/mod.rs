@@ -32,6 +32,7 @@
 mod books;
 mod cursor;
 mod files;
+mod history;
 mod index;
 mod line;
 mod ranges;
@@ -44,6 +45,7 @@ mod store;
 mod tests;
 
 pub use books::HubCounts;
+pub use history::Stretch;
 pub use index::{Pending, RecordMeta};
 pub use line::{FrameFound, FrameReader};
 pub use ranges::SequenceSet;

@@ -12,6 +12,7 @@ mod expand;
 mod hub;
 mod job;
 mod kept;
+mod push;
 mod raw;
 mod raw_client;
 mod raw_discovery;
@@ -36,6 +37,7 @@ pub use embedded::{GlobalForRules, GlobalYaml, ScrapeConfigYaml, ScrapingYaml};
 pub use hub::HubConfig;
 pub use job::{Escaping, Histograms, JobConfig, Limits, Protocol, TargetDefaults, TargetGroup};
 pub use kept::FromDisk;
+pub use push::{GatewayConfig, PushConfig, TextfileConfig};
 pub(crate) use raw::StaticConfig;
 
 pub use crate::discovery::glob::find as find_files;
@@ -66,6 +68,8 @@ pub struct EdgeConfig {
     pub node_collector: Option<NodeCollectorConfig>,
     /// The buffer on disk.
     pub buffer: BufferConfig,
+    /// What is handed to the edge instead of being scraped.
+    pub push: PushConfig,
     /// What in the file has no effect, or will not work as it is now; for the log and `check-config`.
     pub warnings: Vec<String>,
     /// It is not what its files say now: something of it was kept on disk from when it was last in force.
@@ -138,6 +142,7 @@ impl EdgeConfig {
             jobs: Vec::new(),
             hubs: vec![HubConfig::plain(DEFAULT_HUB_URL)],
             buffer: BufferConfig::default(),
+            push: PushConfig::default(),
             warnings: Vec::new(),
             from_disk: None,
             files: Vec::new(),
@@ -178,8 +183,9 @@ impl EdgeConfig {
             Some(node) => format!("every {}", model::duration::format(node.interval)),
             None => "off".to_owned(),
         };
+        let pushed = self.push.summary();
         let mut text = format!(
-            "edge {}: {} scrape job(s): {}\nhubs: {}\nnode collector: {node}\nbuffer: at most {}, synced within {}\n",
+            "edge {}: {} scrape job(s): {}\nhubs: {}\nnode collector: {node}\n{pushed}buffer: at most {}, synced within {}\n",
             self.edge,
             jobs.len(),
             if jobs.is_empty() {
@@ -264,8 +270,8 @@ impl Check {
     }
 
     fn file(mut self, file: raw::File) -> Result<EdgeConfig, ConfigError> {
-        let branchline = file.branchline.unwrap_or_default();
-        let edge = branchline.edge.unwrap_or_else(host_name);
+        let mut branchline = file.branchline.unwrap_or_default();
+        let edge = branchline.edge.take().unwrap_or_else(host_name);
         if !is_edge_name(&edge) {
             return Err(self.invalid(
                 "branchline.edge",
@@ -307,9 +313,10 @@ impl Check {
             &defaults,
             &mut jobs,
         )?;
+        let push = self.push(&mut branchline, file.otlp, &edge, &defaults)?;
         let node_collector =
             self.node_collector(branchline.node_collector, jobs.is_empty(), &edge, &defaults)?;
-        self.unique_jobs(&jobs, node_collector.as_ref())?;
+        self.unique_jobs(&jobs, node_collector.as_ref(), &push)?;
         let hubs = self.hubs(file.remote_write.unwrap_or_default())?;
         let buffer = self.buffer(branchline.buffer.unwrap_or_default())?;
         let from_disk = self.from_disk();
@@ -321,6 +328,7 @@ impl Check {
             hubs,
             node_collector,
             buffer,
+            push,
             from_disk,
             files: self.fallback.files,
             warnings: self.warnings,
@@ -396,6 +404,7 @@ impl Check {
         &self,
         jobs: &[JobConfig],
         node: Option<&NodeCollectorConfig>,
+        push: &PushConfig,
     ) -> Result<(), ConfigError> {
         let mut names = std::collections::BTreeSet::new();
         for job in jobs {
@@ -416,6 +425,14 @@ impl Check {
                 "branchline.node_collector.job",
                 format!("{:?} is a job of scrape_configs too: give the node collector another, or switch it off", node.job),
             ));
+        }
+        for (key, job) in push.jobs() {
+            if !names.insert(job) {
+                return Err(self.invalid(
+                    key,
+                    format!("{job:?} is the job of something else too: give one of them another"),
+                ));
+            }
         }
         Ok(())
     }

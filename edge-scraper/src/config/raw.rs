@@ -34,8 +34,8 @@ pub(super) struct File {
     pub(super) remote_read: Refused,
     #[serde(deserialize_with = "refuse::tracing")]
     pub(super) tracing: Refused,
-    #[serde(deserialize_with = "refuse::otlp")]
-    pub(super) otlp: Refused,
+    /// How OTLP metrics are translated, if `branchline.otlp_receiver` takes any.
+    pub(super) otlp: Option<wire::otlp::Section>,
 }
 
 /// A file of `scrape_config_files`.
@@ -297,6 +297,42 @@ pub(super) struct Branchline {
     pub(super) edge: Option<String>,
     pub(super) node_collector: Option<NodeCollector>,
     pub(super) buffer: Option<Buffer>,
+    /// Whether remote write is taken (`/api/v1/write`). Default: false.
+    pub(super) remote_write_receiver: Option<bool>,
+    /// Whether OTLP metrics are taken (`/api/v1/otlp/v1/metrics`). Default: false.
+    pub(super) otlp_receiver: Option<bool>,
+    pub(super) pushgateway: Option<Pushgateway>,
+    pub(super) textfile: Option<Textfile>,
+}
+
+/// The Pushgateway's API (`/metrics/job/…`).
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Pushgateway {
+    /// Default: true once the section is there.
+    pub(super) enabled: Option<bool>,
+    /// A group that was not pushed for so long goes. Default: 0, none ever does.
+    pub(super) group_expiry: Option<PromDuration>,
+    /// How often the groups are scraped. Default: `global.scrape_interval`.
+    pub(super) scrape_interval: Option<PromDuration>,
+    pub(super) metric_relabel_configs: Option<Vec<Option<Relabel>>>,
+}
+
+/// A folder of `*.prom` files.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Textfile {
+    /// Default: true once the section is there.
+    pub(super) enabled: Option<bool>,
+    /// The folder; needed.
+    pub(super) directory: Option<String>,
+    /// Value of the label `job`. Default: textfile.
+    pub(super) job: Option<String>,
+    /// Value of the label `instance`. Default: the edge's name.
+    pub(super) instance: Option<String>,
+    /// How often the files are read. Default: `global.scrape_interval`.
+    pub(super) scrape_interval: Option<PromDuration>,
+    pub(super) metric_relabel_configs: Option<Vec<Option<Relabel>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -115,7 +115,7 @@ refuse! {
     "samples are stored on the hub, ask or configure it there":
         storage remote_read;
     "take it out":
-        tracing otlp scrape_failure_log_file native_histogram_bucket_limit native_histogram_min_bucket_factor
+        tracing scrape_failure_log_file native_histogram_bucket_limit native_histogram_min_bucket_factor
         round_robin_dns http_headers;
     "of the discovery mechanisms there are static_configs, file_sd_configs, http_sd_configs, dns_sd_configs and kubernetes_sd_configs; write the targets into a file":
         aws_sd_configs azure_sd_configs consul_sd_configs digitalocean_sd_configs docker_sd_configs

@@ -14,12 +14,15 @@ use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::metrics::EdgeMetrics;
-use super::{EdgeHandle, EdgeStatus, page};
+use super::{Drain, EdgeHandle, EdgeStatus, page};
 use crate::buffer::Counts;
 use crate::forward::{HubStatus, LinkState};
+use crate::local::Local;
+use crate::push::PushStatus;
 use crate::scrape::{PoolStatus, TargetStatus};
 
-pub(super) fn routes(edge: &EdgeHandle) -> Router {
+/// `users` says whether names are checked before a request comes here.
+pub(super) fn routes(edge: &EdgeHandle, users: bool) -> Router {
     let mut registry = daemon::metrics::registry("edge-scraper");
     registry.register_collector(Box::new(EdgeMetrics { edge: edge.clone() }));
     let text = Arc::new(move || daemon::metrics::encode(&registry));
@@ -29,12 +32,21 @@ pub(super) fn routes(edge: &EdgeHandle) -> Router {
             "Only POST or PUT requests allowed",
         )
     };
+    let inner = &edge.inner;
+    let stopping = inner.http.token().clone();
+    let local = Local::new(
+        Arc::clone(&inner.buffer),
+        Arc::clone(&inner.clock),
+        stopping,
+    );
     Router::new()
         .route("/", get(home))
         .route("/-/reload", post(reload).put(reload).get(not_get))
         .route("/api/v1/targets", get(targets))
         .route("/api/v1/status/edge", get(status))
         .with_state(edge.clone())
+        .merge(crate::push::routes(Arc::clone(&inner.pushes), users))
+        .merge(crate::local::routes(Arc::new(local)))
         .merge(common_routes(
             "Branchline Edge",
             edge.inner.health.clone(),
@@ -66,7 +78,7 @@ async fn status(State(edge): State<EdgeHandle>) -> Json<Value> {
 
 fn edge_json(status: &EdgeStatus) -> Value {
     let counts = |counts: &Counts| json!({"samples": counts.samples, "markers": counts.markers});
-    let hub = |hub: &HubStatus| {
+    let hub = |(hub, drain): (&HubStatus, &Drain)| {
         let (link, error) = match &hub.link {
             LinkState::Connecting => ("connecting", None),
             LinkState::Up => ("up", None),
@@ -81,6 +93,18 @@ fn edge_json(status: &EdgeStatus) -> Value {
             "lastError": hub.last_error.as_ref().map(|(at, error)| json!({"at": rfc3339(*at), "error": error})),
             "lastAnswer": hub.last_answer.map(rfc3339),
             "watermark": hub.watermark.map(rfc3339),
+            "roundTripSeconds": hub.round_trip.map(|time| time.as_secs_f64()),
+            "drain": match drain {
+                Drain::UpToDate => "up to date",
+                Drain::Within(_) => "draining",
+                Drain::NotShrinking => "not shrinking",
+                Drain::Unknown => "unknown",
+            },
+            "drainSeconds": match drain {
+                Drain::UpToDate => Some(0),
+                Drain::Within(time) => Some(time.as_secs()),
+                Drain::NotShrinking | Drain::Unknown => None,
+            },
             "scraped": counts(&hub.counts.scraped),
             "before": counts(&hub.counts.before),
             "acknowledged": counts(&hub.counts.acknowledged),
@@ -102,6 +126,7 @@ fn edge_json(status: &EdgeStatus) -> Value {
         "refused": counts(&status.buffer.refused),
         "bufferBytes": status.buffer.bytes,
         "bufferBytesMax": status.buffer.bytes_max,
+        "bufferOldest": status.oldest.map(rfc3339),
         "bufferError": status.buffer.poisoned,
         "configFromDisk": status.from_disk.as_ref().map(|from| json!({
             "at": rfc3339(from.at),
@@ -109,7 +134,40 @@ fn edge_json(status: &EdgeStatus) -> Value {
             "whole": from.whole,
         })),
         "discovery": status.pools.iter().flat_map(sources_json).collect::<Vec<_>>(),
-        "hubs": status.hubs.iter().map(hub).collect::<Vec<_>>(),
+        "configLoaded": status.reload.success,
+        "hubs": status.hubs.iter().zip(&status.drains).map(hub).collect::<Vec<_>>(),
+        "push": push_json(&status.push),
+    })
+}
+
+/// Groups and sources that are listed; counts are of all.
+const LISTED_MAX: usize = 1000;
+
+fn push_json(push: &PushStatus) -> Value {
+    let sources = push.sources.iter().map(|source| {
+        json!({
+            "kind": source.kind.as_str(),
+            "from": source.from,
+            "requests": source.requests,
+            "refused": source.refused,
+            "samples": source.samples,
+            "last": source.last.map(rfc3339),
+            "lastError": source.last_error.as_ref().map(|(at, error)| json!({"at": rfc3339(*at), "error": error})),
+        })
+    });
+    let groups = push.groups.iter().take(LISTED_MAX).map(|group| {
+        json!({
+            "labels": labels(&group.labels),
+            "pushed": group.pushed.map(rfc3339),
+            "failed": group.failed.map(rfc3339),
+            "series": group.series,
+        })
+    });
+    json!({
+        "receivers": push.receivers.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
+        "sources": sources.collect::<Vec<_>>(),
+        "groups": groups.collect::<Vec<_>>(),
+        "groupCount": push.groups.len(),
     })
 }
 
@@ -213,7 +271,7 @@ fn global_url(url: &Url) -> String {
 }
 
 /// `2026-01-31T12:00:00.25Z`; beyond the years that have one, the milliseconds.
-pub(super) fn rfc3339(at: Timestamp) -> String {
+pub(crate) fn rfc3339(at: Timestamp) -> String {
     match jiff::Timestamp::from_millisecond(at.millis()) {
         Ok(at) => at.to_string(),
         Err(_) => at.millis().to_string(),

@@ -141,6 +141,12 @@ impl Hubs {
         Ok(plan)
     }
 
+    /// The names of all hubs that are shipped to.
+    pub(super) fn names(&self) -> Vec<String> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.keys().cloned().collect()
+    }
+
     /// Lets go of hubs that are not in the plan or change, and starts the new ones.
     pub(super) async fn switch(&self, plan: Plan) -> Result<(), HubError> {
         let gone: Vec<Running> = {

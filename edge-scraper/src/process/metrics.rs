@@ -9,8 +9,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::{EdgeHandle, EdgeStatus};
+use super::{Drain, EdgeHandle, EdgeStatus};
 use crate::forward::{HubStatus, LinkState};
+use crate::push::PushCounts;
 use crate::scrape::{Count, Health, ScrapeMetrics, SourceStatus};
 
 /// `branchline_edge_*`: about the process, its buffer, and, with the label `hub`, each hub.
@@ -24,6 +25,7 @@ impl fmt::Debug for EdgeMetrics {
     }
 }
 
+type PushOf = (&'static str, &'static str, fn(&PushCounts) -> u64);
 type CountOf = (&'static str, &'static str, fn(&ScrapeMetrics) -> &Count);
 type NumberOf<T> = (&'static str, &'static str, fn(&T) -> f64);
 
@@ -176,6 +178,29 @@ const HUB_GAUGES: [NumberOf<HubStatus>; 6] = [
     ),
 ];
 
+const PUSHES: [PushOf; 4] = [
+    (
+        "branchline_edge_push_requests",
+        "Pushes since the start, refused ones included",
+        |c| c.requests,
+    ),
+    (
+        "branchline_edge_push_refused_requests",
+        "Pushes that were refused, in part or whole",
+        |c| c.refused,
+    ),
+    (
+        "branchline_edge_push_samples",
+        "Pushed samples taken; of groups, series",
+        |c| c.samples,
+    ),
+    (
+        "branchline_edge_push_refused_samples",
+        "Samples refused while others of their request were taken",
+        |c| c.samples_refused,
+    ),
+];
+
 /// What keeps an edge going while it is cut off.
 fn discovery(status: &EdgeStatus) -> [(&'static str, &'static str, f64); 4] {
     let sources = || status.pools.iter().flat_map(|pool| &pool.sources);
@@ -254,6 +279,34 @@ impl Collector for EdgeMetrics {
                 ConstCounter::new(value(hub))
                     .encode(family.encode_family(&[("hub", hub.name.as_str())])?)?;
             }
+        }
+        for (name, help, count) in PUSHES {
+            let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (kind, counts) in &status.push.counts {
+                ConstCounter::new(count(counts))
+                    .encode(family.encode_family(&[("kind", kind.as_str())])?)?;
+            }
+        }
+        let (name, help) = ("branchline_edge_push_groups", "Groups of the Pushgateway");
+        ConstGauge::new(status.push.groups.len() as f64).encode(out.encode_descriptor(
+            name,
+            help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let (name, help) = (
+            "branchline_edge_drain_seconds",
+            "When the hub will have its backlog, at the pace of the last minute; not there while that cannot be said",
+        );
+        let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (hub, drain) in status.hubs.iter().zip(&status.drains) {
+            let seconds = match drain {
+                Drain::UpToDate => 0.0,
+                Drain::Within(time) => time.as_secs_f64(),
+                Drain::NotShrinking | Drain::Unknown => continue,
+            };
+            ConstGauge::new(seconds)
+                .encode(family.encode_family(&[("hub", hub.name.as_str())])?)?;
         }
         for (name, help, value) in HUB_GAUGES {
             let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;

@@ -1,6 +1,7 @@
 //! The edge as a whole: in which order its parts start, reload and stop.
 
 mod api;
+mod drain;
 mod hubs;
 mod kept;
 mod metrics;
@@ -24,13 +25,18 @@ use model::Timestamp;
 use crate::buffer::{Buffer, BufferError, BufferOptions, BufferStatus};
 use crate::collect::Collector;
 use crate::collect::node::NodeCollector;
-use crate::config::{EdgeConfig, FromDisk, JobConfig, NodeCollectorConfig};
+use crate::config::{EdgeConfig, FromDisk, JobConfig, NodeCollectorConfig, TextfileConfig};
 use crate::forward::HubStatus;
 use crate::kept::Kept;
+use crate::push::gateway::Gateway;
+use crate::push::textfile::Textfile;
+use crate::push::{PushStatus, Pushes};
 use crate::scrape::{
     ApplyError, CollectorTarget, Manager, PoolStatus, Scrape, ScrapeMetrics, Sink,
 };
 
+pub(crate) use api::rfc3339;
+pub use drain::Drain;
 pub use hubs::{HubError, InProcessHub};
 
 /// Version of the data folder's layout.
@@ -71,6 +77,11 @@ pub enum StartError {
     DataDir(#[from] DataDirError),
     #[error("the buffer in {path} cannot be opened: {source}")]
     Buffer { path: String, source: BufferError },
+    #[error("the pushed groups in {path} cannot be read: {source}")]
+    Gateway {
+        path: String,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
@@ -114,6 +125,10 @@ struct Inner {
     kept: Kept,
     buffer: Arc<Buffer>,
     hubs: hubs::Hubs,
+    pushes: Arc<Pushes>,
+    drains: drain::Drains,
+    /// Time of the oldest record of the oldest stretch of the buffer, by that stretch.
+    oldest: Mutex<Option<(u64, Option<Timestamp>)>>,
     collectors: Vec<Arc<dyn Collector>>,
     http: Tasks,
     current: Mutex<Current>,
@@ -128,6 +143,8 @@ struct Current {
     config: Arc<EdgeConfig>,
     /// Kept over reloads that do not change it: it remembers counters.
     node: Option<(NodeCollectorConfig, Arc<NodeCollector>)>,
+    /// Kept likewise: it remembers which files are broken.
+    textfile: Option<(TextfileConfig, Arc<Textfile>)>,
     reload: ReloadState,
 }
 
@@ -151,8 +168,14 @@ pub struct EdgeStatus {
     pub pools: Vec<PoolStatus>,
     /// The buffer as a whole.
     pub buffer: BufferStatus,
+    /// Time of the oldest samples in the buffer.
+    pub oldest: Option<Timestamp>,
     /// Every hub with its books.
     pub hubs: Vec<HubStatus>,
+    /// When each of them will have what it lacks.
+    pub drains: Vec<Drain>,
+    /// What is pushed.
+    pub push: PushStatus,
     /// The configuration.
     pub reload: ReloadState,
     /// What of the configuration in force was kept on disk, because its files cannot be used as they are now.
@@ -180,7 +203,7 @@ impl Edge {
             web.check_listen(address, None)?;
         }
         let kept = Kept::of(&data_dir);
-        let (data_dir, buffer) = {
+        let (data_dir, buffer, gateway) = {
             let (clock, options) = (Arc::clone(&clock), buffer_options(&config));
             daemon::blocking(move || open(data_dir, disk, options, clock)).await?
         };
@@ -210,7 +233,10 @@ impl Edge {
             },
             config: Arc::new(config.clone()),
             node: None,
+            textfile: None,
         };
+        let stopping = http.token().clone();
+        let pushes = Pushes::new(Arc::clone(&buffer), gateway, Arc::clone(&clock), stopping);
         let inner = Arc::new(Inner {
             started_at: clock.now(),
             clock,
@@ -220,6 +246,9 @@ impl Edge {
             kept,
             hubs: hubs::Hubs::new(Arc::clone(&buffer), shipping, hubs),
             buffer,
+            pushes: Arc::new(pushes),
+            drains: drain::Drains::default(),
+            oldest: Mutex::default(),
             collectors,
             http,
             current: Mutex::new(current),
@@ -234,8 +263,10 @@ impl Edge {
                 PutError::Scrape(error) => StartError::Scrape(error),
                 PutError::Hub(error) => StartError::Hub(error),
             })?;
+        let watch = handle.clone().watch_drains();
+        handle.inner.http.spawn("drain estimates", watch);
         if let Some(listener) = listener {
-            let routes = daemon::web::guard(api::routes(&handle), &web);
+            let routes = daemon::web::guard(api::routes(&handle, web.has_users()), &web);
             serve_web(listener, routes, &web, &handle.inner.http);
         }
         tasks.spawn(
@@ -279,15 +310,20 @@ fn open(
     disk: Arc<dyn Disk>,
     options: BufferOptions,
     clock: Arc<dyn Clock>,
-) -> Result<(DataDir, Buffer), StartError> {
+) -> Result<(DataDir, Buffer, Gateway), StartError> {
     let data_dir = DataDir::open(&path, "edge-scraper", DATA_FORMAT)?;
     let folder = data_dir.path().join("buffer");
-    let buffer =
-        Buffer::open(disk, &folder, options, clock).map_err(|source| StartError::Buffer {
-            path: folder.display().to_string(),
-            source,
-        })?;
-    Ok((data_dir, buffer))
+    let buffer = Buffer::open(Arc::clone(&disk), &folder, options, Arc::clone(&clock));
+    let buffer = buffer.map_err(|source| StartError::Buffer {
+        path: folder.display().to_string(),
+        source,
+    })?;
+    let folder = data_dir.path().join("pushgateway");
+    let gateway = Gateway::open(disk, &folder, clock).map_err(|source| StartError::Gateway {
+        path: folder.display().to_string(),
+        source,
+    })?;
+    Ok((data_dir, buffer, gateway))
 }
 
 struct BufferSink {
@@ -334,14 +370,53 @@ impl EdgeHandle {
                 config.from_disk.clone(),
             )
         };
+        let (now, elapsed) = (self.inner.clock.now(), self.inner.clock.elapsed());
+        let hubs = self.inner.hubs.status();
+        let drain = |hub| self.inner.drains.estimate(elapsed, now, hub);
         EdgeStatus {
             edge,
             started_at: self.inner.started_at,
             pools: self.inner.manager.status(),
             buffer: self.inner.buffer.status(),
-            hubs: self.inner.hubs.status(),
+            oldest: self.oldest(),
+            drains: hubs.iter().map(drain).collect(),
+            hubs,
+            push: self.inner.pushes.status(),
             reload,
             from_disk,
+        }
+    }
+
+    /// Time of the oldest record in the buffer. Reads a stretch of it when another has become the oldest.
+    fn oldest(&self) -> Option<Timestamp> {
+        let oldest = self.inner.buffer.stretches().into_iter().next()?;
+        let mut known = (self.inner.oldest.lock()).unwrap_or_else(PoisonError::into_inner);
+        match *known {
+            Some((first, at)) if first == oldest.first => at,
+            _ => {
+                let records = self.inner.buffer.records_of(&oldest).ok()?;
+                let at = records.iter().map(|record| record.at).min();
+                *known = Some((oldest.first, at));
+                at
+            }
+        }
+    }
+
+    /// Looks every few seconds at what is pending, for the estimate of when it will not be.
+    async fn watch_drains(self) {
+        let stop = self.inner.http.token().clone();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.inner.clock.sleep(drain::LOOK_EVERY) => {}
+            }
+            let handle = self.clone();
+            daemon::blocking(move || {
+                let hubs = handle.inner.hubs.status();
+                let elapsed = handle.inner.clock.elapsed();
+                handle.inner.drains.look(elapsed, &hubs);
+            })
+            .await;
         }
     }
 
@@ -416,7 +491,8 @@ impl EdgeHandle {
         // What can be refused comes first: links are made, then jobs, and only then hubs are let go of.
         let hubs = self.inner.hubs.prepare(&config).map_err(PutError::Hub)?;
         let node = self.node_collector(&config);
-        let collectors = self.collector_targets(&config, node.as_ref());
+        let textfile = self.textfile(&config);
+        let collectors = self.collector_targets(&config, node.as_ref(), textfile.as_ref());
         let handle = self.clone();
         let (result, config) = daemon::blocking(move || {
             let result =
@@ -432,9 +508,13 @@ impl EdgeHandle {
         .await;
         result.map_err(PutError::Scrape)?;
         self.inner.hubs.switch(hubs).await.map_err(PutError::Hub)?;
+        self.inner
+            .pushes
+            .configure(&config, self.inner.hubs.names());
         let config = self.keep(config).await;
         let mut current = self.current();
         current.node = node;
+        current.textfile = textfile;
         current.config = Arc::new(config);
         Ok(())
     }
@@ -455,10 +535,30 @@ impl EdgeHandle {
         Some((wanted.clone(), collector))
     }
 
+    /// The folder of text files of a configuration: the running one if it is the same folder.
+    fn textfile(&self, config: &EdgeConfig) -> Option<(TextfileConfig, Arc<Textfile>)> {
+        let wanted = config.push.textfile.as_ref()?;
+        let running = self.current().textfile.clone();
+        let same = running.filter(|(old, _)| {
+            old.directory == wanted.directory && old.job.name == wanted.job.name
+        });
+        let textfile = same.map_or_else(
+            || {
+                Arc::new(Textfile::new(
+                    wanted.job.name.clone(),
+                    wanted.directory.clone(),
+                ))
+            },
+            |(_, running)| running,
+        );
+        Some((wanted.clone(), textfile))
+    }
+
     fn collector_targets(
         &self,
         config: &EdgeConfig,
         node: Option<&(NodeCollectorConfig, Arc<NodeCollector>)>,
+        textfile: Option<&(TextfileConfig, Arc<Textfile>)>,
     ) -> Vec<CollectorTarget> {
         let mut targets = Vec::new();
         let mut interval = COLLECTOR_INTERVAL;
@@ -470,6 +570,20 @@ impl EdgeHandle {
                 collector: Arc::clone(collector) as Arc<dyn Collector>,
                 instance: config.instance.clone(),
                 job,
+            });
+        }
+        if let Some((config, textfile)) = textfile {
+            targets.push(CollectorTarget {
+                collector: Arc::clone(textfile) as Arc<dyn Collector>,
+                instance: config.instance.clone(),
+                job: config.job.clone(),
+            });
+        }
+        if let Some(gateway) = &config.push.gateway {
+            targets.push(CollectorTarget {
+                collector: Arc::clone(self.inner.pushes.gateway()) as Arc<dyn Collector>,
+                instance: config.edge.clone(),
+                job: gateway.job.clone(),
             });
         }
         for collector in &self.inner.collectors {

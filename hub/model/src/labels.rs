@@ -181,6 +181,21 @@ impl LabelSet {
         LabelSet { text: text.into() }
     }
 
+    /// The set with those of `others` whose names it lacks: external labels, for example.
+    #[must_use]
+    pub fn filled_from(&self, others: &LabelSet) -> LabelSet {
+        if others.iter().all(|(name, _)| self.get(name).is_some()) {
+            return self.clone();
+        }
+        let mut builder = self.builder();
+        for (name, value) in others.iter() {
+            if self.get(name).is_none() {
+                builder.set(name, value);
+            }
+        }
+        builder.build()
+    }
+
     /// The set without its metric name.
     #[must_use]
     pub fn without_name(&self) -> LabelSet {

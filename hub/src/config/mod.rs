@@ -2,9 +2,7 @@
 //! and checked before any port opens.
 
 mod memory;
-mod otlp;
 mod raw;
-mod secrets;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -12,12 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alert_router::{RouterConfig, RouterYaml};
-use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml};
+use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml, without_secrets};
 use daemon::web::{ListenRefused, Web};
 use edge_scraper::config::{EdgeConfig, GlobalYaml, ScrapingYaml};
 use model::LabelSet;
 
-use self::secrets::without_secrets;
 use crate::features::Features;
 use crate::ingest::{BranchToken, Credentials, Secret};
 use crate::ruler;
@@ -199,7 +196,8 @@ impl HubConfig {
             admins,
             admin_api,
             otlp_receiver: branchline.otlp_receiver.unwrap_or(false),
-            otlp: otlp::settings(file.otlp).map_err(|(key, why)| check.invalid(key, why))?,
+            otlp: (file.otlp.unwrap_or_default().settings())
+                .map_err(|(key, why)| check.invalid(key, why))?,
             anonymous_reads: branchline.anonymous_reads.unwrap_or(false),
             remote_read_samples_max: check
                 .remote_read_samples_max(branchline.remote_read_samples_max)?,

@@ -20,7 +20,7 @@ pub(super) struct File {
     pub(super) alerting: Option<Alerting>,
     pub(super) storage: Option<Storage>,
     /// How OTLP metrics are translated, if `branchline.otlp_receiver` takes any.
-    pub(super) otlp: Option<Otlp>,
+    pub(super) otlp: Option<wire::otlp::Section>,
     pub(super) branchline: Option<Branchline>,
     /// Tuning of Go's runtime: without effect.
     pub(super) runtime: Option<IgnoredAny>,
@@ -64,30 +64,6 @@ pub(super) struct Tsdb {
 pub(super) struct Retention {
     pub(super) time: Option<PromDuration>,
     pub(super) size: Option<ByteSize>,
-}
-
-/// As Prometheus has it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Otlp {
-    /// Default: false.
-    pub(super) promote_all_resource_attributes: Option<bool>,
-    /// Attributes of a resource that become labels of its series. Default: none.
-    pub(super) promote_resource_attributes: Option<Vec<String>>,
-    /// Those that do not where all others do. Default: none.
-    pub(super) ignore_resource_attributes: Option<Vec<String>>,
-    /// How names are made. Default: UnderscoreEscapingWithSuffixes.
-    pub(super) translation_strategy: Option<String>,
-    /// Whether `target_info` has `service.name`, `service.namespace` and `service.instance.id` too. Default: false.
-    pub(super) keep_identifying_resource_attributes: Option<bool>,
-    /// Whether histograms with given bounds become native ones. Default: false.
-    pub(super) convert_histograms_to_nhcb: Option<bool>,
-    /// Whether the scope's name, version, schema and attributes become labels. Default: false.
-    pub(super) promote_scope_metadata: Option<bool>,
-    /// Whether `_x` becomes the label `key_x`. Default: true.
-    pub(super) label_name_underscore_sanitization: Option<bool>,
-    /// Whether several underscores in a row stay in label names. Default: true.
-    pub(super) label_name_preserve_multiple_underscores: Option<bool>,
 }
 
 /// Our own keys.

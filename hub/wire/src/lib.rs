@@ -9,6 +9,7 @@
 //! - [`remote_read`]: what a reader of stored samples asks, and both kinds of answer: samples, and streamed chunks;
 //! - [`alertmanager`]: what goes to Alertmanager's v2 API, and the webhook message it sends;
 //! - [`line`]: the line batch between edge and hub, under a byte a sample ([its format](../FORMAT.md));
+//! - [`selector`]: the selectors of `match[]`;
 //! - [`edge_headers`]: the headers with which an edge says which part of its buffer a request carries.
 //!
 //! Not in it: sockets, HTTP status codes, files, clocks. Whoever receives decides what a refusal means; the errors here
@@ -21,3 +22,4 @@ pub mod line;
 pub mod otlp;
 pub mod remote_read;
 pub mod remote_write;
+pub mod selector;

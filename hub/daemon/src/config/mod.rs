@@ -2,6 +2,7 @@
 //! column and key; the services then turn the raw structs into validated types before any port opens.
 
 mod place;
+mod secrets;
 mod units;
 
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 pub(crate) use place::line_of;
+pub use secrets::without_secrets;
 pub use units::{ByteSize, PromDuration};
 
 /// A configuration file larger than this is surely not one.

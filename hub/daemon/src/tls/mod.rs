@@ -1,6 +1,7 @@
 //! What TLS servers and TLS clients share: certificates and keys in PEM, files that are read again when they change, and
 //! which versions of TLS there are. One crypto provider, `ring`, for both.
 
+mod peek;
 mod pem;
 mod version;
 mod watched;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
+pub use peek::{ServerCertificate, server_certificate};
 pub(crate) use pem::identity;
 pub use pem::{Pem, PemError};
 pub use version::TlsVersion;

@@ -17,6 +17,7 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use daemon::http::ReaderGone;
 use promql::Cancel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -80,8 +81,8 @@ enum ReadError {
     TooLong(#[from] TooLong),
     #[error("the hub is shutting down: try again")]
     Stopping,
-    #[error("the reader has left")]
-    Gone,
+    #[error(transparent)]
+    Gone(#[from] ReaderGone),
     #[error("{0}")]
     Memory(promql::QueryError),
     #[error(transparent)]

@@ -4,19 +4,17 @@
 //! limits refuse (new series beyond the branch's, labels too long) leaves the rest stored, as with remote write: an exporter
 //! repeats what it knows for ever, and one series too many must not take the others with it.
 
-mod body;
 mod store;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use wire::otlp::Settings;
+use wire::otlp::{Settings, body};
 
 use super::receive::{Answer, Ingest, Refused};
 use super::write::identify;
-use body::{Encoding, Kind};
 
 /// Whether there is a receiver, and how it translates. Clones share it, so that a reload reaches the handler.
 #[derive(Clone, Debug, Default)]
@@ -55,51 +53,29 @@ async fn take(ingest: &Arc<Ingest>, request: Request) -> Answer {
         let why = "the OTLP receiver is off: set branchline.otlp_receiver: true in the hub's configuration";
         return ingest.refuse(&identity, None, Refused::new(StatusCode::NOT_FOUND, why));
     };
-    let (kind, encoding) = match form_of(&parts.headers) {
+    // A header that is no text is none that we know.
+    let said = |name: HeaderName| {
+        parts
+            .headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("?"))
+    };
+    let form = body::form_of(said(header::CONTENT_TYPE), said(header::CONTENT_ENCODING));
+    let (kind, encoding) = match form {
         Ok(form) => form,
         Err(why) => {
             return ingest.refuse(&identity, None, Refused::new(StatusCode::BAD_REQUEST, why));
         }
     };
     // The room that the body takes is given back when it is stored.
-    let (body, _room) = match ingest.read(body).await {
+    let (bytes, _room) = match ingest.read(body).await {
         Ok(read) => read,
         Err(refused) => return ingest.refuse(&identity, None, refused),
     };
     let store = move |ingest: &Ingest, identity: &super::Identity| {
-        let message = body::message(&body, kind, encoding, ingest.limits())?;
+        let message = body::message(&bytes, kind, encoding, ingest.limits())
+            .map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why))?;
         store::store(ingest, &settings, identity, &message)
     };
     ingest.receive_with(identity, None, store).await.0
-}
-
-/// What the headers say of the body.
-fn form_of(headers: &HeaderMap) -> Result<(Kind, Encoding), String> {
-    let text = |name| {
-        headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap_or("?"))
-    };
-    let said = text(header::CONTENT_TYPE);
-    let media = said.split(';').next().unwrap_or_default().trim();
-    let kind = match media {
-        "application/x-protobuf" => Kind::Protobuf,
-        "application/json" => Kind::Json,
-        _ => {
-            let known = "[application/json, application/x-protobuf]";
-            return Err(format!(
-                "unsupported content type: {said}, supported: {known}"
-            ));
-        }
-    };
-    let encoding = match text(header::CONTENT_ENCODING) {
-        "" | "identity" => Encoding::Plain,
-        "gzip" => Encoding::Gzip,
-        "zstd" => Encoding::Zstd,
-        other => {
-            let known = "Only \"gzip\", \"zstd\" or no compression supported";
-            return Err(format!("unsupported compression: {other}. {known}"));
-        }
-    };
-    Ok((kind, encoding))
 }

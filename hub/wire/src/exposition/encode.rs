@@ -94,6 +94,16 @@ impl Encoder {
     ) {
         let name = labels.name().unwrap_or_default();
         self.federated_family(name, kind);
+        self.write_with_instance(labels, value, at);
+    }
+
+    /// Writes a sample below the family written before it, as somebody handed it over for others: without an instance it
+    /// gets `instance=""`, so that it is not taken for the handing process's own.
+    pub fn passed_on(&mut self, labels: &LabelSet, value: f64) {
+        self.write_with_instance(labels, value, None);
+    }
+
+    fn write_with_instance(&mut self, labels: &LabelSet, value: f64, at: Option<Timestamp>) {
         let no_instance = labels.get(INSTANCE).is_none();
         self.write(labels, no_instance.then_some(INSTANCE), value, at);
     }

@@ -5,6 +5,7 @@
 //! that message of JSON first. What contradicts itself (a name of which nothing is left, delta temporality, buckets that
 //! do not add up) is said of each metric; who receives takes all or nothing.
 //!
+//! - [`body`]: what stands in an HTTP request; `section`: the section `otlp` of a configuration;
 //! - [`proto`]: the messages. By hand, as those of remote write: the crate `opentelemetry-proto` brings tonic and the
 //!   SDK's own types with it, and decodes only whole requests.
 //! - `names`, `units`: metric and label names; `attributes`, `value`: labels;
@@ -15,12 +16,14 @@
 //! without buckets is taken with `convert_histograms_to_nhcb` too.
 
 mod attributes;
+pub mod body;
 mod exemplars;
 pub mod json;
 mod names;
 mod native;
 mod points;
 pub mod proto;
+mod section;
 mod translate;
 mod units;
 mod value;
@@ -32,6 +35,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use prost::Message;
+pub use section::Section;
 pub use translate::{Translated, TranslatedSample, translate};
 
 /// Encodes a request: the message that [`translate`] reads.

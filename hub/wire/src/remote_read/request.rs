@@ -50,6 +50,13 @@ pub struct Query {
     pub matchers: Vec<Matcher>,
 }
 
+impl Query {
+    /// Whether a time, in ms since 1970, is in its range.
+    pub fn holds(&self, at: i64) -> bool {
+        (self.start.millis()..=self.end.millis()).contains(&at)
+    }
+}
+
 pub use proto::ResponseType;
 
 /// Why a request cannot be answered.

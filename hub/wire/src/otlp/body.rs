@@ -3,48 +3,89 @@
 use std::borrow::Cow;
 use std::io::Read;
 
-use axum::http::StatusCode;
 use flate2::read::MultiGzDecoder;
-use wire::otlp::json;
-use wire::remote_write::Limits;
 
-use super::super::receive::Refused;
+use super::json;
+use crate::remote_write::Limits;
 
 /// The largest window of zstd, as a power of two: what the decoder allocates before the first byte is out.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
+/// Why there is no message: it cannot be decompressed, becomes too long, or is no such JSON.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BodyError(String);
+
 /// What the decompressed bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// `application/x-protobuf`.
     Protobuf,
+    /// `application/json`.
     Json,
 }
 
 /// How the body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub enum Encoding {
+    /// Not at all.
     Plain,
+    /// `gzip`.
     Gzip,
+    /// `zstd`.
     Zstd,
+}
+
+/// What the headers `Content-Type` and `Content-Encoding` say of a body.
+///
+/// # Errors
+/// What is neither, in the words of Prometheus.
+pub fn form_of(
+    content_type: Option<&str>,
+    content_encoding: Option<&str>,
+) -> Result<(Kind, Encoding), BodyError> {
+    let said = content_type.unwrap_or_default();
+    let media = said.split(';').next().unwrap_or_default().trim();
+    let kind = match media {
+        "application/x-protobuf" => Kind::Protobuf,
+        "application/json" => Kind::Json,
+        _ => {
+            let known = "[application/json, application/x-protobuf]";
+            return Err(BodyError(format!(
+                "unsupported content type: {said}, supported: {known}"
+            )));
+        }
+    };
+    let encoding = match content_encoding.unwrap_or_default() {
+        "" | "identity" => Encoding::Plain,
+        "gzip" => Encoding::Gzip,
+        "zstd" => Encoding::Zstd,
+        other => {
+            let known = "Only \"gzip\", \"zstd\" or no compression supported";
+            return Err(BodyError(format!(
+                "unsupported compression: {other}. {known}"
+            )));
+        }
+    };
+    Ok((kind, encoding))
 }
 
 /// The message.
 ///
 /// # Errors
-/// 400: it cannot be decompressed, becomes too long, or is no such JSON.
-pub(super) fn message<'b>(
+/// See [`BodyError`].
+pub fn message<'b>(
     body: &'b [u8],
     kind: Kind,
     encoding: Encoding,
     limits: &Limits,
-) -> Result<Cow<'b, [u8]>, Refused> {
-    let bad = |why: String| Refused::new(StatusCode::BAD_REQUEST, why);
+) -> Result<Cow<'b, [u8]>, BodyError> {
     let limit = limits.decompressed_bytes_max;
     let plain = match encoding {
         Encoding::Plain => Cow::Borrowed(body),
         Encoding::Gzip => {
             let read = read_to(MultiGzDecoder::new(body), limit);
-            Cow::Owned(read.map_err(|why| bad(format!("gzip: {why}")))?)
+            Cow::Owned(read.map_err(|why| BodyError(format!("gzip: {why}")))?)
         }
         Encoding::Zstd => {
             let read = zstd::stream::read::Decoder::new(body)
@@ -54,14 +95,14 @@ pub(super) fn message<'b>(
                 })
                 .map_err(|error| error.to_string())
                 .and_then(|decoder| read_to(decoder, limit));
-            Cow::Owned(read.map_err(|why| bad(format!("zstd: {why}")))?)
+            Cow::Owned(read.map_err(|why| BodyError(format!("zstd: {why}")))?)
         }
     };
     match kind {
         Kind::Protobuf => Ok(plain),
         Kind::Json => json::to_message(&plain)
             .map(Cow::Owned)
-            .map_err(|error| bad(error.to_string())),
+            .map_err(|error| BodyError(error.to_string())),
     }
 }
 

@@ -14,7 +14,7 @@ const MASK: &str = "<secret>";
 
 /// The text with the values of secret keys masked, and passwords in addresses, as Prometheus shows its
 /// configuration. Where the form of a value leaves a doubt, more is masked rather than less.
-pub(super) fn without_secrets(text: &str) -> String {
+pub fn without_secrets(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     // Column of a secret key whose value goes on in the lines below it.
     let mut goes_on: Option<usize> = None;
