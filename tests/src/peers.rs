@@ -21,6 +21,8 @@ pub enum Peer {
     NodeExporter,
     /// The single-node server, for benchmarks only.
     VictoriaMetrics,
+    /// VictoriaMetrics's scraper and sender, for benchmarks only.
+    VmAgent,
 }
 
 impl Peer {
@@ -33,6 +35,7 @@ impl Peer {
             Peer::Amtool => &["amtool"],
             Peer::NodeExporter => &["prometheus-node-exporter", "node_exporter"],
             Peer::VictoriaMetrics => &["victoria-metrics", "victoria-metrics-prod"],
+            Peer::VmAgent => &["vmagent", "vmagent-prod"],
         }
     }
 
