@@ -2,7 +2,9 @@
 
 mod access;
 mod alerts;
+mod autonomy;
 mod bad_writes;
+mod codemirror;
 mod compliance;
 mod crash;
 mod dashboards;
@@ -11,13 +13,18 @@ mod drop_in;
 mod exemplars;
 mod explosion;
 mod failures;
+mod federate;
+mod field;
 mod first_run;
 mod grafana;
 mod http_api;
+mod ledger;
+mod node;
 mod otlp;
 mod peers;
 mod query_memory;
 mod query_page;
 mod reload;
 mod remote_read;
+mod scraping;
 mod setup;
