@@ -1,5 +1,5 @@
 //! How does the hub compare? `bench store` pushes branch-like data into the hub and into the peers that are there, and prints what it
-//! cost each of them; `bench query` asks all of them the same questions.
+//! cost each of them; `bench query` asks all of them the same questions; `bench edge` sets the edge-scraper beside the agents of the field.
 //!
 //! ```sh
 //! tests/run --peers                                          # VictoriaMetrics and Prometheus
@@ -7,6 +7,7 @@
 //! cargo run --release -p tests --bin bench -- store --quick  # does it run here?
 //! cargo run --release -p tests --bin bench -- store --set 1m --json million.json
 //! cargo run --release -p tests --bin bench -- query          # an hour of many series; --set 24h: a day of fewer
+//! cargo run --release -p tests --bin bench -- edge           # the edge-scraper, vmagent and a Prometheus agent
 //! cargo run --release -p tests --bin bench -- line      # needs none of them: bytes and time of line batches
 //! ```
 //!
@@ -15,6 +16,7 @@
 mod ask;
 mod client;
 mod data;
+mod edge;
 mod encode;
 mod latency;
 mod line;
@@ -48,6 +50,8 @@ enum Command {
     Store(store::Options),
     /// What dashboards and rules ask: time and CPU of twenty questions.
     Query(query::Options),
+    /// What an edge costs: memory, CPU, bytes on the link and on disk, draining after a cut.
+    Edge(edge::Options),
     /// What line batches take: bytes a sample on the link, time at both ends.
     Line(line::Options),
 }
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Store(options) => store::run(&options),
         Command::Query(options) => query::run(&options),
+        Command::Edge(options) => edge::run(&options),
         Command::Line(options) => line::run(&options),
     };
     result.unwrap_or_else(|error| {

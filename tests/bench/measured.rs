@@ -171,6 +171,95 @@ pub(crate) const METRICS: &[Metric] = &[
         Unit::Millis,
     ),
     metric("live_query_p99_ms", "live queries: p99", Unit::Millis),
+    metric("edge_memory_rest", "memory: resident, live", Unit::Bytes),
+    metric(
+        "edge_memory_rest_anonymous",
+        "  without mapped files",
+        Unit::Bytes,
+    ),
+    metric(
+        "edge_memory_cut",
+        "memory: resident, end of the cut",
+        Unit::Bytes,
+    ),
+    metric(
+        "edge_memory_drained",
+        "memory: resident, drained",
+        Unit::Bytes,
+    ),
+    metric("edge_memory_peak", "memory: peak", Unit::Bytes),
+    metric(
+        "edge_cpu_live",
+        "CPU-s a million samples, live",
+        Unit::Seconds,
+    ),
+    metric(
+        "edge_cpu_cut",
+        "CPU-s a million samples, cut",
+        Unit::Seconds,
+    ),
+    metric(
+        "edge_cpu_drain",
+        "CPU-s a million samples, draining",
+        Unit::Seconds,
+    ),
+    metric("edge_wire_live", "wire a sample, live", Unit::BytesASample),
+    metric("edge_wire_live_back", "  the other way", Unit::BytesASample),
+    metric(
+        "edge_wire_drain",
+        "wire a sample, draining, all",
+        Unit::BytesASample,
+    ),
+    metric(
+        "edge_wire_backlog",
+        "  of the backlog alone",
+        Unit::BytesASample,
+    ),
+    metric("edge_disk", "buffer on disk a sample", Unit::BytesASample),
+    metric("edge_live_p50", "delay live: p50", Unit::Seconds),
+    metric("edge_live_p99", "delay live: p99", Unit::Seconds),
+    metric(
+        "edge_link_rate",
+        "link while draining, a second",
+        Unit::Bytes,
+    ),
+    metric("edge_drain_seconds", "time to drain", Unit::Seconds),
+    metric(
+        "edge_blocked_seconds",
+        "fresh samples blocked for",
+        Unit::Seconds,
+    ),
+    metric(
+        "edge_drain_p50",
+        "delay from 10 s after the return: p50",
+        Unit::Seconds,
+    ),
+    metric(
+        "edge_drain_p99",
+        "delay from 10 s after the return: p99",
+        Unit::Seconds,
+    ),
+    metric(
+        "edge_missing",
+        "scrapes of the cut that never came",
+        Unit::Count,
+    ),
+    metric("edge_unbalanced", "books that do not agree", Unit::Count),
+    metric(
+        "edge_small_bytes_a_day",
+        "small node: bytes a day, TLS and TCP/IP",
+        Unit::Bytes,
+    ),
+    metric(
+        "edge_small_wire",
+        "small node: wire a sample",
+        Unit::BytesASample,
+    ),
+    metric(
+        "edge_small_packets",
+        "small node: packets a scrape, both ways",
+        Unit::Count,
+    ),
 ];
 
 /// Numbers by key. What was not measured, or never came true, has none.

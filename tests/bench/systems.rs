@@ -123,6 +123,18 @@ fn our_hub() -> Option<PathBuf> {
     beside.is_file().then_some(beside)
 }
 
+/// The first line that a program says about its version, and for one that says nothing, its path.
+pub(crate) fn version(program: &Path) -> String {
+    let said = Command::new(program).arg("--version").output().ok();
+    let line = said.and_then(|said| {
+        let both = [said.stdout, said.stderr].concat();
+        let text = String::from_utf8_lossy(&both).into_owned();
+        text.lines().next().map(str::trim).map(str::to_owned)
+    });
+    line.filter(|line| !line.is_empty())
+        .unwrap_or_else(|| program.display().to_string())
+}
+
 impl System {
     /// Set up for a backlog: a Prometheus refuses it otherwise. The others need nothing.
     pub(crate) fn taking_old_samples(&self) -> Self {
@@ -137,16 +149,9 @@ impl System {
         self.kind == Kind::Hub && series > HUB_SERIES_WITHOUT_TOKENS
     }
 
-    /// The first line that it says about its version, and for a path that says nothing, the path.
+    /// [`version`] of its program.
     pub(crate) fn version(&self) -> String {
-        let said = Command::new(&self.program).arg("--version").output().ok();
-        let line = said.and_then(|said| {
-            let both = [said.stdout, said.stderr].concat();
-            let text = String::from_utf8_lossy(&both).into_owned();
-            text.lines().next().map(str::trim).map(str::to_owned)
-        });
-        line.filter(|line| !line.is_empty())
-            .unwrap_or_else(|| self.program.display().to_string())
+        version(&self.program)
     }
 
     /// Starts it on an empty folder and waits until it is ready.
@@ -224,7 +229,7 @@ impl System {
 
 /// A benchmark that is ended from outside, by a timeout say, runs no destructors: the kernel ends the server then. setpriv becomes
 /// the program, whose process id stays ours to measure; that takes a millisecond. Without setpriv such a server is left behind.
-fn dying_with_us(program: &Path) -> Command {
+pub(crate) fn dying_with_us(program: &Path) -> Command {
     let setpriv = Path::new("/usr/bin/setpriv");
     if !setpriv.is_file() {
         return Command::new(program);

@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a waiting thread looks whether the link has changed.
 const LOOK: Duration = Duration::from_millis(20);
@@ -33,10 +33,37 @@ struct Shared {
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     connections: AtomicU64,
+    /// Bytes a second from the near end to the far one; 0: as fast as they come.
+    rate_up: AtomicU64,
+    /// When the line has carried what it was given, at that rate.
+    free_at: Mutex<Instant>,
     stop: AtomicBool,
 }
 
 impl Shared {
+    /// How much is read at a time: at a limited rate, twentieths of a second, so that no connection keeps the line for long.
+    fn chunk(&self, most: usize) -> usize {
+        match self.rate_up.load(Ordering::SeqCst) {
+            0 => most,
+            rate => usize::try_from(rate / 20).unwrap_or(most).clamp(64, most),
+        }
+    }
+
+    /// Waits until the line has carried `bytes` more: connections share it in the order in which they come.
+    fn wait_for_room(&self, bytes: usize) {
+        let rate = self.rate_up.load(Ordering::SeqCst);
+        if rate == 0 {
+            return;
+        }
+        let until = {
+            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+            *free_at = (*free_at).max(Instant::now())
+                + Duration::from_secs_f64(bytes as f64 / rate as f64);
+            *free_at
+        };
+        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    }
+
     fn state(&self) -> LinkState {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,6 +95,8 @@ impl Link {
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            rate_up: AtomicU64::new(0),
+            free_at: Mutex::new(Instant::now()),
             stop: AtomicBool::new(false),
         });
         let accepting = std::thread::spawn({
@@ -119,6 +148,14 @@ impl Link {
         });
     }
 
+    /// From now on so many bytes a second pass from the near end to the far one, all connections together; `None`: as many as come.
+    /// Connections made while it is limited have short queues, as a line of that rate has: without that, loopback takes megabytes
+    /// from a sender who then believes them sent.
+    pub fn limit_up(&self, bytes_per_second: Option<u64>) {
+        let rate = bytes_per_second.map_or(0, |rate| rate.max(1));
+        self.shared.rate_up.store(rate, Ordering::SeqCst);
+    }
+
     /// Bytes passed from the near end to the far one.
     pub fn bytes_up(&self) -> u64 {
         self.shared.bytes_up.load(Ordering::SeqCst)
@@ -160,6 +197,11 @@ fn accept(address: SocketAddr, listener: TcpListener, shared: &Arc<Shared>) {
             listener = None;
         } else if listener.is_none() {
             listener = TcpListener::bind(address).ok();
+            if let Some(listener) = &listener
+                && shared.rate_up.load(Ordering::SeqCst) > 0
+            {
+                keep_queues_short(listener);
+            }
         }
         let Some(listening) = &listener else {
             std::thread::sleep(LOOK);
@@ -175,6 +217,15 @@ fn accept(address: SocketAddr, listener: TcpListener, shared: &Arc<Shared>) {
             Err(_) => std::thread::sleep(LOOK),
         }
     }
+}
+
+/// What is not carried yet stands with the sender, in segments of a real line's size. What the kernel does not want stays as it was.
+fn keep_queues_short(listener: &TcpListener) {
+    const RECEIVE_BYTES: usize = 8 << 10;
+    const SEGMENT_BYTES: u32 = 1448;
+    let socket = socket2::SockRef::from(listener);
+    let _ = socket.set_recv_buffer_size(RECEIVE_BYTES);
+    let _ = socket.set_tcp_mss(SEGMENT_BYTES);
 }
 
 /// Carries one connection until an end closes it or the link breaks it.
@@ -218,6 +269,7 @@ fn pump(
     generation: u64,
     count: fn(&Shared) -> &AtomicU64,
 ) {
+    let is_up = std::ptr::eq(count(shared), &raw const shared.bytes_up);
     let mut buffer = [0; 16 << 10];
     let _ = from.set_read_timeout(Some(LOOK));
     loop {
@@ -230,12 +282,19 @@ fn pump(
             std::thread::sleep(LOOK);
             continue;
         }
-        match from.read(&mut buffer) {
+        let most = match is_up {
+            true => shared.chunk(buffer.len()),
+            false => buffer.len(),
+        };
+        match from.read(&mut buffer[..most]) {
             Ok(0) => {
                 let _ = to.shutdown(Shutdown::Write);
                 return;
             }
             Ok(read) => {
+                if is_up {
+                    shared.wait_for_room(read);
+                }
                 // The link may have gone silent while the read waited: then these bytes are on the line, and wait there.
                 while shared.state() != LinkState::Up && shared.lives(generation) {
                     std::thread::sleep(LOOK);
@@ -281,6 +340,30 @@ mod tests {
         );
         link.mend();
         assert_eq!(http::get(&link.url("/")).expect("mended").status, 200);
+    }
+
+    #[test]
+    fn a_limited_link_takes_its_time() {
+        let server = Server::start(|_| Answer::status(200, "through"));
+        let link = Link::to(&server.address());
+        let body = vec![b'x'; 20_000];
+        link.refuse();
+        link.limit_up(Some(40_000));
+        link.mend();
+        let before = link.bytes_up();
+        let began = Instant::now();
+        let answer = http::post(&link.url("/"), &[], &body).expect("through, slowly");
+        assert_eq!(answer.status, 200);
+        let bytes = link.bytes_up() - before;
+        let least = Duration::from_secs_f64(bytes as f64 / 40_000.0);
+        assert!(bytes >= 20_000 && began.elapsed() >= least.mul_f64(0.9));
+        link.limit_up(None);
+        assert_eq!(
+            http::get(&link.url("/"))
+                .expect("as fast as it comes")
+                .status,
+            200
+        );
     }
 
     #[test]

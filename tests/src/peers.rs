@@ -23,6 +23,8 @@ pub enum Peer {
     Pushgateway,
     /// The single-node server, for benchmarks only.
     VictoriaMetrics,
+    /// VictoriaMetrics's scraper and sender, for benchmarks only.
+    VmAgent,
 }
 
 impl Peer {
@@ -36,6 +38,7 @@ impl Peer {
             Peer::NodeExporter => &["prometheus-node-exporter", "node_exporter"],
             Peer::Pushgateway => &["prometheus-pushgateway", "pushgateway"],
             Peer::VictoriaMetrics => &["victoria-metrics", "victoria-metrics-prod"],
+            Peer::VmAgent => &["vmagent", "vmagent-prod"],
         }
     }
 

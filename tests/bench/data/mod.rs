@@ -10,6 +10,7 @@ mod random;
 mod till;
 mod value;
 
+pub(crate) use page::Entry;
 use page::Page;
 pub(crate) use random::Random;
 pub(crate) use value::{Moving, Scrape};
@@ -175,6 +176,23 @@ impl Pages {
     }
 }
 
+/// What one target of that number exposes: a machine and a business application in turn, [`TARGET_SERIES`] of each, so that about half
+/// of its series never change however many there are. The series stand as (block, entry), the values before the first scrape beside
+/// them. Blocks have series of the same name and labels: who shows them tells the blocks apart.
+pub(crate) fn exposed(number: u64, series: usize) -> (Vec<(usize, Entry)>, Vec<Moving>, Random) {
+    let kinds = [node::page as fn() -> Page, till::page];
+    let mut random = Random::stream(number);
+    let (mut entries, mut values) = (Vec::new(), Vec::new());
+    for block in 0..series.div_ceil(TARGET_SERIES) {
+        let left = series - block * TARGET_SERIES;
+        let page = kinds[block % kinds.len()]().exposed();
+        let page = page.with_series(left.min(TARGET_SERIES));
+        values.extend(page.series(&mut random));
+        entries.extend(page.entries.into_iter().map(|entry| (block, entry)));
+    }
+    (entries, values, random)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +224,15 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), shape.series);
+    }
+
+    #[test]
+    fn what_a_target_exposes_is_half_constant_and_not_the_scrapers() {
+        let (entries, values, _) = exposed(3, 1_000);
+        assert_eq!((entries.len(), values.len()), (1_000, 1_000));
+        assert!(entries.iter().all(|(_, entry)| entry.name != "up"));
+        let constant = values.iter().filter(|series| !series.moves()).count();
+        assert!((400..=650).contains(&constant), "{constant} of 1000");
     }
 
     #[test]

@@ -36,6 +36,13 @@ impl Page {
         });
     }
 
+    /// Without what a scraper adds itself: what the target shows.
+    pub(crate) fn exposed(mut self) -> Self {
+        self.entries
+            .retain(|entry| entry.name != "up" && !entry.name.starts_with("scrape_"));
+        self
+    }
+
     /// Cuts it to `series`, or fills it up with states of services, which is what long pages of real machines are made of: most
     /// of them never change.
     pub(crate) fn with_series(mut self, series: usize) -> Self {
