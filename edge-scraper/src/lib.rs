@@ -26,6 +26,7 @@ pub mod config;
 mod discovery;
 pub mod forward;
 mod kept;
+mod planted;
 mod process;
 pub mod scrape;
 

@@ -14,6 +14,7 @@ mod demo;
 mod features;
 mod federation;
 mod ingest;
+mod line;
 mod local_edge;
 mod metrics;
 mod notifications;
@@ -28,6 +29,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
+pub use api::CorsOrigin;
 pub use config::HubConfig;
 pub use demo::{Cut, DemoOptions, run as run_demo};
 pub use features::Features;

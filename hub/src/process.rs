@@ -22,10 +22,12 @@ use tower_http::compression::CompressionLayer;
 use tsdb::{Limits, Store, StoreOptions};
 
 use crate::alerts::Alerts;
-use crate::api::{self, Queries, RemoteReads};
+use crate::api::{self, CorsOrigin, Queries, RangeCache, RemoteReads};
 use crate::config::HubConfig;
-use crate::federation::{BranchMetrics, Branches};
+use crate::federation::ledger::Ledger;
+use crate::federation::{self, BranchMetrics, Branches};
 use crate::ingest::{self, Credentials, Ingest};
+use crate::line::{self, LineHub, LineMetrics};
 use crate::local_edge::{LocalEdge, LocalEdgeOptions};
 use crate::metrics::HubMetrics;
 use crate::notifications::{Notifications, STOPPING};
@@ -54,6 +56,8 @@ pub struct HubOptions {
     pub web: Web,
     /// Where everything is kept.
     pub data_dir: PathBuf,
+    /// Whose pages may read what the API answers.
+    pub cors_origin: CorsOrigin,
     /// Whether the edge inside runs (if the configuration does not switch it off).
     pub local_edge: bool,
     /// Time.
@@ -100,6 +104,7 @@ impl Hub {
             listen: address,
             web,
             data_dir,
+            cors_origin,
             local_edge,
             clock,
             disk,
@@ -152,7 +157,13 @@ impl Hub {
             alerts.sender(),
             query_log.clone(),
         ));
-        let branches = Branches::new(clock.clone());
+        let ledger = {
+            let (dir, clock) = (data_dir.path().to_owned(), clock.clone());
+            daemon::blocking(move || Ledger::open(&dir, clock)).await?
+        };
+        let ledger = Arc::new(ledger);
+        ledger.keep_written(config.retention.age, &tasks.store);
+        let branches = Branches::new(clock.clone()).with_ledger(ledger.clone());
         let (writers, readers) = (Credentials::default(), Credentials::default());
         let admins = Credentials::default();
         set_credentials(&config, &writers, &readers, &admins)?;
@@ -168,7 +179,8 @@ impl Hub {
         let seal_due = ingest.seal_due();
         expect_branches(&config, &store, &branches);
 
-        let queries = Arc::new(Queries::new(engine, features.parse));
+        let cache = RangeCache::new(config.query_cache_bytes_max);
+        let queries = Arc::new(Queries::new(engine, features.parse, cache));
         let mut registry = daemon::metrics::registry("hub");
         let count = {
             let (queries, clock) = (queries.clone(), clock.clone());
@@ -177,10 +189,18 @@ impl Hub {
             };
             Arc::new(move || targets::counts(&reader, queries.engine(), clock.now()))
         };
-        registry.register_collector(Box::new(BranchMetrics {
+        let branch_metrics = BranchMetrics {
             branches: branches.clone(),
             targets: count,
-        }));
+        };
+        let line = LineHub::new(
+            ingest.clone(),
+            ledger.clone(),
+            branches.clone(),
+            clock.clone(),
+            tasks.http.clone(),
+        );
+        registry.register_collector(Box::new(LineMetrics(line.clone())));
         registry.register_collector(Box::new(HubMetrics {
             ingest: ingest.clone(),
             ruler: ruler.clone(),
@@ -192,7 +212,17 @@ impl Hub {
         registry.register_collector(alerts.metrics());
         query_log.set(log_file, &tasks.query_log);
         let registry = Arc::new(registry);
-        let own_metrics = Arc::new(move || daemon::metrics::encode(&registry));
+        let own_metrics: MetricsText = Arc::new(move || daemon::metrics::encode(&registry));
+        // Those of branches are in the store without being scraped: the edge inside leaves them out.
+        federation::publish(
+            branch_metrics.clone(),
+            local_edge && config.local_edge.is_some(),
+            store.clone(),
+            clock.clone(),
+            seal_due.clone(),
+            &tasks.rules,
+        );
+        let all_metrics = with_branches(own_metrics.clone(), branch_metrics);
 
         let edge = match config.local_edge.clone().filter(|_| local_edge) {
             Some(config) => {
@@ -200,7 +230,7 @@ impl Hub {
                     config,
                     data_dir: data_dir.path().join("edge"),
                     ingest: ingest.clone(),
-                    metrics: own_metrics.clone(),
+                    metrics: own_metrics,
                     clock: clock.clone(),
                     disk,
                 };
@@ -217,6 +247,8 @@ impl Hub {
             query_log,
             notifications: Notifications::new(clock.clone(), tasks.http.token().clone()),
             branches,
+            ledger,
+            line,
             ruler,
             writers,
             readers,
@@ -231,7 +263,8 @@ impl Hub {
             web: web.clone(),
         });
         let health = Health::default();
-        let router = routes(&state, &ingest, &alerts, &health, own_metrics);
+        let router = routes(&state, &ingest, &alerts, &health, all_metrics);
+        let router = router.layer(middleware::from_fn_with_state(cors_origin, api::cors));
         serve_web(listener, router, &web, &tasks.http);
         maintain(&state, &tasks.store);
         seal(&state, &tasks.store, seal_due);
@@ -331,6 +364,7 @@ impl Hub {
                 stuck.extend(names);
             }
         }
+        self.state.ledger.close();
         let closing = self.state.store.clone();
         daemon::blocking(move || closing.close())
             .await
@@ -447,6 +481,7 @@ fn routes(
         .merge(api::lifecycle(state))
         .merge(api::administration(state))
         .merge(ingest::routes(ingest.clone()))
+        .merge(line::routes(state.line.clone()))
         .merge(alerts.routes())
         .fallback(api::not_found)
         .layer(middleware::from_fn_with_state(
@@ -457,7 +492,17 @@ fn routes(
             state.clone(),
             api::credentials_only,
         ))
-        .layer(middleware::from_fn(api::cors))
+}
+
+/// The text of `/metrics`.
+fn with_branches(own: MetricsText, branches: BranchMetrics) -> MetricsText {
+    let mut registry = prometheus_client::registry::Registry::default();
+    registry.register_collector(Box::new(branches));
+    Arc::new(move || {
+        let text = own();
+        let own = text.strip_suffix("# EOF\n").unwrap_or(&text);
+        own.to_owned() + &daemon::metrics::encode(&registry)
+    })
 }
 
 async fn home(State(state): State<Arc<HubState>>, params: api::Params) -> Response {

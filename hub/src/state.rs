@@ -15,7 +15,9 @@ use crate::api::{Queries, RemoteReads};
 use crate::config::HubConfig;
 use crate::features::Features;
 use crate::federation::Branches;
+use crate::federation::ledger::Ledger;
 use crate::ingest::{Credentials, OtlpReceiver};
+use crate::line::LineHub;
 use crate::local_edge::LocalEdge;
 use crate::notifications::Notifications;
 use crate::query_log::QueryLog;
@@ -47,6 +49,8 @@ pub(crate) struct HubState {
     pub(crate) query_log: Arc<QueryLog>,
     pub(crate) notifications: Notifications,
     pub(crate) branches: Branches,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) line: Arc<LineHub>,
     pub(crate) ruler: Arc<Ruler>,
     pub(crate) writers: Credentials,
     pub(crate) readers: Credentials,
@@ -73,6 +77,7 @@ pub(crate) struct Loaded {
     pub(crate) retention: tsdb::Retention,
     pub(crate) series_per_branch_max: usize,
     pub(crate) block_cache_bytes_max: usize,
+    pub(crate) query_cache_bytes_max: u64,
     pub(crate) exemplars_max: usize,
     pub(crate) anonymous_reads: bool,
     pub(crate) remote_read_samples_max: u64,
@@ -174,6 +179,7 @@ impl Loaded {
             retention: config.retention,
             series_per_branch_max: config.series_per_branch_max,
             block_cache_bytes_max: config.block_cache_bytes_max,
+            query_cache_bytes_max: config.query_cache_bytes_max,
             exemplars_max: config.exemplars_max,
             anonymous_reads: config.anonymous_reads,
             remote_read_samples_max: config.remote_read_samples_max,
@@ -202,6 +208,10 @@ impl Loaded {
             (
                 "branchline.block_cache_bytes",
                 self.block_cache_bytes_max != new.block_cache_bytes_max,
+            ),
+            (
+                "branchline.query_cache_bytes",
+                self.query_cache_bytes_max != new.query_cache_bytes_max,
             ),
             (
                 "branchline.local_edge.enabled",

@@ -1,4 +1,4 @@
-//! What changes the store by hand: deletions, rewriting parts without what is deleted, snapshots. Off unless
+//! What changes the store by hand: deletions, rewriting parts without what is deleted, snapshots; and the ledger: edges that are gone for good. Off unless
 //! `branchline.admin_api` says otherwise; who may is `branchline.admins`.
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use super::error::{ApiError, Kind};
 use super::json::success_value;
 use super::labels::range;
 use super::params::Params;
+use crate::federation::ledger::Forgotten;
 use crate::state::HubState;
 
 type Answer = Result<Response, ApiError>;
@@ -56,6 +57,23 @@ pub(crate) async fn snapshot(State(state): State<Arc<HubState>>, params: Params)
         .await
         .map_err(failed)?;
     Ok(success_value(&json!({"name": name})))
+}
+
+/// An edge that will not come back: what it was, and what it held, is no longer anybody's question.
+pub(crate) async fn forget_edge(State(state): State<Arc<HubState>>, params: Params) -> Answer {
+    check_enabled(&state)?;
+    let (branch, edge) = (params.required("branch")?, params.required("edge")?);
+    match state.ledger.forget(branch, edge) {
+        Forgotten::Gone => Ok(StatusCode::NO_CONTENT.into_response()),
+        Forgotten::Unknown => Err(ApiError::bad_parameter(
+            "edge",
+            format!("branch {branch:?} has no edge {edge:?} in the ledger"),
+        )),
+        Forgotten::Connected => Err(ApiError::bad_parameter(
+            "edge",
+            format!("edge {edge:?} is connected: stop it, or take its token away, first"),
+        )),
+    }
 }
 
 fn check_enabled(state: &HubState) -> Result<(), ApiError> {

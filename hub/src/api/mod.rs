@@ -9,12 +9,15 @@ mod cors;
 mod error;
 mod features;
 mod federate;
+mod federation;
 mod json;
 mod labels;
+mod missing;
 mod notifications;
 mod openapi;
 mod params;
 mod query;
+mod range_cache;
 mod remote_read;
 mod result;
 mod rules;
@@ -39,11 +42,13 @@ use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Pr
 
 use daemon::http::{Health, MetricsText};
 
+pub use cors::CorsOrigin;
 pub(crate) use cors::cors;
 pub(crate) use error::ApiError;
 pub(crate) use json::rfc3339;
 pub(crate) use params::Params;
 pub(crate) use query::Queries;
+pub(crate) use range_cache::RangeCache;
 pub(crate) use remote_read::{RemoteReads, routes as remote_read};
 pub(crate) use result::stats_json;
 
@@ -100,6 +105,8 @@ pub(crate) fn routes(state: &Arc<HubState>, metrics: MetricsText) -> Router {
         .route("/api/v1/status/flags", get(status::flags))
         .route("/api/v1/status/tsdb", get(status::tsdb))
         .route("/api/v1/status/walreplay", get(status::wal_replay))
+        .route("/api/v1/federation/branches", get(federation::branches))
+        .route("/api/v1/federation/ledger", get(federation::ledger))
         .route("/federate", get(federate::federate))
         .route("/version", get(status::version))
         .with_state(state.clone())
@@ -145,6 +152,8 @@ pub(crate) fn administration(state: &Arc<HubState>) -> Router {
     for (name, route) in routes {
         router = router.route(&format!("{}tsdb/{name}", admin::PATHS), route);
     }
+    let forget = post(admin::forget_edge).put(admin::forget_edge);
+    router = router.route(&format!("{}federation/forget_edge", admin::PATHS), forget);
     router.with_state(state.clone())
 }
 
@@ -180,7 +189,11 @@ pub(crate) async fn only_when_ready(
 const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
 
 /// Writers have credentials of their own, which the ingest looks at.
-const WRITING_PATHS: [&str; 2] = ["/api/v1/write", "/api/v1/otlp/v1/metrics"];
+const WRITING_PATHS: [&str; 3] = [
+    "/api/v1/write",
+    "/api/v1/otlp/v1/metrics",
+    wire::line::link::PATH,
+];
 
 /// What is posted there does something.
 const ACTING_PATHS: [&str; 3] = ["/-/reload", "/api/v1/webhook", "/api/v2/alerts"];
@@ -209,6 +222,11 @@ pub(crate) async fn credentials_only(
 ) -> Response {
     let wish = wish(&state, request.uri().path(), request.method());
     if state.token_allows(wish, request.headers()) {
+        return next.run(request).await;
+    }
+    // A branch sees what is known of itself.
+    let of_branches = request.uri().path().starts_with(federation::PATHS);
+    if of_branches && federation::is_own_token(&state, request.headers()) {
         return next.run(request).await;
     }
     if state.users_may(wish) {

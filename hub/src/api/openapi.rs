@@ -64,6 +64,7 @@ const RANGE: &[&str] = &[
     "limit",
     "lookback_delta",
     "stats",
+    "nocache",
 ];
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -181,6 +182,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         &["!match[]", "start", "end"],
     ),
     (
+        "/admin/federation/forget_edge",
+        ACT,
+        "Forgets an edge that will not come back",
+        &["!branch", "!edge"],
+    ),
+    (
         "/admin/tsdb/clean_tombstones",
         ACT,
         "Rewrites what has deletions",
@@ -200,6 +207,18 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         &[],
     ),
     ("/read", POST, "Remote read", &[]),
+    (
+        "/federation/branches",
+        GET,
+        "Branches: heard or not, and what waits at their edges",
+        &["branch"],
+    ),
+    (
+        "/federation/ledger",
+        GET,
+        "Which time of which branch is complete, pending, unknown or lost",
+        &["branch", "start", "end", "state", "limit"],
+    ),
 ];
 
 pub(crate) async fn document(params: Params) -> Result<Response, ApiError> {

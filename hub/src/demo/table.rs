@@ -136,6 +136,7 @@ fn script(cut: Option<CutKind>) -> &'static str {
 fn seen(link: LinkState) -> &'static str {
     match link {
         LinkState::Up => "up",
+        LinkState::Draining => "draining",
         LinkState::Silent => "silent",
         LinkState::Unknown => "not heard yet",
     }

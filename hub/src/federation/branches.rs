@@ -6,6 +6,8 @@ use daemon::Clock;
 use model::Timestamp;
 use wire::edge_headers::EdgeHeaders;
 
+use super::ledger::{EdgeNow, Ledger, LinkNow};
+
 /// An edge gives a sign of life every five seconds: three missed ones are silence.
 const EDGE_SILENCE: Duration = Duration::from_secs(15);
 /// Other senders speak when they have something: a scrape interval of a minute is ordinary.
@@ -18,6 +20,8 @@ const BRANCHES_MAX: usize = 10_000;
 pub(crate) struct Branches {
     clock: Arc<dyn Clock>,
     map: Arc<Mutex<BTreeMap<String, Entry>>>,
+    /// What edges with a held connection say.
+    ledger: Option<Arc<Ledger>>,
 }
 
 /// What kind of sender speaks for a branch.
@@ -34,6 +38,8 @@ pub(crate) enum Sender {
 pub(crate) enum LinkState {
     /// Heard within the time that its kind of sender allows.
     Up,
+    /// The same, and it sends what an outage left behind.
+    Draining,
     /// Not heard since then.
     Silent,
     /// Never heard since this hub started.
@@ -56,6 +62,17 @@ pub(crate) struct Branch {
     pub(crate) oldest_pending: Option<Timestamp>,
     /// What the edge had to give up, by its last report.
     pub(crate) evicted_samples: u64,
+    /// What the hub has refused and the edge keeps.
+    pub(crate) quarantined_samples: u64,
+    /// What will never come, for whatever reason.
+    pub(crate) lost_samples: u64,
+    /// Whether all that was scraped until a moment ago is here, save for what is lost; only edges with a held connection say.
+    pub(crate) complete: Option<bool>,
+    /// The hub's clock less the edge's.
+    pub(crate) clock_offset_ms: Option<i64>,
+    pub(crate) round_trip: Option<Duration>,
+    /// Its edges with a held connection, now or before.
+    pub(crate) edges: Vec<EdgeNow>,
     /// Samples stored since this hub started.
     pub(crate) stored_samples: u64,
     /// Requests refused since this hub started, and why the last one was.
@@ -92,6 +109,15 @@ impl Branches {
         Branches {
             clock,
             map: Arc::default(),
+            ledger: None,
+        }
+    }
+
+    /// With what edges with a held connection say.
+    pub(crate) fn with_ledger(self, ledger: Arc<Ledger>) -> Self {
+        Branches {
+            ledger: Some(ledger),
+            ..self
         }
     }
 
@@ -112,6 +138,29 @@ impl Branches {
                 None => entry.sender = entry.sender.or(Some(Sender::RemoteWrite)),
             }
         });
+        // Should it hold a connection one day, it is told what need not be sent again.
+        if let Some((ledger, edge)) = self.ledger.as_ref().zip(report.edge.as_ref())
+            && !edge.sequences.is_empty()
+        {
+            ledger.stored(
+                name,
+                &edge.edge,
+                edge.epoch,
+                &edge.sequences,
+                report.stored_samples,
+            );
+        }
+    }
+
+    /// Samples came on a held connection, and are on disk.
+    pub(crate) fn stored_by_line(&self, name: &str, samples: u64, newest: Option<Timestamp>) {
+        let heard = (self.clock.now(), self.clock.elapsed());
+        self.with(name, |entry| {
+            entry.heard = Some(heard);
+            entry.sender = Some(Sender::Edge);
+            entry.stored_samples += samples;
+            entry.newest_sample = entry.newest_sample.max(newest);
+        });
     }
 
     /// A request of the branch was refused.
@@ -127,10 +176,41 @@ impl Branches {
     /// All branches, by name.
     pub(crate) fn list(&self) -> Vec<Branch> {
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
-        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        map.iter()
-            .map(|(name, entry)| entry.show(name, now, elapsed))
+        let mut all: BTreeMap<String, Branch> = {
+            let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+            let shown = map
+                .iter()
+                .map(|(name, entry)| entry.show(name, now, elapsed));
+            shown.map(|branch| (branch.name.clone(), branch)).collect()
+        };
+        let edges = self.ledger.iter().flat_map(|ledger| ledger.edges());
+        for edge in edges {
+            let branch = all.entry(edge.branch.clone());
+            let branch =
+                branch.or_insert_with_key(|name| Entry::default().show(name, now, elapsed));
+            branch.edges.push(edge);
+        }
+        all.into_values()
+            .map(|branch| branch.by_edges(now))
             .collect()
+    }
+
+    /// The same in short: branches and whether they are heard.
+    pub(crate) fn links(&self) -> BTreeMap<String, LinkState> {
+        let elapsed = self.clock.elapsed();
+        let mut links: BTreeMap<String, LinkState> = {
+            let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+            map.iter()
+                .map(|(name, entry)| (name.clone(), entry.link(elapsed)))
+                .collect()
+        };
+        let mut by_edges: BTreeMap<String, LinkState> = BTreeMap::new();
+        for (branch, link) in self.ledger.iter().flat_map(|ledger| ledger.links()) {
+            let known = by_edges.get(&branch).copied();
+            by_edges.insert(branch, of_edges(known, link));
+        }
+        links.extend(by_edges);
+        links
     }
 
     fn with(&self, name: &str, change: impl FnOnce(&mut Entry)) {
@@ -164,19 +244,22 @@ impl Entry {
         self.evicted_samples = self.evicted_samples.max(edge.evicted_samples);
     }
 
-    fn show(&self, name: &str, now: Timestamp, elapsed: Duration) -> Branch {
+    fn link(&self, elapsed: Duration) -> LinkState {
         let silence = match self.sender {
             Some(Sender::Edge) => EDGE_SILENCE,
             _ => SENDER_SILENCE,
         };
-        let link = match self.heard {
+        match self.heard {
             None => LinkState::Unknown,
             Some((_, at)) if elapsed.saturating_sub(at) > silence => LinkState::Silent,
             Some(_) => LinkState::Up,
-        };
+        }
+    }
+
+    fn show(&self, name: &str, now: Timestamp, elapsed: Duration) -> Branch {
         Branch {
             name: name.to_owned(),
-            link,
+            link: self.link(elapsed),
             sender: self.sender,
             last_seen: self.heard.map(|(at, _)| at),
             lag: self
@@ -186,9 +269,79 @@ impl Entry {
             pending_bytes: self.pending_bytes,
             oldest_pending: self.oldest_pending,
             evicted_samples: self.evicted_samples,
+            quarantined_samples: 0,
+            lost_samples: self.evicted_samples,
+            complete: None,
+            clock_offset_ms: None,
+            round_trip: None,
+            edges: Vec::new(),
             stored_samples: self.stored_samples,
             refused_requests: self.refused_requests,
             last_refusal: self.last_refusal.clone(),
+        }
+    }
+}
+
+/// Of several edges of a branch one that is heard speaks for it.
+fn of_edges(known: Option<LinkState>, edge: LinkNow) -> LinkState {
+    match (known, edge) {
+        (Some(LinkState::Draining), _) | (_, LinkNow::Draining) => LinkState::Draining,
+        (Some(LinkState::Up), _) | (_, LinkNow::Up) => LinkState::Up,
+        _ => LinkState::Silent,
+    }
+}
+
+impl Branch {
+    /// Where edges have held connections, what they say holds.
+    fn by_edges(self, now: Timestamp) -> Self {
+        if self.edges.is_empty() {
+            return self;
+        }
+        let sum = |count: fn(&EdgeNow) -> u64| {
+            self.edges
+                .iter()
+                .fold(0_u64, |sum, edge| sum.saturating_add(count(edge)))
+        };
+        let heard = |edge: &&EdgeNow| edge.link != LinkNow::Silent;
+        let through = self
+            .edges
+            .iter()
+            .filter_map(|edge| edge.book.watermark())
+            .max();
+        let link = self
+            .edges
+            .iter()
+            .fold(None, |known, edge| Some(of_edges(known, edge.link)));
+        let link = link.unwrap_or(LinkState::Unknown);
+        Branch {
+            link,
+            sender: Some(Sender::Edge),
+            last_seen: self.edges.iter().map(|edge| edge.heard_at).max(),
+            lag: through.map(|through| now.saturating_since(Timestamp::from_millis(through))),
+            pending_samples: sum(|edge| edge.book.counts.pending),
+            pending_bytes: sum(|edge| edge.book.counts.pending_bytes),
+            oldest_pending: self
+                .edges
+                .iter()
+                .filter_map(|edge| edge.book.oldest_pending())
+                .min()
+                .map(Timestamp::from_millis),
+            evicted_samples: sum(|edge| edge.book.counts.evicted),
+            quarantined_samples: sum(|edge| edge.book.counts.quarantined),
+            lost_samples: sum(|edge| edge.book.lost_samples()),
+            complete: Some(self.edges.iter().all(|edge| edge.complete)),
+            clock_offset_ms: self
+                .edges
+                .iter()
+                .filter(heard)
+                .find_map(|edge| edge.about.clock_offset_ms),
+            round_trip: self
+                .edges
+                .iter()
+                .filter(heard)
+                .find_map(|edge| edge.about.round_trip_us)
+                .map(Duration::from_micros),
+            ..self
         }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) enum Identity {
 
 impl Identity {
     /// The store's scope: whose limit of series it is, and whose labels.
-    pub(super) fn scope(&self) -> &str {
+    pub(crate) fn scope(&self) -> &str {
         match self {
             Identity::Branch(branch) => branch,
             Identity::Unchecked => "",

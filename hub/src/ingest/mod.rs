@@ -11,5 +11,6 @@ mod write;
 
 pub(crate) use credentials::{BranchToken, Credentials, Identity, Secret};
 pub(crate) use otlp::OtlpReceiver;
-pub(crate) use receive::{Answer, Ingest};
-pub(crate) use write::routes;
+pub(crate) use receive::{Answer, Ingest, durable};
+pub(crate) use unpack::proven_labels;
+pub(crate) use write::{identify, routes};

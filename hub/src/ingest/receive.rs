@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use daemon::Clock;
 use futures_util::StreamExt;
 use model::Timestamp;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 use tsdb::{AppendError, Store};
 use wire::edge_headers::{self, EdgeHeaders};
@@ -164,7 +164,7 @@ impl Ingest {
         &self.otlp
     }
 
-    pub(super) fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
@@ -288,6 +288,15 @@ impl Ingest {
             .samples_refused
             .fetch_add(stored.refusals.samples(), Ordering::Relaxed);
         self.counts.exemplars.add(&stored.exemplars);
+        // Records of which a part was refused are not on disk as a whole.
+        let whole = stored.refusals.count == 0;
+        let edge = edge.map(|edge| match whole {
+            true => edge,
+            false => EdgeHeaders {
+                sequences: Vec::new(),
+                ..edge
+            },
+        });
         let report = Report {
             edge,
             stored_samples: stored.samples,
@@ -343,8 +352,49 @@ impl Ingest {
     }
 
     /// Samples up to then are taken.
-    pub(super) fn latest(&self) -> Timestamp {
+    pub(crate) fn latest(&self) -> Timestamp {
         self.clock.now().saturating_add(FUTURE_MAX)
+    }
+
+    /// Stores a message of remote write 1.0 that is not compressed. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be read (400), or cannot be stored now (503).
+    pub(crate) fn store_message(
+        &self,
+        identity: &Identity,
+        message: &[u8],
+    ) -> Result<Stored, Refused> {
+        let mut scratch = self.scratches.take();
+        let stored = scratch.store_message(&self.store, identity, message, self.latest());
+        self.scratches.give_back(scratch);
+        let stored = stored?;
+        self.note_seal_due(stored.seal_due);
+        self.counts.exemplars.add(&stored.exemplars);
+        Ok(stored)
+    }
+
+    /// Samples that came otherwise than by a request.
+    pub(crate) fn count_samples(&self, stored: u64, refused: u64) {
+        self.counts
+            .samples_stored
+            .fetch_add(stored, Ordering::Relaxed);
+        self.counts
+            .samples_refused
+            .fetch_add(refused, Ordering::Relaxed);
+    }
+
+    /// Whoever seals is told when it is time.
+    pub(crate) fn note_seal_due(&self, due: bool) {
+        if due {
+            self.seal_due.notify_one();
+        }
+    }
+
+    /// One of so many that store at a time.
+    pub(crate) async fn storing_turn(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.storing.acquire().await.ok()
     }
 
     fn store_body(&self, identity: &Identity, body: &[u8]) -> Result<Stored, Refused> {
@@ -370,7 +420,7 @@ fn name_of(
     }
 }
 
-async fn durable(commit: &tsdb::Commit) -> Result<(), AppendError> {
+pub(crate) async fn durable(commit: &tsdb::Commit) -> Result<(), AppendError> {
     let (done, heard) = oneshot::channel();
     // The receiver is gone when the sender of the request is: then nobody is told.
     commit.on_done(move |result| {

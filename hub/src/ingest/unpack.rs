@@ -31,27 +31,27 @@ const KEPT_BYTES_MAX: usize = 4 << 20;
 const SCRATCHES_MAX: usize = 8;
 
 /// What the store took of one request.
-pub(super) struct Stored {
-    pub(super) commit: tsdb::Commit,
+pub(crate) struct Stored {
+    pub(crate) commit: tsdb::Commit,
     /// See [`tsdb::Appended::seal_due`].
-    pub(super) seal_due: bool,
+    pub(crate) seal_due: bool,
     /// What the payload's first series says; None without any series.
     pub(super) branch: Option<String>,
-    pub(super) samples: u64,
+    pub(crate) samples: u64,
     /// How many of them are native histograms: told to senders of remote write 2.0 only, and counted for them only.
     pub(super) histograms: u64,
     pub(super) exemplars: ExemplarTally,
-    pub(super) newest: Option<Timestamp>,
-    pub(super) refusals: Refusals,
+    pub(crate) newest: Option<Timestamp>,
+    pub(crate) refusals: Refusals,
 }
 
 #[derive(Default)]
-pub(super) struct Refusals {
+pub(crate) struct Refusals {
     samples: u64,
     pub(super) count: usize,
     shown: Vec<String>,
     /// Some because their branch has all the series it may have.
-    pub(super) series_limit: bool,
+    pub(crate) series_limit: bool,
 }
 
 impl Refusals {
@@ -70,7 +70,7 @@ impl Refusals {
         }
     }
 
-    pub(super) fn samples(&self) -> u64 {
+    pub(crate) fn samples(&self) -> u64 {
         self.samples
     }
 
@@ -83,7 +83,7 @@ impl Refusals {
         }
     }
 
-    fn text(&self, stored: u64) -> String {
+    pub(crate) fn text(&self, stored: u64) -> String {
         let mut text = format!(
             "{} samples refused, {stored} stored: {}",
             self.samples,
@@ -139,87 +139,111 @@ impl Scratch {
             columns,
             places,
         } = self;
-        columns.clear();
-        places.clear();
         let length = remote_write::decompress_into(body, limits, message)
             .map_err(|error| decode_error(&error))?;
-        let message = &message[..length];
-        let scope = identity.scope();
-        let keys = store.series_keys(scope);
-        let (mut refusals, mut exemplars) = (Refusals::default(), ExemplarTally::default());
-        let (mut newest, mut metadata) = (None, Vec::new());
-        let (mut walk, mut view) = (Walk::new(message), SeriesView::new());
-        while let Some(part) = walk
-            .next_part(&mut view)
-            .map_err(|error| decode_error(&error))?
-        {
-            if let Part::Metadata(sent) = part {
-                metadata.push(remote_write::convert::metadata_from_proto(&sent));
-                continue;
-            }
-            // Lengths fit: the message is shorter than 4 GiB, see `Limits`.
-            places.push((view.offset() as u32, view.length() as u32));
-            let key = keys.key(view.label_bytes());
-            let newest_here = view.samples.iter().map(|(at, _)| *at).max();
-            let newest_here = newest_here.map(Timestamp::from_millis);
-            if view.has_only_samples() && newest_here.is_none_or(|at| at <= latest) {
-                columns.push_floats(key, view.samples.iter().copied());
-                newest = newest.max(newest_here);
-            } else {
-                let samples = samples_of(&view, latest, &mut refusals);
-                newest = newest.max(samples.iter().map(|sample| sample.at).max());
-                columns.push_samples(key, &samples);
-                exemplars.push(columns, view.checked_exemplars(), latest);
-            }
-        }
-        let again = |index: usize| {
-            let (offset, length) = places[index];
-            SeriesView::again(message, offset as usize, length as usize)
-        };
-        let metadata: Vec<(&str, &Metadata)> = metadata
-            .iter()
-            .map(|(name, metadata)| (name.as_str(), metadata))
-            .collect();
-        let labels = |index: usize| {
-            let labels = again(index).map_err(SeriesRefusal::from);
-            let labels = labels.and_then(|view| labels_of(&view, identity));
-            labels.map_err(|error| error.to_string())
-        };
-        let batch = ColumnBatch {
-            scope,
-            labels: &labels,
-            metadata: &metadata,
-        };
-        let appended = store
-            .append_columns(columns, batch)
-            .map_err(|error| append_error(&error))?;
-        exemplars.add(&appended.exemplars);
-        for refused in &appended.refused {
-            refusals.series_limit |= matches!(refused.reason, RefusedReason::SeriesLimit { .. });
-            let why = match (&refused.reason, again(refused.index)) {
-                (RefusedReason::Labels(why), _) => why.clone(),
-                (reason, Ok(view)) => format!("series {}: {reason}", series_name(&view)),
-                (reason, Err(_)) => reason.to_string(),
-            };
-            refusals.add(refused.samples, why);
-        }
-        let branch = (!places.is_empty()).then(|| {
-            let view = again(0).unwrap_or_default();
-            let labels = view.raw_labels().unwrap_or_default();
-            let branch = labels.iter().find(|(name, _)| *name == BRANCH);
-            branch.map_or_else(|| NO_BRANCH.to_owned(), |(_, value)| (*value).to_owned())
-        });
-        Ok(Stored {
-            commit: appended.commit,
-            seal_due: appended.seal_due,
-            branch,
-            samples: appended.samples,
-            histograms: 0,
-            exemplars,
-            newest,
-            refusals,
-        })
+        store_message(columns, places, store, identity, &message[..length], latest)
     }
+
+    /// Stores a message that comes without compression.
+    pub(super) fn store_message(
+        &mut self,
+        store: &Store,
+        identity: &Identity,
+        message: &[u8],
+        latest: Timestamp,
+    ) -> Result<Stored, Refused> {
+        let Scratch {
+            columns, places, ..
+        } = self;
+        store_message(columns, places, store, identity, message, latest)
+    }
+}
+
+fn store_message(
+    columns: &mut Columns,
+    places: &mut Vec<(u32, u32)>,
+    store: &Store,
+    identity: &Identity,
+    message: &[u8],
+    latest: Timestamp,
+) -> Result<Stored, Refused> {
+    columns.clear();
+    places.clear();
+    let scope = identity.scope();
+    let keys = store.series_keys(scope);
+    let (mut refusals, mut exemplars) = (Refusals::default(), ExemplarTally::default());
+    let (mut newest, mut metadata) = (None, Vec::new());
+    let (mut walk, mut view) = (Walk::new(message), SeriesView::new());
+    while let Some(part) = walk
+        .next_part(&mut view)
+        .map_err(|error| decode_error(&error))?
+    {
+        if let Part::Metadata(sent) = part {
+            metadata.push(remote_write::convert::metadata_from_proto(&sent));
+            continue;
+        }
+        // Lengths fit: the message is shorter than 4 GiB, see `Limits`.
+        places.push((view.offset() as u32, view.length() as u32));
+        let key = keys.key(view.label_bytes());
+        let newest_here = view.samples.iter().map(|(at, _)| *at).max();
+        let newest_here = newest_here.map(Timestamp::from_millis);
+        if view.has_only_samples() && newest_here.is_none_or(|at| at <= latest) {
+            columns.push_floats(key, view.samples.iter().copied());
+            newest = newest.max(newest_here);
+        } else {
+            let samples = samples_of(&view, latest, &mut refusals);
+            newest = newest.max(samples.iter().map(|sample| sample.at).max());
+            columns.push_samples(key, &samples);
+            exemplars.push(columns, view.checked_exemplars(), latest);
+        }
+    }
+    let again = |index: usize| {
+        let (offset, length) = places[index];
+        SeriesView::again(message, offset as usize, length as usize)
+    };
+    let metadata: Vec<(&str, &Metadata)> = metadata
+        .iter()
+        .map(|(name, metadata)| (name.as_str(), metadata))
+        .collect();
+    let labels = |index: usize| {
+        let labels = again(index).map_err(SeriesRefusal::from);
+        let labels = labels.and_then(|view| labels_of(&view, identity));
+        labels.map_err(|error| error.to_string())
+    };
+    let batch = ColumnBatch {
+        scope,
+        labels: &labels,
+        metadata: &metadata,
+    };
+    let appended = store
+        .append_columns(columns, batch)
+        .map_err(|error| append_error(&error))?;
+    exemplars.add(&appended.exemplars);
+    for refused in &appended.refused {
+        refusals.series_limit |= matches!(refused.reason, RefusedReason::SeriesLimit { .. });
+        let why = match (&refused.reason, again(refused.index)) {
+            (RefusedReason::Labels(why), _) => why.clone(),
+            (reason, Ok(view)) => format!("series {}: {reason}", series_name(&view)),
+            (reason, Err(_)) => reason.to_string(),
+        };
+        refusals.add(refused.samples, why);
+    }
+    let branch = (!places.is_empty()).then(|| {
+        let view = again(0).unwrap_or_default();
+        let labels = view.raw_labels().unwrap_or_default();
+        let branch = labels.iter().find(|(name, _)| *name == BRANCH);
+        branch.map_or_else(|| NO_BRANCH.to_owned(), |(_, value)| (*value).to_owned())
+    });
+    Ok(Stored {
+        commit: appended.commit,
+        seal_due: appended.seal_due,
+        branch,
+        samples: appended.samples,
+        histograms: 0,
+        exemplars,
+        newest,
+        refusals,
+    })
 }
 
 fn samples_of(view: &SeriesView<'_>, latest: Timestamp, refusals: &mut Refusals) -> Vec<Sample> {
@@ -251,7 +275,7 @@ fn labels_of(view: &SeriesView<'_>, identity: &Identity) -> Result<LabelSet, Ser
     Ok(proven_labels(view.labels()?, identity))
 }
 
-pub(super) fn proven_labels(labels: LabelSet, identity: &Identity) -> LabelSet {
+pub(crate) fn proven_labels(labels: LabelSet, identity: &Identity) -> LabelSet {
     let Identity::Branch(branch) = identity else {
         return labels;
     };

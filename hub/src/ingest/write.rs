@@ -35,10 +35,7 @@ async fn name_hub(State(ingest): State<Arc<Ingest>>, request: Request, next: Nex
 async fn write(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
     let version = version_of(request.headers());
     let (answer, written) = take(&ingest, request).await;
-    let mut response = match answer {
-        Answer::Stored => StatusCode::NO_CONTENT.into_response(),
-        Answer::Refused(refused) => refused.into_response(),
-    };
+    let mut response = answer.into_response();
     // Senders of 1.0 are not told, as Prometheus does not tell them; those of 2.0 always, whatever went wrong.
     if let Ok(Version::V2) = version {
         let counts = [
@@ -83,7 +80,7 @@ async fn take(ingest: &Arc<Ingest>, request: Request) -> (Answer, Written) {
 }
 
 /// Who sends; nobody we know is told so.
-pub(super) fn identify(ingest: &Ingest, headers: &HeaderMap) -> Result<Identity, Answer> {
+pub(crate) fn identify(ingest: &Ingest, headers: &HeaderMap) -> Result<Identity, Answer> {
     ingest.credentials().identify(headers).ok_or_else(|| {
         ingest.count_unauthorized();
         Answer::refused(
@@ -108,6 +105,15 @@ fn check_headers(headers: &HeaderMap) -> Result<(Version, Option<EdgeHeaders>), 
     let edge = EdgeHeaders::from_lookup(lookup);
     let edge = edge.map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error))?;
     Ok((version, edge))
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        match self {
+            Answer::Stored => StatusCode::NO_CONTENT.into_response(),
+            Answer::Refused(refused) => refused.into_response(),
+        }
+    }
 }
 
 impl IntoResponse for Refused {

@@ -50,7 +50,7 @@ fn table(home: &Home) -> Markup {
             thead {
                 tr {
                     th { "Branch" } th { "Link" } th { "Last seen" } th.number { "Behind" }
-                    th.number { "Backlog" } th.number { "Evicted" } th { "Targets" }
+                    th.number { "Backlog" } th.number { "Lost" } th { "Targets" }
                 }
             }
             tbody {
@@ -65,6 +65,7 @@ fn table(home: &Home) -> Markup {
 fn row(branch: &Branch, now: Timestamp, targets: &[TargetState]) -> Markup {
     let (class, link) = match branch.link {
         LinkState::Up => ("up", "up"),
+        LinkState::Draining => ("up", "up, draining"),
         LinkState::Silent => ("silent", "silent"),
         LinkState::Unknown => ("unknown", "not heard yet"),
     };
@@ -97,7 +98,10 @@ fn row(branch: &Branch, now: Timestamp, targets: &[TargetState]) -> Markup {
                     @if let Some(oldest) = branch.oldest_pending { span.note { " from " (ago(now, oldest)) } }
                 }
             }
-            td.number class=[(branch.evicted_samples > 0).then_some("down")] { (branch.evicted_samples) }
+            td.number class=[(branch.lost_samples > 0).then_some("down")] {
+                (branch.lost_samples)
+                @if branch.quarantined_samples > 0 { span.note { " (" (branch.quarantined_samples) " refused and kept)" } }
+            }
             td {
                 @if targets.is_empty() { "–" } @else {
                     details data-branch=(branch.name) {
@@ -176,6 +180,12 @@ mod tests {
             pending_bytes: 0,
             oldest_pending: None,
             evicted_samples: 0,
+            quarantined_samples: 0,
+            lost_samples: 0,
+            complete: None,
+            clock_offset_ms: None,
+            round_trip: None,
+            edges: Vec::new(),
             stored_samples: 0,
             refused_requests: 0,
             last_refusal: None,

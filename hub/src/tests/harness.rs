@@ -95,6 +95,7 @@ impl TestHub {
             listen: "127.0.0.1:0".parse().expect("an address"),
             web,
             data_dir: folder.path().join("hub"),
+            cors_origin: Default::default(),
             local_edge: false,
             clock: Arc::new(clock.clone()),
             disk: Arc::new(disk.clone()),
@@ -133,6 +134,7 @@ impl TestHub {
     /// Cuts the power and starts it again.
     pub(super) async fn crash(self) -> Self {
         self.disk.crash();
+        self.hub.state().ledger.close();
         drop(self.hub);
         Self::open(
             self.folder,
@@ -142,6 +144,12 @@ impl TestHub {
             Web::default(),
         )
         .await
+    }
+
+    /// The hub's time, ms.
+    pub(super) fn clock_now(&self) -> i64 {
+        use daemon::Clock;
+        self.clock.now().millis()
     }
 
     pub(super) fn file(&self, name: &str) -> PathBuf {

@@ -53,7 +53,7 @@ impl LineLink for SocketLink {
             };
             let (to_hub, out) = mpsc::channel(MESSAGES_MAX);
             let (into, from_hub) = mpsc::channel(MESSAGES_MAX);
-            tasks.spawn("line socket", carry(socket, out, into, clock));
+            tasks.spawn_brief("line socket", carry(socket, out, into, clock));
             Ok(LineConnection { to_hub, from_hub })
         })
     }

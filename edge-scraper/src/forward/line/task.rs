@@ -42,6 +42,8 @@ struct Wire {
     known: Option<Known>,
     /// The live session took over: descriptions that are repeated are left out.
     takes_over: bool,
+    /// Live frames were sent on this connection.
+    follows: bool,
     /// The hub knows all that was described.
     knows_all: bool,
     /// Frames that were read and not sent yet.
@@ -279,7 +281,9 @@ impl Forwarder {
         if record.number == 0 {
             takeover = match wire.known.take() {
                 Some(known) => buffer.takeover(record.session, &known),
-                None => buffer.takeover_by_follower(record.session, wire.knows_all),
+                // On this connection it has read the session before, to its end.
+                None if wire.follows => buffer.takeover_by_follower(record.session, wire.knows_all),
+                None => None,
             };
             wire.takes_over = takeover.is_some();
             wire.knows_all |= takeover.is_some();
@@ -289,6 +293,7 @@ impl Forwarder {
             false => frame,
         };
         let bytes = wire.send(FromEdge::Frame(Lane::Live, frame.into()).encode());
+        wire.follows = true;
         wire.ready.pop_front();
         shipper.live_sent(record, bytes, clock.elapsed());
         self.note_sent(bytes);
@@ -377,6 +382,7 @@ impl Wire {
             backlog: FrameReader::default(),
             known: None,
             takes_over: false,
+            follows: false,
             knows_all: false,
             ready: std::collections::VecDeque::new(),
         }

@@ -20,7 +20,9 @@
 //! assert_eq!(seen, [("up{job=\"node\"}".to_owned(), 1.0)]);
 //! ```
 
+mod answer;
 mod classic;
+mod delimited;
 mod encode;
 mod entry;
 mod negotiate;
@@ -29,6 +31,8 @@ mod openmetrics;
 pub mod protobuf;
 mod scan;
 
+pub use answer::PageResponse;
+pub use delimited::DelimitedEncoder;
 pub use encode::Encoder;
 pub use entry::{Entry, ExemplarEntry, KnownSample, Labels, ParseError, SampleEntry};
 pub use negotiate::{ACCEPT, ContentTypeError, Format, PageFormat, TextResponse};

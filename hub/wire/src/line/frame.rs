@@ -102,6 +102,15 @@ impl<'b> Frame<'b> {
         self.flags & FOLLOWS != 0
     }
 
+    /// The session whose descriptions it goes on with, if it [`follows`](Frame::follows) one.
+    pub fn followed(&self) -> Option<u32> {
+        let mut body = self.body;
+        self.follows().then_some(())?;
+        Begin::read(&mut body).ok()?;
+        let session = body.array("the session that is followed").ok()?;
+        Some(u32::from_le_bytes(*session))
+    }
+
     /// The frame for a hub that knows an earlier session: what that one described is left out. For the first frame of the
     /// session `takeover` says how; for the others it is `None`. The frame itself, when there is nothing to leave out.
     pub fn taking_over(bytes: &[u8], takeover: Option<&Takeover>) -> Result<Vec<u8>, LineError> {
