@@ -2,6 +2,7 @@
 
 mod access;
 mod alerts;
+mod autonomy;
 mod bad_writes;
 mod compliance;
 mod crash;
@@ -21,4 +22,5 @@ mod query_memory;
 mod query_page;
 mod reload;
 mod remote_read;
+mod scraping;
 mod setup;
