@@ -71,14 +71,14 @@ pub(super) async fn success_of(
     if values < AT_ONCE_MAX {
         return success(&annotations, data);
     }
-    let (to, mut made) = mpsc::channel(PIECES_MAX);
+    let (to, made) = mpsc::channel(PIECES_MAX);
     let mut pieces = Pieces {
         to,
         clock: clock.clone(),
         runtime: Handle::current(),
         broken: false,
     };
-    let mut making = Box::pin(daemon::blocking(move || {
+    let making = Box::pin(daemon::blocking(move || {
         let mut json = Json::in_pieces(&mut pieces);
         json.envelope(&annotations, data);
         let rest = std::mem::take(&mut json.text);
@@ -87,14 +87,21 @@ pub(super) async fn success_of(
             false => Ok(Bytes::from(rest)),
         }
     }));
+    answer_of(made, making).await
+}
+
+/// The pieces that are made, and what `making` leaves of them at its end.
+async fn answer_of(
+    mut made: mpsc::Receiver<Bytes>,
+    mut making: impl Future<Output = Result<Bytes, Broken>> + Send + Unpin + 'static,
+) -> Response {
     let first = tokio::select! {
         biased;
         piece = made.recv() => piece,
-        rest = &mut making => return json_response(rest.map_or_else(|_| Body::empty(), Body::from)),
+        rest = &mut making => return at_once(made, rest),
     };
     let Some(first) = first else {
-        let rest = making.await;
-        return json_response(rest.map_or_else(|_| Body::empty(), Body::from));
+        return at_once(made, making.await);
     };
     let state = Some((Some(first), made, making));
     let all = stream::try_unfold(state, |state| async move {
@@ -114,6 +121,19 @@ pub(super) async fn success_of(
         Ok::<_, Broken>(Some((rest, None)))
     });
     json_response(Body::from_stream(all))
+}
+
+/// The answer of one who is done: pieces may have come after the last look for one.
+fn at_once(mut made: mpsc::Receiver<Bytes>, rest: Result<Bytes, Broken>) -> Response {
+    let pieces = std::iter::from_fn(|| made.try_recv().ok());
+    let mut all: Vec<Result<Bytes, Broken>> = pieces.map(Ok).collect();
+    match (all.is_empty(), rest) {
+        (true, Ok(rest)) => json_response(Body::from(rest)),
+        (_, rest) => {
+            all.push(rest);
+            json_response(Body::from_stream(stream::iter(all)))
+        }
+    }
 }
 
 fn json_response(body: Body) -> Response {
@@ -148,6 +168,26 @@ mod tests {
         let data = answer["data"].as_array().unwrap();
         assert_eq!(data.len(), 200_000);
         assert_eq!(data[199_999], 199_999);
+    }
+
+    /// A piece comes, and the end, between the look for a piece and the look for the end: it was lost once.
+    #[tokio::test]
+    async fn pieces_that_come_with_the_end_are_not_lost() {
+        let (to, made) = mpsc::channel(PIECES_MAX);
+        let making = Box::pin(async move {
+            for piece in ["the begin", "ning "] {
+                to.send(Bytes::from(piece)).await.unwrap();
+            }
+            Ok(Bytes::from("and the end"))
+        });
+        let body = answer_of(made, making).await.into_body();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        assert_eq!(body, "the beginning and the end");
+        // Nor does what broke off look whole.
+        let (_, made) = mpsc::channel(PIECES_MAX);
+        let broken = Box::pin(async { Err(Broken) });
+        let body = answer_of(made, broken).await.into_body();
+        assert!(to_bytes(body, usize::MAX).await.is_err());
     }
 
     /// Fails with one buffer for all: nothing would be made while nobody reads, or everything would.

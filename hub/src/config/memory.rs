@@ -8,6 +8,14 @@ const QUERY_MAX: u64 = 1 << 30;
 /// Part of the whole that one query may hold.
 const QUERY_PART: u64 = 4;
 
+/// Most that answers which are kept may take, if nothing is configured.
+const CACHE_MAX: u64 = 64 << 20;
+
+/// What answers that are kept may take, if nothing is configured: a sixteenth of the whole.
+pub(super) fn query_cache() -> u64 {
+    (query_memory() / 4).min(CACHE_MAX)
+}
+
 /// What one query may hold, if nothing is configured.
 pub(super) fn query_memory() -> u64 {
     let process = read_to_string("/proc/self/limits").unwrap_or_default();

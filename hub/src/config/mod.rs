@@ -29,8 +29,6 @@ const LOCAL_BRANCH: &str = "hq";
 const LOCAL_INTERVAL: Duration = Duration::from_secs(5);
 /// The least that a query may be given.
 const QUERY_MEMORY_MIN: u64 = 1 << 20;
-/// For answers to range queries, if nothing is configured.
-const QUERY_CACHE_BYTES: u64 = 64 << 20;
 /// Rule files that one pattern may name.
 const RULE_FILES_MAX: usize = 10_000;
 
@@ -189,7 +187,7 @@ impl HubConfig {
             query_memory_bytes_max: check.query_memory(branchline.query_memory_bytes)?,
             query_cache_bytes_max: branchline
                 .query_cache_bytes
-                .map_or(QUERY_CACHE_BYTES, ByteSize::get),
+                .map_or_else(memory::query_cache, ByteSize::get),
             series_per_branch_max: check.series_per_branch_max(branchline.series_per_branch_max)?,
             branches,
             readers,

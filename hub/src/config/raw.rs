@@ -97,7 +97,7 @@ pub(super) struct Branchline {
     /// of the memory that the hub may use, and at most 1GiB.
     pub(super) query_memory_bytes: Option<ByteSize>,
     /// Memory for answers to range queries, which are kept so that a dashboard that asks again has only its newest steps evaluated; 0: none is
-    /// kept. Changing it takes a restart. Default: 64MiB.
+    /// kept. Changing it takes a restart. Default: a sixteenth of the memory that the hub may use, and at most 64MiB.
     pub(super) query_cache_bytes: Option<ByteSize>,
     /// The address under which people reach this hub, for links in alerts. Default: http:// and `--listen`.
     pub(super) external_url: Option<String>,

@@ -75,6 +75,11 @@ impl Both {
             api.query_range(query, start, start + (POINTS - 1) as f64 * step, step)
         };
         let (ours, theirs) = (ask(&self.hub.api()), ask(&self.prometheus.api()));
+        // What the hub keeps of the answer says the same.
+        let again = ask(&self.hub.api());
+        if format!("{again:?}") != format!("{ours:?}") {
+            return Err(format!("asked again: {again:?}, before: {ours:?}"));
+        }
         match (ours, theirs) {
             (Err(_), _) if fails == Some(true) => Ok(false),
             (Ok(_), _) if fails == Some(true) => Err("the hub answers it".to_owned()),
