@@ -53,7 +53,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    daemon::keep_allocator_thresholds();
+    daemon::keep_allocator_thresholds(daemon::Heaps::One);
     let arguments = Arguments::parse();
     match &arguments.command {
         Some(Command::CheckConfig { file }) => return check_config(file),

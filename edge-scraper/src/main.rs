@@ -79,7 +79,7 @@ const BLOCKING_MAX: usize = 32;
 const NODE_STOPS_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    daemon::keep_allocator_thresholds();
+    daemon::keep_allocator_thresholds(daemon::Heaps::One);
     let mut arguments = Arguments::parse();
     let result = match arguments.command.take() {
         Some(Command::Node(flags)) => run_node(*flags),

@@ -59,7 +59,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    daemon::keep_allocator_thresholds();
+    daemon::keep_allocator_thresholds(daemon::Heaps::Many);
     let cli = Cli::parse();
     let result = runtime().and_then(|runtime| {
         runtime.block_on(async {

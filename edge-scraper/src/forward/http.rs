@@ -24,6 +24,8 @@ pub struct HttpLinkOptions {
 /// A link over HTTP. Connections are kept open between requests.
 pub struct HttpLink {
     client: reqwest::Client,
+    /// A WebSocket begins as HTTP/1.1.
+    line_client: reqwest::Client,
     url: Url,
     auth: Auth,
     headers: HeaderMap,
@@ -47,8 +49,14 @@ impl HttpLink {
             );
         }
         let client = daemon::http::client(&options.client)?;
+        let line_client = daemon::http::client(&ClientOptions {
+            http2: false,
+            follow_redirects: false,
+            ..options.client
+        })?;
         Ok(HttpLink {
             client,
+            line_client,
             url: options.url,
             auth: options.auth,
             headers,
@@ -67,7 +75,7 @@ impl HttpLink {
 
     /// A request with the configured headers.
     pub(super) fn get(&self, url: Url) -> reqwest::RequestBuilder {
-        self.client.get(url).headers(self.headers.clone())
+        self.line_client.get(url).headers(self.headers.clone())
     }
 
     /// Adds the credentials, as they are now.

@@ -56,7 +56,11 @@ impl Source {
     ) -> Result<Source, String> {
         let signer = Signer::new(&job.http.signer(), clock).map_err(|error| error.to_string())?;
         Ok(Source::Http(HttpSource {
-            client: clients.get(&job.http.client)?,
+            client: clients.get(&ClientOptions {
+                // A connection holds some 128 KiB between scrapes; without TLS a new one costs little.
+                keep_idle: job.defaults.scheme == "https",
+                ..job.http.client.clone()
+            })?,
             signer,
             accept: accept(job),
             compression: job.compression,

@@ -25,7 +25,7 @@ mod tasks;
 pub mod tls;
 pub mod web;
 
-pub use allocator::keep_thresholds as keep_allocator_thresholds;
+pub use allocator::{Heaps, keep_thresholds as keep_allocator_thresholds};
 pub use clock::{Clock, SimClock, Sleep, SystemClock};
 pub use data_dir::{DataDir, DataDirError};
 pub use log::{init as init_log, init_quiet as init_log_quiet};

@@ -20,6 +20,9 @@ pub struct ClientOptions {
     pub proxy: ProxyOptions,
     /// Whether to offer HTTP/2 to `https://` addresses. Default: no, HTTP/1.1 only.
     pub http2: bool,
+    /// Whether connections without a request are kept for the next one. Each holds a buffer as large as the answers that it
+    /// brought, so who asks many addresses seldom, without TLS, does better without.
+    pub keep_idle: bool,
     /// For `https://`.
     pub tls: TlsClientOptions,
 }
@@ -32,6 +35,7 @@ impl Default for ClientOptions {
             follow_redirects: true,
             proxy: ProxyOptions::default(),
             http2: false,
+            keep_idle: true,
             tls: TlsClientOptions::default(),
         }
     }
@@ -87,6 +91,9 @@ fn builder(options: &ClientOptions) -> Result<reqwest::ClientBuilder, ClientErro
         .user_agent(format!("branchline/{}", crate::VERSION))
         .connect_timeout(options.connect_timeout)
         .redirect(redirects);
+    if !options.keep_idle {
+        builder = builder.pool_max_idle_per_host(0);
+    }
     builder = proxy::apply(&options.proxy, builder)?;
     if !options.http2 {
         builder = builder.http1_only();

@@ -286,6 +286,11 @@ impl LineEncoder {
         bytes.extend_from_slice(&digest.short().to_le_bytes());
         self.number += 1;
         self.known[layout].last_at = scrape.at;
+        if news > 0 {
+            // Pages seldom grow: the room that was doubled is not needed again.
+            self.layouts[layout].columns.shrink_to_fit();
+            self.known[layout].labels.shrink_to_fit();
+        }
         let present = self.cells.iter().filter(|cell| cell.present).count();
         if news > 0 && self.cells.len() > 3 * present + 64 {
             // Mostly series that are gone: the target's next scrape describes a layout without them.
