@@ -25,9 +25,12 @@ pub mod collect;
 pub mod config;
 mod discovery;
 pub mod forward;
+mod planted;
+mod kept;
 mod process;
 pub mod scrape;
 
+pub use kept::Kept;
 pub use process::{
     Edge, EdgeHandle, EdgeOptions, EdgeStatus, HubError, InProcessHub, ReloadError, ReloadState,
     StartError,

@@ -11,7 +11,7 @@ use daemon::web::{Web, WebFlags};
 use daemon::{Signal, Signals, SystemClock, Tasks};
 use edge_scraper::collect::exporter::{self, ExporterFlags};
 use edge_scraper::config::EdgeConfig;
-use edge_scraper::{Edge, EdgeOptions};
+use edge_scraper::{Edge, EdgeOptions, Kept};
 
 /// Scrapes targets and this machine, keeps every sample on disk until the hub has it, and ships it there.
 ///
@@ -96,7 +96,8 @@ fn check_web_config(file: &std::path::Path) -> anyhow::Result<()> {
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     // Read and refused before anything else happens.
     let config = match &arguments.config {
-        Some(path) => EdgeConfig::load(path)?,
+        // What was last in force, if the file cannot be used: nobody may be near who could mend it.
+        Some(path) => EdgeConfig::load_or_kept(path, &Kept::of(&arguments.data_dir))?,
         None => EdgeConfig::without_file(),
     };
     let web = Web::load(&arguments.web)?;

@@ -28,6 +28,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
+pub use api::CorsOrigin;
 pub use config::HubConfig;
 pub use demo::{Cut, DemoOptions, run as run_demo};
 pub use features::Features;

@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use daemon::SystemClock;
 use daemon::web::{Web, WebFlags};
-use hub::{DemoOptions, Features, Hub, HubConfig, HubOptions};
+use hub::{CorsOrigin, DemoOptions, Features, Hub, HubConfig, HubOptions};
 use journal::RealDisk;
 
 /// Branchline's hub: stores the metrics of all branches, answers the Prometheus API, evaluates rules.
@@ -32,6 +32,9 @@ struct Cli {
     no_local_edge: bool,
     #[command(flatten)]
     web: WebFlags,
+    /// Whose pages may read what the API answers: a regular expression for all of an origin, such as https?://(a|b)\.example
+    #[arg(long = "web.cors.origin", value_name = "REGEX", default_value = ".*")]
+    cors_origin: String,
     /// What is off by default, by Prometheus's names and separated by commas: promql-experimental-functions, ...
     #[arg(long, value_name = "NAMES", value_delimiter = ',', global = true)]
     enable_feature: Vec<String>,
@@ -138,17 +141,22 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
                 .map(|path| path.display().to_string())
                 .unwrap_or_default(),
         ),
+        ("web.cors.origin".to_owned(), cli.cors_origin.clone()),
         (
             "web.behind-proxy".to_owned(),
             cli.web.behind_proxy.to_string(),
         ),
     ]);
+    let cors_origin = CorsOrigin::matching(&cli.cors_origin)
+        .map_err(anyhow::Error::msg)
+        .context("--web.cors.origin is no regular expression")?;
     let web = Web::load(&cli.web)?;
     let hub = Hub::start(HubOptions {
         config,
         listen: cli.listen,
         web,
         data_dir: cli.data_dir,
+        cors_origin,
         local_edge: !cli.no_local_edge,
         clock: Arc::new(SystemClock::new()),
         disk: Arc::new(RealDisk),

@@ -92,6 +92,19 @@ impl Collector for HubMetrics {
             counter.encode(out.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
 
+        let cache = &self.queries.cache;
+        let outcomes = [
+            ("hit", &cache.counts.hits),
+            ("partial", &cache.counts.partial),
+            ("miss", &cache.counts.misses),
+            ("bypass", &cache.counts.bypassed),
+        ];
+        by_outcome(
+            &mut out,
+            "branchline_query_cache_requests",
+            "Range queries by how many of their steps were kept: all (hit), some (partial), none (miss); bypass: those of which nothing can be kept, or is to be",
+            &outcomes,
+        )?;
         let (name, help) = (
             "branchline_query_log_lines_lost",
             "Queries that could not be logged, because the log is too slow or cannot be written",
@@ -99,7 +112,18 @@ impl Collector for HubMetrics {
         let counter = ConstCounter::new(self.query_log.lost());
         counter.encode(out.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         let stats = self.store.stats();
+        let (cache_bytes, cache_bytes_max) = cache.bytes();
         let gauges = [
+            (
+                "branchline_query_cache_bytes",
+                "Bytes of answers that are kept",
+                cache_bytes,
+            ),
+            (
+                "branchline_query_cache_bytes_max",
+                "Bytes of answers that may be kept",
+                cache_bytes_max,
+            ),
             (
                 "branchline_queries_running",
                 "Queries that run now; those that wait are not among them",

@@ -22,7 +22,7 @@ use tower_http::compression::CompressionLayer;
 use tsdb::{Limits, Store, StoreOptions};
 
 use crate::alerts::Alerts;
-use crate::api::{self, Queries, RemoteReads};
+use crate::api::{self, CorsOrigin, Queries, RangeCache, RemoteReads};
 use crate::config::HubConfig;
 use crate::federation::{BranchMetrics, Branches};
 use crate::ingest::{self, Credentials, Ingest};
@@ -54,6 +54,8 @@ pub struct HubOptions {
     pub web: Web,
     /// Where everything is kept.
     pub data_dir: PathBuf,
+    /// Whose pages may read what the API answers.
+    pub cors_origin: CorsOrigin,
     /// Whether the edge inside runs (if the configuration does not switch it off).
     pub local_edge: bool,
     /// Time.
@@ -100,6 +102,7 @@ impl Hub {
             listen: address,
             web,
             data_dir,
+            cors_origin,
             local_edge,
             clock,
             disk,
@@ -168,7 +171,8 @@ impl Hub {
         let seal_due = ingest.seal_due();
         expect_branches(&config, &store, &branches);
 
-        let queries = Arc::new(Queries::new(engine, features.parse));
+        let cache = RangeCache::new(config.query_cache_bytes_max);
+        let queries = Arc::new(Queries::new(engine, features.parse, cache));
         let mut registry = daemon::metrics::registry("hub");
         let count = {
             let (queries, clock) = (queries.clone(), clock.clone());
@@ -232,6 +236,7 @@ impl Hub {
         });
         let health = Health::default();
         let router = routes(&state, &ingest, &alerts, &health, own_metrics);
+        let router = router.layer(middleware::from_fn_with_state(cors_origin, api::cors));
         serve_web(listener, router, &web, &tasks.http);
         maintain(&state, &tasks.store);
         seal(&state, &tasks.store, seal_due);
@@ -457,7 +462,6 @@ fn routes(
             state.clone(),
             api::credentials_only,
         ))
-        .layer(middleware::from_fn(api::cors))
 }
 
 async fn home(State(state): State<Arc<HubState>>, params: api::Params) -> Response {

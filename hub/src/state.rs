@@ -73,6 +73,7 @@ pub(crate) struct Loaded {
     pub(crate) retention: tsdb::Retention,
     pub(crate) series_per_branch_max: usize,
     pub(crate) block_cache_bytes_max: usize,
+    pub(crate) query_cache_bytes_max: u64,
     pub(crate) exemplars_max: usize,
     pub(crate) anonymous_reads: bool,
     pub(crate) remote_read_samples_max: u64,
@@ -174,6 +175,7 @@ impl Loaded {
             retention: config.retention,
             series_per_branch_max: config.series_per_branch_max,
             block_cache_bytes_max: config.block_cache_bytes_max,
+            query_cache_bytes_max: config.query_cache_bytes_max,
             exemplars_max: config.exemplars_max,
             anonymous_reads: config.anonymous_reads,
             remote_read_samples_max: config.remote_read_samples_max,
@@ -202,6 +204,10 @@ impl Loaded {
             (
                 "branchline.block_cache_bytes",
                 self.block_cache_bytes_max != new.block_cache_bytes_max,
+            ),
+            (
+                "branchline.query_cache_bytes",
+                self.query_cache_bytes_max != new.query_cache_bytes_max,
             ),
             (
                 "branchline.local_edge.enabled",

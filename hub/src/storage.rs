@@ -12,6 +12,10 @@ use tsdb::{FoundSeries, NO_START, SelectError, SelectLimits, Store, TimeRange, W
 /// Series that one selector may match.
 const SERIES_MAX: usize = 2_000_000;
 
+/// Series are folded in stretches of 1,024 ids: enough that joining them costs little, and few enough that some thousands
+/// are work for all cores.
+const STRETCH_BITS: u32 = 10;
+
 /// The store as PromQL sees it.
 #[derive(Clone)]
 pub(crate) struct StoreReader {
@@ -99,7 +103,16 @@ impl StoreReader {
                 (view.times.last(), value, found.labels(place))
             {
                 // Whoever asks sorts them, and prints them.
-                let weight = Weight::bytes(4 * labels.as_bytes().len() + 2 * size_of::<Newest>());
+                let beside = match &value {
+                    Value::Float(_) => 0,
+                    Value::Histogram(histogram) => {
+                        let counts =
+                            histogram.positive.counts.len() + histogram.negative.counts.len();
+                        32 * (counts + histogram.custom_values.len())
+                    }
+                };
+                let size = 4 * labels.as_bytes().len() + 2 * size_of::<Newest>() + beside;
+                let weight = Weight::bytes(size);
                 *taken = *taken + weight;
                 room = budget.take(weight);
                 let at = Timestamp::from_millis(*at);
@@ -209,6 +222,10 @@ impl SeriesSet for Found<'_> {
             visit(place, view)
         });
         read.map_err(|error| failed(error, cancel))
+    }
+
+    fn stretch(&self, place: usize) -> u32 {
+        self.0.id(place).unwrap_or(u32::MAX) >> STRETCH_BITS
     }
 
     fn warnings(&self) -> &[String] {

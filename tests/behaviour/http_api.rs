@@ -463,7 +463,8 @@ fn large_answers_leave_in_pieces() {
 #[test]
 fn a_query_stops_when_its_client_leaves() {
     let folder = tempfile::tempdir().expect("a folder");
-    let hub = hub_with(&folder.path().join("hub"), "", 50);
+    let own = folder.path().join("hub");
+    let hub = hub_with(&own, "global: {query_log_file: queries.log}\n", 50);
     let running = |expected: &str| {
         wait::until(PATIENCE, "queries that run", || {
             let metrics = http::get(&hub.url("/metrics"))
@@ -492,6 +493,18 @@ fn a_query_stops_when_its_client_leaves() {
     running("0");
     // Its time would have been up after two minutes.
     assert!(began.elapsed() < Duration::from_secs(100));
+    wait::until(PATIENCE, "the line of who left", || {
+        let text = std::fs::read_to_string(own.join("queries.log"));
+        let text = text.map_err(|error| error.to_string())?;
+        let mut lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Json>(line).ok());
+        let left = |line: &Json| {
+            let error = line["error"].as_str().unwrap_or_default();
+            error.contains("canceled") && line["httpRequest"]["path"] == "/api/v1/query_range"
+        };
+        lines.find(left).map(drop).ok_or(text)
+    });
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 mod access;
 mod alerts;
+mod autonomy;
 mod bad_writes;
+mod codemirror;
 mod compliance;
 mod crash;
 mod dashboards;
@@ -11,6 +13,8 @@ mod drop_in;
 mod exemplars;
 mod explosion;
 mod failures;
+mod federate;
+mod field;
 mod first_run;
 mod grafana;
 mod http_api;
@@ -21,4 +25,5 @@ mod query_memory;
 mod query_page;
 mod reload;
 mod remote_read;
+mod scraping;
 mod setup;

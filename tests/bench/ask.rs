@@ -47,7 +47,7 @@ impl Asker {
         form: &[(&str, &str)],
     ) -> anyhow::Result<Vec<u8>> {
         let mut form = form.to_vec();
-        // VictoriaMetrics neither caches then nor moves the ends of a range; the others do not know it.
+        // Then the hub and VictoriaMetrics evaluate everything, and the latter does not move the ends of a range; Prometheus does not know it.
         form.push(("nocache", "1"));
         Ok(self.connection.post_form(path, &form)?.body)
     }

@@ -16,7 +16,7 @@ use tsdb::{Batch, BatchSeries, ColumnBatch, Columns, Store, StoreOptions, probe}
 use wire::{
     alertmanager::{PostLimits, Webhook, parse_posted},
     edge_headers::{self, EdgeHeaders},
-    exposition::{Entry, Format, Parser},
+    exposition::{Entry, Format, Parser, protobuf},
     line, remote_read,
     remote_write::{
         self, Limits, Part, SeriesView, Walk, proto,
@@ -121,6 +121,14 @@ pub(crate) const TARGETS: &[Target] = &[
         read: |bytes| exposition(Format::OpenMetrics, bytes),
         seeds: || vec![OPENMETRICS.to_vec()],
         bound: (64, 4 * KIB),
+    },
+    Target {
+        name: "exposition_protobuf",
+        read: exposition_protobuf,
+        seeds: || vec![PROTOBUF.to_vec()],
+        // One metric at a time, of a mebibyte at most: a bucket of two bytes is ninety in memory, and one more as a point; an
+        // exemplar in it as much again, and vectors grow by doubling.
+        bound: (1000, 64 * KIB),
     },
     Target {
         name: "edge_headers",
@@ -445,6 +453,27 @@ fn read_frames() -> Vec<Vec<u8>> {
     let data = frame[6..].to_vec();
     assert_eq!(remote_read::frame::of_data(&data), frame);
     vec![[frame.clone(), frame].concat(), data]
+}
+
+/// A counter with an exemplar and a start, a summary, a histogram that is classic and native.
+const PROTOBUF: &[u8] = b">\x0a\x07c_total\x12\x04Help\x22-\x0a\x06\x0a\x01a\x12\x01b\x1a#\x09\0\0\0\0\0\0\x08@\x12\x14\x0a\x05\x0a\x01t\x12\0\x11\0\0\0\0\0\0\xf0?\x1a\x02\x08\x05\x1a\x02\x08\x02\
+    \x1f\x0a\x01s\x18\x02\x22\x18\x22\x16\x08\x02\x1a\x12\x09\0\0\0\0\0\0\xe0?\x11\0\0\0\0\0\0\x14@\
+    A\x0a\x01h\x18\x04\x22::8\x08\x07\x1a!\x08\x03\x11\0\0\0\0\0\0\xf0?\x1a\x14\x0a\x05\x0a\x01t\x12\0\x11\0\0\0\0\0\0\xf0?\x1a\x02\x08\x05(\x021\0\0\0\0\0\0\x10?b\x02\x10\x02h\x06h\x02";
+
+fn exposition_protobuf(bytes: &[u8]) {
+    let choice = protobuf::HistogramChoice {
+        native: true,
+        classic_too: true,
+    };
+    let mut families = protobuf::Families::new(bytes);
+    let mut points = Vec::new();
+    while let Ok(Some(family)) = families.next_family() {
+        for metric in family.metrics().map_while(Result::ok) {
+            if metric.points_into(&family, choice, &mut points).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 fn exposition(format: Format, text: &[u8]) {

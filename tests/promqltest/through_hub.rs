@@ -86,6 +86,7 @@ impl HubSubject {
             config,
             listen: "127.0.0.1:0".parse()?,
             data_dir: folder.path().join("hub"),
+            cors_origin: Default::default(),
             local_edge: false,
             clock: Arc::new(SimClock::new(Timestamp::from_millis(NOW))),
             disk: Arc::new(SimDisk::new(1)),

@@ -12,6 +12,7 @@ pub mod browser;
 pub mod certificates;
 pub mod checkout;
 pub mod dashboards;
+pub mod field;
 pub mod http;
 pub mod https;
 pub mod link;

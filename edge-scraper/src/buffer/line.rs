@@ -10,6 +10,7 @@ use super::index::RecordMeta;
 use super::ranges::SequenceSet;
 use super::record::{Counts, frame};
 use super::store::{Buffer, BufferError};
+use crate::planted::{self, Planted};
 
 /// Pending records nearer in time than this are one stretch: a long scrape interval is no gap.
 const APART: Duration = Duration::from_secs(300);
@@ -39,7 +40,10 @@ impl Buffer {
     /// # Errors
     /// A disk that cannot be read.
     pub fn records_from(&self, seq: u64, most: usize) -> Result<Vec<RecordMeta>, BufferError> {
-        let through = self.synced().seq;
+        let through = match planted::is(Planted::SendsBeforeSync) {
+            true => self.journal.last_seq(),
+            false => self.synced().seq,
+        };
         let Some(info) = self.journal.segment_of(seq).filter(|_| seq <= through) else {
             return Ok(Vec::new());
         };
@@ -103,7 +107,10 @@ impl Buffer {
             .as_ref()
             .is_some_and(|reader| reader.next_seq() <= seq && reader.next_seq() + 64 > seq);
         if !stands_before {
-            reader.reader = Some(self.journal.read_synced_from(seq));
+            reader.reader = Some(match planted::is(Planted::SendsBeforeSync) {
+                true => self.journal.read_from(seq),
+                false => self.journal.read_synced_from(seq),
+            });
         }
         let Some(records) = &mut reader.reader else {
             return Ok(FrameFound::Gone);
@@ -197,6 +204,9 @@ impl Buffer {
     /// # Errors
     /// A hub that is not attached, or a disk that cannot be read.
     pub fn reconcile(&self, hub: &str, has: &Has) -> Result<Counts, BufferError> {
+        if planted::is(Planted::BelievesInBackups) {
+            return Ok(Counts::default());
+        }
         let first = has.from.max(1);
         let mut there = SequenceSet::default();
         for records in has

@@ -16,11 +16,11 @@
 //! ```
 //!
 //! Numbers are little-endian; the journal adds the checksum and the sequence. The first frame of a segment begins a session, so that
-//! a segment needs nothing from the ones before it. Native histograms count as samples.
+//! a segment needs nothing from the ones before it. Native histograms count as samples, exemplars do not.
 
 use model::{LabelSet, Sample, Timestamp};
 use wire::line::Frame;
-use wire::remote_write::convert::append_metadata;
+use wire::remote_write::convert::{append_exemplar, append_metadata};
 
 use crate::scrape::{Class, Scrape};
 
@@ -101,7 +101,7 @@ pub(super) enum RecordFault {
 #[derive(Debug)]
 pub(super) struct Part<'s> {
     pub(super) series: &'s [(LabelSet, Sample)],
-    /// Metadata, as a message.
+    /// Metadata and exemplars, as a message.
     pub(super) beside: Vec<u8>,
     pub(super) counts: Counts,
     pub(super) message_bytes: u32,
@@ -109,10 +109,8 @@ pub(super) struct Part<'s> {
 
 /// The parts of a scrape: one, or several when it is large.
 pub(super) fn parts(scrape: &Scrape) -> Vec<Part<'_>> {
-    let mut beside = Vec::new();
-    for (family, metadata) in &scrape.metadata {
-        append_metadata(&mut beside, family, metadata);
-    }
+    let mut besides = besides(scrape).into_iter();
+    let mut beside = besides.next().unwrap_or_default();
     let mut parts = Vec::new();
     let mut rest = scrape.series.as_slice();
     while !rest.is_empty() || !beside.is_empty() {
@@ -137,7 +135,33 @@ pub(super) fn parts(scrape: &Scrape) -> Vec<Part<'_>> {
             message_bytes: bytes.min(u32::MAX as usize) as u32,
         });
     }
+    parts.extend(besides.map(|beside| Part {
+        series: &[],
+        counts: Counts::default(),
+        message_bytes: beside.len() as u32,
+        beside,
+    }));
     parts
+}
+
+/// What goes beside the samples, in messages that are not too long.
+fn besides(scrape: &Scrape) -> Vec<Vec<u8>> {
+    let mut messages = vec![Vec::new()];
+    for (family, metadata) in &scrape.metadata {
+        append_metadata(&mut messages[0], family, metadata);
+    }
+    for (labels, exemplar) in &scrape.exemplars {
+        if messages
+            .last()
+            .is_some_and(|message| message.len() >= MESSAGE_BYTES_MAX)
+        {
+            messages.push(Vec::new());
+        }
+        if let Some(message) = messages.last_mut() {
+            append_exemplar(message, labels, exemplar);
+        }
+    }
+    messages
 }
 
 /// The record of a frame.
@@ -224,6 +248,7 @@ mod tests {
             target: 7,
             class: Class::Critical,
             series: series.collect(),
+            exemplars: Vec::new(),
             metadata: vec![("m".into(), Metadata::default())],
         }
     }
@@ -267,6 +292,32 @@ mod tests {
         let series: usize = parts.iter().map(|part| part.series.len()).sum();
         assert_eq!(series, 20_000);
         assert!(parts[1..].iter().all(|part| part.beside.is_empty()));
+    }
+
+    #[test]
+    fn exemplars_go_beside_the_samples() {
+        let mut scrape = scrape(3, "x");
+        let exemplar = model::Exemplar {
+            labels: LabelSet::from_pairs([("trace_id", "x".repeat(100))]).unwrap(),
+            value: 1.0,
+            at: scrape.at,
+        };
+        let labels = scrape.series[0].0.clone();
+        scrape.exemplars = vec![(labels.clone(), exemplar.clone())];
+        assert_eq!(parts(&scrape).len(), 1);
+        scrape.exemplars = vec![(labels, exemplar); 60_000];
+        let many = parts(&scrape);
+        let bytes: usize = many.iter().map(|part| part.beside.len()).sum();
+        assert!(
+            many.len() > 1 && bytes > 60_000 * 100,
+            "{} parts, {bytes} bytes",
+            many.len()
+        );
+        assert!(
+            many.iter()
+                .all(|part| part.beside.len() < MESSAGE_BYTES_MAX + 1000)
+        );
+        assert_eq!(many.iter().map(|part| part.series.len()).sum::<usize>(), 3);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::files::{
 use super::index::{Fault, Index, RecordMeta};
 use super::record::{self, Counts, Header, Part};
 use super::replay::Replay;
+use crate::planted::{self, Planted};
 use crate::scrape::Scrape;
 
 const STATE_FILE: &str = "state";
@@ -293,7 +294,9 @@ impl Buffer {
             last = known;
         }
         drop(books);
-        lock(&self.appending).cumulative = last.cumulative;
+        if !planted::is(Planted::ForgetsWhatWasScraped) {
+            lock(&self.appending).cumulative = last.cumulative;
+        }
         lock(&self.durable).synced = Synced {
             seq: last.seq.max(through),
             cumulative: last.cumulative,
@@ -419,7 +422,9 @@ impl Buffer {
             self.close_segment_when_due(&appending.encoder)?;
             let seq = self.journal.last_seq() + 1;
             let first = self.journal.active().first_seq;
-            if !whole || first == seq || appending.encoder.session() == 0 {
+            let is_first = first == seq && !planted::is(Planted::SegmentNeedsTheOneBefore);
+            let has_gap = !whole && !planted::is(Planted::GoesOnAfterAGap);
+            if has_gap || is_first || appending.encoder.session() == 0 {
                 appending.encoder.begin(self.session_at(seq));
             }
             let place = (appending.encoder.session(), appending.encoder.next());
@@ -614,7 +619,9 @@ impl Buffer {
                     (first.min(record.at), last.max(record.at))
                 }));
             }
-            cursor.evicted += lost;
+            if !planted::is(Planted::EvictsInSilence) {
+                cursor.evicted += lost;
+            }
             if let Some((first, last)) = times {
                 cursor.lose(Lost {
                     first,
@@ -633,7 +640,9 @@ impl Buffer {
             books.before = end;
         }
         books.kept_from = books.kept_from.max(kept_from);
-        self.save_all(books)?;
+        if !planted::is(Planted::EvictsBeforeSaving) {
+            self.save_all(books)?;
+        }
         let state = State {
             epoch: self.epoch,
             kept_from: books.kept_from,

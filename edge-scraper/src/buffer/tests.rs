@@ -30,6 +30,7 @@ fn scrape(at: i64, samples: usize) -> Scrape {
         target: 1,
         class: Class::Ordinary,
         series: series.chain([gone]).collect(),
+        exemplars: Vec::new(),
         metadata: Vec::new(),
     }
 }

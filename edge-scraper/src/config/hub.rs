@@ -177,7 +177,7 @@ impl Check {
         let _ = (
             given.send_native_histograms,
             given.failed_request_logging,
-            given.enable_http2,
+            given.send_exemplars,
         );
         let write_relabel =
             self.relabel(&at("write_relabel_configs"), given.write_relabel_configs)?;
@@ -189,6 +189,11 @@ impl Check {
             tls_config: given.tls_config,
             follow_redirects: given.follow_redirects,
             proxy_url: given.proxy_url,
+            no_proxy: given.no_proxy,
+            proxy_from_environment: given.proxy_from_environment,
+            proxy_connect_header: given.proxy_connect_header,
+            enable_http2: given.enable_http2,
+            ..Keys::default()
         };
         let timeout = given.remote_timeout.map(|timeout| timeout.get());
         if timeout.is_some_and(|timeout| timeout.is_zero()) {

@@ -1,15 +1,12 @@
 //! Scrape jobs: the entries of `scrape_configs`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use daemon::config::{ByteSize, ConfigError};
-use daemon::http::{Auth, ClientOptions};
 use model::relabel::RelabelRule;
 
-use super::client::Keys;
-use super::{Check, TIMEOUT, raw};
+use super::{Check, Discovery, HttpConfig, TIMEOUT, raw};
 use crate::scrape::Class;
 
 /// One scrape job, with what `global` gives filled in.
@@ -41,6 +38,8 @@ pub struct JobConfig {
     pub fallback_protocol: Option<Protocol>,
     /// Whether to ask for gzip. Default: true.
     pub compression: bool,
+    /// Which forms of histograms are stored.
+    pub histograms: Histograms,
     /// Bounds beyond which a scrape fails.
     pub limits: Limits,
     /// Whether names must be those of before Prometheus 3 (`metric_name_validation_scheme: legacy`).
@@ -71,12 +70,10 @@ impl JobConfig {
             honor_labels: false,
             honor_timestamps: true,
             track_timestamps_staleness: false,
-            protocols: Protocol::ALL
-                .iter()
-                .map(|(protocol, _)| *protocol)
-                .collect(),
+            protocols: Protocol::TEXT.to_vec(),
             fallback_protocol: None,
             compression: true,
+            histograms: Histograms::default(),
             limits: Limits::default(),
             legacy_names: false,
             escaping: Escaping::AllowUtf8,
@@ -98,29 +95,6 @@ pub struct TargetDefaults {
     pub metrics_path: String,
     /// Query parameters.
     pub params: BTreeMap<String, Vec<String>>,
-}
-
-/// A client's options and its credentials.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// TLS, redirects, proxy.
-    pub client: ClientOptions,
-    /// Who we are.
-    pub auth: Auth,
-}
-
-/// One source of targets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Discovery {
-    /// In the configuration itself.
-    Static(Vec<TargetGroup>),
-    /// In files, read again every `refresh`.
-    File {
-        /// Paths, `*` allowed in the last part.
-        patterns: Vec<PathBuf>,
-        /// How often they are looked at. Default: 5 min as in Prometheus; changes are seen earlier, see `discovery`.
-        refresh: Duration,
-    },
 }
 
 /// Targets that share labels.
@@ -151,9 +125,22 @@ pub struct Limits {
     pub dropped_targets: Option<u64>,
 }
 
+/// Which forms of histograms are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Histograms {
+    /// Native ones (`scrape_native_histograms`), which only pages of protobuf have.
+    pub native: bool,
+    /// The classic form too of what is stored as a native histogram (`always_scrape_classic_histograms`).
+    pub classic_too: bool,
+    /// Classic ones as native ones with their bounds (`convert_classic_histograms_to_nhcb`).
+    pub to_custom_buckets: bool,
+}
+
 /// A format of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
+    /// `PrometheusProto`
+    Protobuf,
     /// `OpenMetricsText1.0.0`
     OpenMetrics100,
     /// `OpenMetricsText0.0.1`
@@ -165,16 +152,34 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    const ALL: [(Protocol, &'static str); 4] = [
+    const ALL: [(Protocol, &'static str); 5] = [
+        (Protocol::Protobuf, "PrometheusProto"),
         (Protocol::OpenMetrics100, "OpenMetricsText1.0.0"),
         (Protocol::OpenMetrics001, "OpenMetricsText0.0.1"),
         (Protocol::Text100, "PrometheusText1.0.0"),
         (Protocol::Text004, "PrometheusText0.0.4"),
     ];
 
+    /// The formats of text, most wanted first: what is asked for where nothing is said.
+    const TEXT: [Protocol; 4] = [
+        Protocol::OpenMetrics100,
+        Protocol::OpenMetrics001,
+        Protocol::Text100,
+        Protocol::Text004,
+    ];
+
+    /// What is asked for where nothing is said: with native histograms protobuf before the others, because nothing else has them.
+    fn defaults(native: bool) -> Vec<Protocol> {
+        let first = native.then_some(Protocol::Protobuf);
+        first.into_iter().chain(Protocol::TEXT).collect()
+    }
+
     /// Its media type in an `Accept` header.
     pub fn media_type(self) -> &'static str {
         match self {
+            Protocol::Protobuf => {
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+            }
             Protocol::OpenMetrics100 => "application/openmetrics-text;version=1.0.0",
             Protocol::OpenMetrics001 => "application/openmetrics-text;version=0.0.1",
             Protocol::Text100 => "text/plain;version=1.0.0",
@@ -216,7 +221,9 @@ impl Escaping {
 pub(super) struct Defaults {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
-    protocols: Vec<Protocol>,
+    /// As given; else it depends on the job's histograms.
+    protocols: Option<Vec<Protocol>>,
+    histograms: Histograms,
     limits: Limits,
     legacy_names: bool,
     escaping: Option<Escaping>,
@@ -224,7 +231,6 @@ pub(super) struct Defaults {
 }
 
 const INTERVAL: Duration = Duration::from_secs(60);
-const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 
 /// 0 is no bound, as in Prometheus.
 fn limit(given: Option<u64>, global: Option<u64>) -> Option<u64> {
@@ -258,16 +264,18 @@ impl Check {
             ));
         }
         let protocols = match &global.scrape_protocols {
-            Some(given) => self.protocols("global.scrape_protocols", given)?,
-            None => Protocol::ALL
-                .iter()
-                .map(|(protocol, _)| *protocol)
-                .collect(),
+            Some(given) => Some(self.protocols("global.scrape_protocols", given)?),
+            None => None,
         };
         Ok(Defaults {
             interval,
             timeout,
             protocols,
+            histograms: Histograms {
+                native: global.scrape_native_histograms.unwrap_or(false),
+                classic_too: global.always_scrape_classic_histograms.unwrap_or(false),
+                to_custom_buckets: global.convert_classic_histograms_to_nhcb.unwrap_or(false),
+            },
             limits: Limits {
                 body_bytes: limit(bytes(global.body_size_limit), None),
                 samples: limit(global.sample_limit, None),
@@ -288,9 +296,10 @@ impl Check {
     pub(super) fn job(
         &mut self,
         key: &str,
-        given: raw::ScrapeConfig,
+        mut given: raw::ScrapeConfig,
         global: &Defaults,
     ) -> Result<JobConfig, ConfigError> {
+        let (keys, sources) = (given.client_keys(), given.discovery());
         let at = |name: &str| format!("{key}.{name}");
         let name = given.job_name;
         if name.is_empty() {
@@ -317,10 +326,28 @@ impl Check {
                 format!("{scheme:?} is neither http nor https"),
             ));
         }
-        let protocols = match &given.scrape_protocols {
-            Some(given) => self.protocols(&at("scrape_protocols"), given)?,
-            None => global.protocols.clone(),
+        let histograms = Histograms {
+            native: given
+                .scrape_native_histograms
+                .unwrap_or(global.histograms.native),
+            classic_too: given
+                .always_scrape_classic_histograms
+                .unwrap_or(global.histograms.classic_too),
+            to_custom_buckets: given
+                .convert_classic_histograms_to_nhcb
+                .unwrap_or(global.histograms.to_custom_buckets),
         };
+        let protocols = match (&given.scrape_protocols, &global.protocols) {
+            (Some(given), _) => self.protocols(&at("scrape_protocols"), given)?,
+            (None, Some(global)) => global.clone(),
+            (None, None) => Protocol::defaults(histograms.native),
+        };
+        let no_protobuf = histograms.native && !protocols.contains(&Protocol::Protobuf);
+        self.no_effect(
+            &at("scrape_native_histograms"),
+            no_protobuf,
+            "only pages of protobuf have native histograms, and scrape_protocols leaves out PrometheusProto",
+        );
         let fallback_protocol = match given.fallback_scrape_protocol.as_deref() {
             None | Some("") => None,
             Some(word) => Some(self.protocol(&at("fallback_scrape_protocol"), word)?),
@@ -342,22 +369,7 @@ impl Check {
         let relabel = self.relabel(&at("relabel_configs"), given.relabel_configs)?;
         let metric_relabel =
             self.relabel(&at("metric_relabel_configs"), given.metric_relabel_configs)?;
-        let discovery = self.discovery(
-            key,
-            given.static_configs,
-            given.file_sd_configs,
-            relabel.is_empty(),
-        )?;
-        let keys = Keys {
-            basic_auth: given.basic_auth,
-            authorization: given.authorization,
-            bearer_token: given.bearer_token,
-            bearer_token_file: given.bearer_token_file,
-            tls_config: given.tls_config,
-            follow_redirects: given.follow_redirects,
-            proxy_url: given.proxy_url,
-        };
-        let _ = given.enable_http2;
+        let discovery = self.discovery(key, sources, relabel.is_empty())?;
         let limits = global.limits;
         Ok(JobConfig {
             name,
@@ -382,6 +394,7 @@ impl Check {
             protocols,
             fallback_protocol,
             compression: given.enable_compression.unwrap_or(true),
+            histograms,
             limits: Limits {
                 body_bytes: limit(bytes(given.body_size_limit), limits.body_bytes),
                 samples: limit(given.sample_limit, limits.samples),
@@ -413,9 +426,6 @@ impl Check {
     }
 
     fn protocol(&self, key: &str, given: &str) -> Result<Protocol, ConfigError> {
-        if given == "PrometheusProto" {
-            return Err(self.invalid(key, "PrometheusProto is not supported by the edge: take it out, targets offer a text format too"));
-        }
         word(&Protocol::ALL, given).map_err(|error| self.invalid(key, error))
     }
 
@@ -437,70 +447,6 @@ impl Check {
                 .map(Some)
                 .map_err(|error| self.invalid(format!("{key}.metric_name_escaping_scheme"), error)),
         }
-    }
-
-    fn discovery(
-        &self,
-        key: &str,
-        static_configs: Option<Vec<raw::StaticConfig>>,
-        file_sd_configs: Option<Vec<raw::FileSdConfig>>,
-        addresses_final: bool,
-    ) -> Result<Vec<Discovery>, ConfigError> {
-        let mut discovery = Vec::new();
-        let mut groups = Vec::new();
-        for (index, given) in static_configs.into_iter().flatten().enumerate() {
-            let key = format!("{key}.static_configs[{index}]");
-            let group =
-                TargetGroup::new(given).map_err(|error| self.invalid(key.as_str(), error))?;
-            // With relabelling, an address may be anything before it.
-            let url = group
-                .targets
-                .iter()
-                .find(|target| addresses_final && target.contains('/'));
-            if let Some(url) = url {
-                return Err(self.invalid(
-                    format!("{key}.targets"),
-                    format!("{url:?} is not a valid hostname: give host:port, and the rest as scheme and metrics_path"),
-                ));
-            }
-            groups.push(group);
-        }
-        if !groups.is_empty() {
-            discovery.push(Discovery::Static(groups));
-        }
-        for (index, given) in file_sd_configs.into_iter().flatten().enumerate() {
-            let key = format!("{key}.file_sd_configs[{index}]");
-            if given.files.is_empty() {
-                return Err(self.invalid(
-                    key,
-                    "file service discovery config must contain at least one path name",
-                ));
-            }
-            for path in &given.files {
-                let name = path.to_ascii_lowercase();
-                let known = [".json", ".yml", ".yaml"]
-                    .iter()
-                    .any(|ending| name.ends_with(ending));
-                let folder_star = path
-                    .rsplit_once('/')
-                    .is_some_and(|(folder, _)| folder.contains('*'));
-                if !known || folder_star {
-                    return Err(self.invalid(
-                        key,
-                        format!("path name {path:?} is not valid for file discovery: it ends in .json, .yml or .yaml, and only its last part may have a *"),
-                    ));
-                }
-            }
-            let refresh = given.refresh_interval.map_or(REFRESH_INTERVAL, |d| d.get());
-            if refresh.is_zero() {
-                return Err(self.invalid(format!("{key}.refresh_interval"), "it must be above 0"));
-            }
-            discovery.push(Discovery::File {
-                patterns: given.files.iter().map(|path| self.resolve(path)).collect(),
-                refresh,
-            });
-        }
-        Ok(discovery)
     }
 }
 

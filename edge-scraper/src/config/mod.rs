@@ -6,11 +6,15 @@
 //! queue tuning) pass with a warning.
 
 mod client;
+mod discovery;
 mod embedded;
 mod expand;
 mod hub;
 mod job;
+mod kept;
 mod raw;
+mod raw_client;
+mod raw_discovery;
 mod refuse;
 mod rules;
 
@@ -24,16 +28,20 @@ use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml};
 use model::LabelSet;
 use model::relabel::RelabelRule;
 
+pub use client::HttpConfig;
+pub use discovery::{
+    ClusterAccess, Discovery, DnsRecord, DnsSd, HttpSd, KubernetesSd, Role, Selector,
+};
 pub use embedded::{GlobalForRules, GlobalYaml, ScrapeConfigYaml, ScrapingYaml};
 pub use hub::HubConfig;
-pub use job::{
-    Discovery, Escaping, HttpConfig, JobConfig, Limits, Protocol, TargetDefaults, TargetGroup,
-};
+pub use job::{Escaping, Histograms, JobConfig, Limits, Protocol, TargetDefaults, TargetGroup};
+pub use kept::FromDisk;
 pub(crate) use raw::StaticConfig;
 
 pub use crate::discovery::glob::find as find_files;
 
 use crate::collect::node::{DEFAULT_JOB, NodeOptions, Patterns, Switches};
+use crate::kept::KeptKind;
 
 /// Where samples go without a configuration file: a hub on this machine.
 pub const DEFAULT_HUB_URL: &str = "http://127.0.0.1:9490/api/v1/write";
@@ -60,6 +68,10 @@ pub struct EdgeConfig {
     pub buffer: BufferConfig,
     /// What in the file has no effect, or will not work as it is now; for the log and `check-config`.
     pub warnings: Vec<String>,
+    /// It is not what its files say now: something of it was kept on disk from when it was last in force.
+    pub from_disk: Option<FromDisk>,
+    /// The files that it depends on.
+    pub(crate) files: Vec<(PathBuf, KeptKind)>,
 }
 
 /// The built-in node collector.
@@ -127,6 +139,8 @@ impl EdgeConfig {
             hubs: vec![HubConfig::plain(DEFAULT_HUB_URL)],
             buffer: BufferConfig::default(),
             warnings: Vec::new(),
+            from_disk: None,
+            files: Vec::new(),
         }
     }
 
@@ -209,6 +223,8 @@ struct Check {
     /// What relative paths start from.
     folder: PathBuf,
     warnings: Vec<String>,
+    /// What is taken from disk where files cannot be read, and which files there are.
+    fallback: kept::Fallback,
 }
 
 impl Check {
@@ -217,6 +233,7 @@ impl Check {
             path: path.to_owned(),
             folder: path.parent().map(Path::to_owned).unwrap_or_default(),
             warnings: Vec::new(),
+            fallback: kept::Fallback::default(),
         }
     }
 
@@ -295,6 +312,7 @@ impl Check {
         self.unique_jobs(&jobs, node_collector.as_ref())?;
         let hubs = self.hubs(file.remote_write.unwrap_or_default())?;
         let buffer = self.buffer(branchline.buffer.unwrap_or_default())?;
+        let from_disk = self.from_disk();
         Ok(EdgeConfig {
             path: Some(self.path),
             edge,
@@ -303,6 +321,8 @@ impl Check {
             hubs,
             node_collector,
             buffer,
+            from_disk,
+            files: self.fallback.files,
             warnings: self.warnings,
         })
     }
@@ -333,6 +353,12 @@ impl Check {
         defaults: &job::Defaults,
         jobs: &mut Vec<JobConfig>,
     ) -> Result<(), ConfigError> {
+        if let Some(kept) = self.kept_scrape_files() {
+            for (path, text) in kept.scrape_files() {
+                self.jobs_of_file(path, parse_yaml(text, path)?, defaults, jobs)?;
+            }
+            return Ok(());
+        }
         for (index, pattern) in patterns.iter().enumerate() {
             let key = format!("scrape_config_files[{index}]");
             let files = crate::discovery::glob::find(&self.resolve(pattern), FILES_MAX)
@@ -342,20 +368,27 @@ impl Check {
                     .push(format!("{key}: no file matches {pattern}"));
             }
             for path in files {
-                let file: raw::ScrapeConfigFile = load_yaml(&path)?;
-                // Paths in that file start from its own folder, and errors name it.
-                let mut check = Check::new(&path);
-                for (index, config) in file
-                    .scrape_configs
-                    .unwrap_or_default()
-                    .into_iter()
-                    .enumerate()
-                {
-                    jobs.push(check.job(&format!("scrape_configs[{index}]"), config, defaults)?);
-                }
-                self.warnings.append(&mut check.warnings);
+                self.fallback.files.push((path.clone(), KeptKind::Scrape));
+                self.jobs_of_file(&path, load_yaml(&path)?, defaults, jobs)?;
             }
         }
+        Ok(())
+    }
+
+    fn jobs_of_file(
+        &mut self,
+        path: &Path,
+        file: raw::ScrapeConfigFile,
+        defaults: &job::Defaults,
+        jobs: &mut Vec<JobConfig>,
+    ) -> Result<(), ConfigError> {
+        // Paths in that file start from its own folder, and errors name it.
+        let mut check = self.of_part(path);
+        let configs = file.scrape_configs.unwrap_or_default();
+        for (index, config) in configs.into_iter().enumerate() {
+            jobs.push(check.job(&format!("scrape_configs[{index}]"), config, defaults)?);
+        }
+        self.take_part(check);
         Ok(())
     }
 

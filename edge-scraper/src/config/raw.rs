@@ -1,7 +1,6 @@
 //! The configuration file as it is written: serde structs, one field a key. Nothing is checked here but shapes.
 //!
-//! `deny_unknown_fields` does not go with `flatten`, so the keys of HTTP clients stand in both [`ScrapeConfig`] and
-//! [`RemoteWrite`].
+//! `deny_unknown_fields` does not go with `flatten`, so the keys of HTTP clients stand in [`RemoteWrite`] too.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +9,8 @@ use daemon::http::TlsYaml;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::raw_client::{Authorization, BasicAuth, with_client_keys};
+use super::raw_discovery::{DnsSdConfig, HttpSdConfig, KubernetesSdConfig};
 use super::refuse::{self, Refused};
 
 /// The whole file.
@@ -67,14 +68,12 @@ pub(super) struct Global {
     pub(super) query_log_file: Option<String>,
     #[serde(deserialize_with = "refuse::scrape_failure_log_file")]
     pub(super) scrape_failure_log_file: Refused,
-    #[serde(deserialize_with = "refuse::scrape_native_histograms")]
-    pub(super) scrape_native_histograms: Refused,
-    #[serde(deserialize_with = "refuse::always_scrape_classic_histograms")]
-    pub(super) always_scrape_classic_histograms: Refused,
-    #[serde(deserialize_with = "refuse::convert_classic_histograms_to_nhcb")]
-    pub(super) convert_classic_histograms_to_nhcb: Refused,
+    pub(super) scrape_native_histograms: Option<bool>,
+    pub(super) always_scrape_classic_histograms: Option<bool>,
+    pub(super) convert_classic_histograms_to_nhcb: Option<bool>,
 }
 
+with_client_keys! {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ScrapeConfig {
@@ -104,35 +103,15 @@ pub(super) struct ScrapeConfig {
     pub(super) metric_relabel_configs: Option<Vec<Option<Relabel>>>,
     pub(super) static_configs: Option<Vec<StaticConfig>>,
     pub(super) file_sd_configs: Option<Vec<FileSdConfig>>,
-    // HTTP client
-    pub(super) basic_auth: Option<BasicAuth>,
-    pub(super) authorization: Option<Authorization>,
-    pub(super) bearer_token: Option<String>,
-    pub(super) bearer_token_file: Option<String>,
-    pub(super) tls_config: Option<TlsYaml>,
-    pub(super) follow_redirects: Option<bool>,
-    /// The client speaks HTTP/1.1 either way.
-    pub(super) enable_http2: Option<bool>,
-    pub(super) proxy_url: Option<String>,
-    #[serde(deserialize_with = "refuse::oauth2")]
-    pub(super) oauth2: Refused,
-    #[serde(deserialize_with = "refuse::no_proxy")]
-    pub(super) no_proxy: Refused,
-    #[serde(deserialize_with = "refuse::proxy_from_environment")]
-    pub(super) proxy_from_environment: Refused,
-    #[serde(deserialize_with = "refuse::proxy_connect_header")]
-    pub(super) proxy_connect_header: Refused,
-    #[serde(deserialize_with = "refuse::http_headers")]
-    pub(super) http_headers: Refused,
+    pub(super) http_sd_configs: Option<Vec<HttpSdConfig>>,
+    pub(super) dns_sd_configs: Option<Vec<DnsSdConfig>>,
+    pub(super) kubernetes_sd_configs: Option<Vec<KubernetesSdConfig>>,
     // refused
     #[serde(deserialize_with = "refuse::scrape_failure_log_file")]
     pub(super) scrape_failure_log_file: Refused,
-    #[serde(deserialize_with = "refuse::scrape_native_histograms")]
-    pub(super) scrape_native_histograms: Refused,
-    #[serde(deserialize_with = "refuse::always_scrape_classic_histograms")]
-    pub(super) always_scrape_classic_histograms: Refused,
-    #[serde(deserialize_with = "refuse::convert_classic_histograms_to_nhcb")]
-    pub(super) convert_classic_histograms_to_nhcb: Refused,
+    pub(super) scrape_native_histograms: Option<bool>,
+    pub(super) always_scrape_classic_histograms: Option<bool>,
+    pub(super) convert_classic_histograms_to_nhcb: Option<bool>,
     #[serde(deserialize_with = "refuse::native_histogram_bucket_limit")]
     pub(super) native_histogram_bucket_limit: Refused,
     #[serde(deserialize_with = "refuse::native_histogram_min_bucket_factor")]
@@ -145,8 +124,6 @@ pub(super) struct ScrapeConfig {
     pub(super) consul_sd_configs: Refused,
     #[serde(deserialize_with = "refuse::digitalocean_sd_configs")]
     pub(super) digitalocean_sd_configs: Refused,
-    #[serde(deserialize_with = "refuse::dns_sd_configs")]
-    pub(super) dns_sd_configs: Refused,
     #[serde(deserialize_with = "refuse::docker_sd_configs")]
     pub(super) docker_sd_configs: Refused,
     #[serde(deserialize_with = "refuse::dockerswarm_sd_configs")]
@@ -159,12 +136,8 @@ pub(super) struct ScrapeConfig {
     pub(super) gce_sd_configs: Refused,
     #[serde(deserialize_with = "refuse::hetzner_sd_configs")]
     pub(super) hetzner_sd_configs: Refused,
-    #[serde(deserialize_with = "refuse::http_sd_configs")]
-    pub(super) http_sd_configs: Refused,
     #[serde(deserialize_with = "refuse::ionos_sd_configs")]
     pub(super) ionos_sd_configs: Refused,
-    #[serde(deserialize_with = "refuse::kubernetes_sd_configs")]
-    pub(super) kubernetes_sd_configs: Refused,
     #[serde(deserialize_with = "refuse::kuma_sd_configs")]
     pub(super) kuma_sd_configs: Refused,
     #[serde(deserialize_with = "refuse::lightsail_sd_configs")]
@@ -195,6 +168,30 @@ pub(super) struct ScrapeConfig {
     pub(super) uyuni_sd_configs: Refused,
     #[serde(deserialize_with = "refuse::vultr_sd_configs")]
     pub(super) vultr_sd_configs: Refused,
+}
+}
+
+/// The keys of a scrape configuration that say where targets are.
+#[derive(Debug, Default)]
+pub(super) struct Discovery {
+    pub(super) static_configs: Option<Vec<StaticConfig>>,
+    pub(super) file_sd_configs: Option<Vec<FileSdConfig>>,
+    pub(super) http_sd_configs: Option<Vec<HttpSdConfig>>,
+    pub(super) dns_sd_configs: Option<Vec<DnsSdConfig>>,
+    pub(super) kubernetes_sd_configs: Option<Vec<KubernetesSdConfig>>,
+}
+
+impl ScrapeConfig {
+    /// Where targets are, which is no longer in it then.
+    pub(super) fn discovery(&mut self) -> Discovery {
+        Discovery {
+            static_configs: self.static_configs.take(),
+            file_sd_configs: self.file_sd_configs.take(),
+            http_sd_configs: self.http_sd_configs.take(),
+            dns_sd_configs: self.dns_sd_configs.take(),
+            kubernetes_sd_configs: self.kubernetes_sd_configs.take(),
+        }
+    }
 }
 
 /// Also an entry of a file that `file_sd_configs` names.
@@ -227,30 +224,6 @@ pub(super) struct Relabel {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct BasicAuth {
-    pub(super) username: String,
-    pub(super) password: Option<String>,
-    pub(super) password_file: Option<String>,
-    #[serde(deserialize_with = "refuse::username_file")]
-    pub(super) username_file: Refused,
-    #[serde(deserialize_with = "refuse::username_ref")]
-    pub(super) username_ref: Refused,
-    #[serde(deserialize_with = "refuse::password_ref")]
-    pub(super) password_ref: Refused,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Authorization {
-    pub(super) r#type: Option<String>,
-    pub(super) credentials: Option<String>,
-    pub(super) credentials_file: Option<String>,
-    #[serde(deserialize_with = "refuse::credentials_ref")]
-    pub(super) credentials_ref: Refused,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 pub(super) struct RemoteWrite {
     pub(super) url: String,
     pub(super) name: Option<String>,
@@ -274,17 +247,14 @@ pub(super) struct RemoteWrite {
     pub(super) proxy_url: Option<String>,
     #[serde(deserialize_with = "refuse::oauth2")]
     pub(super) oauth2: Refused,
-    #[serde(deserialize_with = "refuse::no_proxy")]
-    pub(super) no_proxy: Refused,
-    #[serde(deserialize_with = "refuse::proxy_from_environment")]
-    pub(super) proxy_from_environment: Refused,
-    #[serde(deserialize_with = "refuse::proxy_connect_header")]
-    pub(super) proxy_connect_header: Refused,
+    pub(super) no_proxy: Option<String>,
+    pub(super) proxy_from_environment: Option<bool>,
+    pub(super) proxy_connect_header: Option<BTreeMap<String, Vec<String>>>,
     #[serde(deserialize_with = "refuse::http_headers")]
     pub(super) http_headers: Refused,
     // refused
-    #[serde(deserialize_with = "refuse::send_exemplars")]
-    pub(super) send_exemplars: Refused,
+    /// They are sent whenever there are some.
+    pub(super) send_exemplars: Option<bool>,
     #[serde(deserialize_with = "refuse::round_robin_dns")]
     pub(super) round_robin_dns: Refused,
     #[serde(deserialize_with = "refuse::sigv4")]

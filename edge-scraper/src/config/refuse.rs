@@ -116,19 +116,19 @@ refuse! {
         storage remote_read;
     "take it out":
         tracing otlp scrape_failure_log_file native_histogram_bucket_limit native_histogram_min_bucket_factor
-        send_exemplars round_robin_dns proxy_connect_header no_proxy proxy_from_environment http_headers;
-    "the edge scrapes text formats, native histograms need the protobuf one; take it out and classic histograms are scraped":
-        scrape_native_histograms always_scrape_classic_histograms convert_classic_histograms_to_nhcb;
-    "of the discovery mechanisms there are static_configs and file_sd_configs; write the targets into a file":
-        aws_sd_configs azure_sd_configs consul_sd_configs digitalocean_sd_configs dns_sd_configs docker_sd_configs
-        dockerswarm_sd_configs ec2_sd_configs eureka_sd_configs gce_sd_configs hetzner_sd_configs http_sd_configs
-        ionos_sd_configs kubernetes_sd_configs kuma_sd_configs lightsail_sd_configs linode_sd_configs marathon_sd_configs
+        round_robin_dns http_headers;
+    "of the discovery mechanisms there are static_configs, file_sd_configs, http_sd_configs, dns_sd_configs and kubernetes_sd_configs; write the targets into a file":
+        aws_sd_configs azure_sd_configs consul_sd_configs digitalocean_sd_configs docker_sd_configs
+        dockerswarm_sd_configs ec2_sd_configs eureka_sd_configs gce_sd_configs hetzner_sd_configs
+        ionos_sd_configs kuma_sd_configs lightsail_sd_configs linode_sd_configs marathon_sd_configs
         nerve_sd_configs nomad_sd_configs openstack_sd_configs ovhcloud_sd_configs puppetdb_sd_configs scaleway_sd_configs
         serverset_sd_configs stackit_sd_configs triton_sd_configs uyuni_sd_configs vultr_sd_configs;
     "use basic_auth, authorization or a client certificate in tls_config":
         oauth2 sigv4 azuread google_iam;
     "put the secret into a file":
-        username_file credentials_ref password_ref username_ref;
+        username_file credentials_ref password_ref username_ref client_secret_ref;
+    "client_credentials is the only grant; take it out":
+        grant_type;
     "the edge drops nothing for its age, only the oldest when branchline.buffer.bytes_max is reached":
         sample_age_limit;
 }

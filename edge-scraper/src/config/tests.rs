@@ -256,23 +256,16 @@ fn unsupported_keys_are_refused_by_name() {
         &["edge.yml:3:", "alerting is not supported"],
     );
     refused(
-        &job("kubernetes_sd_configs: [{role: pod}]"),
+        &job("consul_sd_configs: [{server: x}]"),
         &[
             "edge.yml:3:",
-            "kubernetes_sd_configs is not supported",
+            "consul_sd_configs is not supported",
             "file_sd_configs",
         ],
     );
     refused(
-        &job("scrape_native_histograms: true"),
-        &["scrape_native_histograms is not supported"],
-    );
-    refused(
-        &job("scrape_protocols: [PrometheusProto]"),
-        &[
-            "scrape_configs[0].scrape_protocols",
-            "PrometheusProto is not supported",
-        ],
+        &job("native_histogram_bucket_limit: 5"),
+        &["native_histogram_bucket_limit is not supported"],
     );
     refused(
         "remote_write: [{url: 'http://x', sigv4: {region: x}}]",
@@ -288,6 +281,172 @@ fn unsupported_keys_are_refused_by_name() {
     );
     config(
         "rule_files:\nstorage: {}\nremote_read: []\nscrape_configs: [{job_name: a, scrape_native_histograms: false}]",
+    );
+}
+
+#[test]
+fn discovery_by_servers() {
+    let discovery = |lines: &str| config(&job(lines)).jobs[0].discovery.clone();
+    let found = discovery(
+        "http_sd_configs: [{url: 'https://sd/x', refresh_interval: 5s, basic_auth: {username: u}}]",
+    );
+    let Discovery::Http(http) = &found[0] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(
+        (http.url.as_str(), http.refresh.as_secs()),
+        ("https://sd/x", 5)
+    );
+    let found = discovery("dns_sd_configs: [{names: [a.b]}, {names: [c], type: aaaa, port: 9}]");
+    let Discovery::Dns(dns) = &found[1] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(
+        (dns.record, dns.port, dns.refresh.as_secs()),
+        (DnsRecord::Aaaa, 9, 30)
+    );
+    let found = discovery(
+        "kubernetes_sd_configs: [{role: endpoints, selectors: [{role: pod, label: a=b}]}]",
+    );
+    let Discovery::Kubernetes(kubernetes) = &found[0] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(
+        (kubernetes.role, &kubernetes.access),
+        (Role::Endpoints, &ClusterAccess::InCluster)
+    );
+    for (lines, said) in [
+        (
+            "http_sd_configs: [{}]",
+            "http_sd_configs[0].url: URL is missing",
+        ),
+        ("http_sd_configs: [{url: 'ftp://x'}]", "http:// or https://"),
+        ("dns_sd_configs: [{names: []}]", "at least one"),
+        (
+            "dns_sd_configs: [{names: [a], type: A}]",
+            "a port is required",
+        ),
+        (
+            "dns_sd_configs: [{names: [a], type: TXT}]",
+            "invalid DNS-SD records type TXT",
+        ),
+        ("kubernetes_sd_configs: [{}]", "role missing"),
+        (
+            "kubernetes_sd_configs: [{role: pods}]",
+            "unknown Kubernetes SD role",
+        ),
+        (
+            "kubernetes_sd_configs: [{role: pod, bearer_token: x}]",
+            "provide the 'api_server' URL",
+        ),
+        (
+            "kubernetes_sd_configs: [{role: pod, api_server: 'http://x', kubeconfig_file: y}]",
+            "simultaneously",
+        ),
+        (
+            "kubernetes_sd_configs: [{role: pod, selectors: [{role: service}]}]",
+            "pod role supports only pod, node selectors",
+        ),
+        (
+            "kubernetes_sd_configs: [{role: pod, selectors: [{role: pod}, {role: pod}]}]",
+            "duplicated selector role: pod",
+        ),
+        (
+            "kubernetes_sd_configs: [{role: pod, api_server: 'http://x', namespaces: {own_namespace: true}}]",
+            "runs in the cluster",
+        ),
+    ] {
+        refused(&job(lines), &[said]);
+    }
+}
+
+#[test]
+fn options_of_http_clients() {
+    let client = |lines: &str| config(&job(lines)).jobs[0].http.clone();
+    let http = client(
+        "oauth2: {client_id: i, client_secret_file: s, token_url: 'http://t/', scopes: [a], endpoint_params: {x: y}}",
+    );
+    let oauth2 = http.oauth2.unwrap();
+    assert_eq!(
+        oauth2.client_secret,
+        daemon::http::Secret::File("/etc/edge/s".into())
+    );
+    assert!(http.client.http2 && http.client.follow_redirects);
+    let http = client(
+        "proxy_url: 'http://p:1'\nno_proxy: 'localhost,10.0.0.0/8'\nproxy_connect_header: {X-A: [b, c]}\nenable_http2: false\nfollow_redirects: false\nhttp_headers: {X-Scope: {values: [a], secrets: [b], files: [c]}}",
+    );
+    assert_eq!(
+        http.client.proxy.no_proxy.as_deref(),
+        Some("localhost,10.0.0.0/8")
+    );
+    assert_eq!(http.client.proxy.connect_headers.len(), 2);
+    assert!(!http.client.http2 && !http.client.follow_redirects);
+    assert_eq!(http.headers.len(), 3);
+    for (lines, said) in [
+        ("oauth2: {client_id: i, token_url: ''}", "oauth2.token_url"),
+        (
+            "oauth2: {client_id: i, token_url: 'http://t', client_secret: a, client_secret_file: b}",
+            "at most one of client_secret",
+        ),
+        (
+            "oauth2: {client_id: i, token_url: 'http://t'}\nbearer_token: x",
+            "at most one of basic_auth",
+        ),
+        ("no_proxy: x", "proxy_url must also be configured"),
+        (
+            "proxy_from_environment: true\nproxy_url: 'http://p'",
+            "proxy_url must not be configured",
+        ),
+        (
+            "proxy_from_environment: true\nno_proxy: x",
+            "no_proxy must not be configured",
+        ),
+        (
+            "proxy_connect_header: {a: [b]}",
+            "proxy_from_environment must also be configured",
+        ),
+        (
+            "http_headers: {Authorization: {values: [x]}}",
+            "is not allowed",
+        ),
+        ("http_headers: {'a b': {values: [x]}}", "no header name"),
+    ] {
+        refused(&job(lines), &[said]);
+    }
+}
+
+#[test]
+fn native_histograms_ask_for_protobuf() {
+    let jobs = |global: &str, job: &str| {
+        let text = format!("global: {{{global}}}\nscrape_configs: [{{job_name: a, {job}}}]");
+        let config = config(&text);
+        (config.jobs[0].clone(), config.warnings.join("\n"))
+    };
+    let (job, _) = jobs("", "");
+    assert!(!job.protocols.contains(&Protocol::Protobuf));
+    assert_eq!(job.histograms, Histograms::default());
+    let (job, _) = jobs(
+        "scrape_native_histograms: true",
+        "convert_classic_histograms_to_nhcb: true",
+    );
+    assert_eq!(
+        (job.protocols[0], job.protocols.len()),
+        (Protocol::Protobuf, 5)
+    );
+    assert!(job.histograms.native && job.histograms.to_custom_buckets);
+    let (job, _) = jobs(
+        "scrape_native_histograms: true, always_scrape_classic_histograms: true",
+        "scrape_native_histograms: false, scrape_protocols: [PrometheusProto]",
+    );
+    assert_eq!(job.protocols, [Protocol::Protobuf]);
+    assert!(!job.histograms.native && job.histograms.classic_too);
+    let (_, warnings) = jobs(
+        "",
+        "scrape_native_histograms: true, scrape_protocols: [PrometheusText0.0.4]",
+    );
+    assert!(
+        warnings.contains("leaves out PrometheusProto"),
+        "{warnings}"
     );
 }
 

@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use daemon::config::load_yaml;
 
-use super::glob;
+use super::{ADDRESS_LABEL, SourceStatus, each_target, glob};
 use crate::config::{StaticConfig, TargetGroup};
+use crate::kept::Kept;
 
 /// A look is a stat per file; seeing a change within this is what Prometheus's users are used to.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -27,15 +28,22 @@ pub(super) struct Files {
     patterns: Vec<PathBuf>,
     refresh: Duration,
     known: BTreeMap<PathBuf, Known>,
-    /// The last look went wrong; said once.
-    broken: bool,
+    /// Why the last look at the folders went wrong; said once.
+    broken: Option<String>,
+    /// Where the targets outlast the process, and as what.
+    kept: Option<(Kept, String)>,
 }
 
 /// A file as it was read last.
 #[derive(Debug)]
 struct Known {
-    stamp: Stamp,
+    /// None: it has not been read, its targets were kept on disk.
+    stamp: Option<Stamp>,
     groups: Vec<TargetGroup>,
+    /// Why it could not be read.
+    error: Option<String>,
+    /// The targets are those that were kept on disk.
+    restored: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +58,57 @@ impl Files {
             patterns,
             refresh,
             known: BTreeMap::new(),
-            broken: false,
+            broken: None,
+            kept: None,
+        }
+    }
+
+    /// What it is kept as.
+    pub(super) fn key(&self, job: &str) -> String {
+        format!("{job}\nfile {:?}", self.patterns)
+    }
+
+    /// Begins with what was kept, for files that cannot be read now; from now on keeps what is found.
+    pub(super) fn restore(&mut self, kept: &Kept, job: &str) {
+        if self.kept.is_some() {
+            return;
+        }
+        let key = self.key(job);
+        for mut labels in kept.targets(&key).unwrap_or_default() {
+            let path = labels.get(FILE_PATH_LABEL).map(PathBuf::from);
+            let (Some(path), Some(address)) = (path, labels.remove(ADDRESS_LABEL)) else {
+                continue;
+            };
+            let known = self.known.entry(path).or_insert_with(|| Known {
+                stamp: None,
+                groups: Vec::new(),
+                error: None,
+                restored: true,
+            });
+            known.groups.push(TargetGroup {
+                targets: vec![address],
+                labels,
+            });
+        }
+        self.kept = Some((kept.clone(), key));
+    }
+
+    /// How it is doing.
+    pub(super) fn status(&self) -> SourceStatus {
+        let patterns: Vec<String> = self
+            .patterns
+            .iter()
+            .map(|p| p.display().to_string())
+            .collect();
+        let mut errors = self.known.values().filter_map(|known| known.error.clone());
+        let from_disk = |known: &Known| known.restored;
+        SourceStatus {
+            mechanism: "file",
+            source: patterns.join(", "),
+            targets: self.groups().map(|group| group.targets.len()).sum(),
+            from_disk: self.known.values().any(from_disk),
+            answered_at: None,
+            error: self.broken.clone().or_else(|| errors.next()),
         }
     }
 
@@ -67,14 +125,14 @@ impl Files {
             match glob::find(pattern, FILES_MAX) {
                 Ok(found) => paths.extend(found),
                 Err(error) => {
-                    if !std::mem::replace(&mut self.broken, true) {
+                    if self.broken.replace(error.clone()).is_none() {
                         tracing::error!(%error, "file discovery: keeping the targets as they are");
                     }
                     return false;
                 }
             }
         }
-        self.broken = false;
+        self.broken = None;
         let before = self.known.len();
         self.known.retain(|path, _| paths.contains(path));
         let mut changed = self.known.len() != before;
@@ -85,26 +143,38 @@ impl Files {
             if self
                 .known
                 .get(&path)
-                .is_some_and(|known| known.stamp == stamp)
+                .is_some_and(|known| known.stamp == Some(stamp))
             {
                 continue;
             }
-            let groups = match read(&path) {
-                Ok(groups) => groups,
+            let before = self.known.get(&path);
+            let new = match read(&path) {
+                Ok(groups) => Known {
+                    stamp: Some(stamp),
+                    groups,
+                    error: None,
+                    restored: false,
+                },
                 Err(error) => {
                     tracing::error!(%error, "file discovery: keeping the targets that this file had");
-                    // With the new stamp, so that the same error is not logged at every look.
-                    self.known
-                        .get(&path)
-                        .map(|known| known.groups.clone())
-                        .unwrap_or_default()
+                    Known {
+                        // The new one, so that the same error is not logged at every look.
+                        stamp: Some(stamp),
+                        groups: before.map(|known| known.groups.clone()).unwrap_or_default(),
+                        error: Some(error),
+                        restored: before.is_some_and(|known| known.restored),
+                    }
                 }
             };
-            changed |= self
-                .known
-                .get(&path)
-                .is_none_or(|known| known.groups != groups);
-            self.known.insert(path, Known { stamp, groups });
+            changed |= before.is_none_or(|before| before.groups != new.groups);
+            self.known.insert(path, new);
+        }
+        if changed && let Some((kept, key)) = &self.kept {
+            let mut targets = Vec::new();
+            for group in self.groups() {
+                each_target(group, |target| targets.push(target));
+            }
+            kept.keep_targets(key, &targets);
         }
         changed
     }
@@ -186,5 +256,37 @@ mod tests {
         assert!(files.look());
         assert_eq!(targets(&files), [""; 0]);
         assert_eq!(files.look_every(), LOOK_EVERY);
+    }
+
+    #[test]
+    fn a_file_that_is_broken_at_the_start_has_its_last_targets() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, kept) = (folder.path().join("a.json"), Kept::of(folder.path()));
+        let start = || {
+            let mut files = Files::new(vec![path.clone()], Duration::from_secs(300));
+            files.restore(&kept, "job");
+            files.look();
+            files
+        };
+        let addresses = |files: &Files| -> Vec<String> {
+            files
+                .groups()
+                .flat_map(|group| group.targets.clone())
+                .collect()
+        };
+        let good = r#"[{"targets": ["a:1", "a:2"], "labels": {"x": "y"}}]"#;
+        std::fs::write(&path, good).unwrap();
+        assert!(!start().status().from_disk);
+        std::fs::write(&path, "[{").unwrap();
+        let mut files = start();
+        assert_eq!(addresses(&files), ["a:1", "a:2"]);
+        assert_eq!(files.groups().next().unwrap().labels["x"], "y");
+        assert!(files.status().from_disk && files.status().error.is_some());
+        std::fs::write(&path, r#"[{"targets": ["b:1"]}]"#).unwrap();
+        assert!(files.look());
+        assert_eq!(addresses(&files), ["b:1"]);
+        assert!(!files.status().from_disk && files.status().error.is_none());
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(addresses(&start()), [""; 0], "gone is gone");
     }
 }

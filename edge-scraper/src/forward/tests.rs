@@ -30,6 +30,7 @@ pub(super) fn scrape(at: Timestamp, samples: usize) -> Scrape {
         target: 1,
         class: Class::Ordinary,
         series: series.collect(),
+        exemplars: Vec::new(),
         metadata: Vec::new(),
     }
 }

@@ -103,7 +103,27 @@ fn edge_json(status: &EdgeStatus) -> Value {
         "bufferBytes": status.buffer.bytes,
         "bufferBytesMax": status.buffer.bytes_max,
         "bufferError": status.buffer.poisoned,
+        "configFromDisk": status.from_disk.as_ref().map(|from| json!({
+            "at": rfc3339(from.at),
+            "why": from.why,
+            "whole": from.whole,
+        })),
+        "discovery": status.pools.iter().flat_map(sources_json).collect::<Vec<_>>(),
         "hubs": status.hubs.iter().map(hub).collect::<Vec<_>>(),
+    })
+}
+
+fn sources_json(pool: &PoolStatus) -> impl Iterator<Item = Value> + '_ {
+    pool.sources.iter().map(|source| {
+        json!({
+            "scrapePool": pool.name,
+            "mechanism": source.mechanism,
+            "source": source.source,
+            "targets": source.targets,
+            "fromDisk": source.from_disk,
+            "answeredAt": source.answered_at.map(rfc3339),
+            "error": source.error,
+        })
     })
 }
 

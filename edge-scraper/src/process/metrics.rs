@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{EdgeHandle, EdgeStatus};
 use crate::forward::{HubStatus, LinkState};
-use crate::scrape::{Count, Health, ScrapeMetrics};
+use crate::scrape::{Count, Health, ScrapeMetrics, SourceStatus};
 
 /// `branchline_edge_*`: about the process, its buffer, and, with the label `hub`, each hub.
 pub(super) struct EdgeMetrics {
@@ -28,7 +28,7 @@ type CountOf = (&'static str, &'static str, fn(&ScrapeMetrics) -> &Count);
 type NumberOf<T> = (&'static str, &'static str, fn(&T) -> f64);
 
 /// The encoder adds `_total` to counters.
-const SCRAPING: [CountOf; 6] = [
+const SCRAPING: [CountOf; 7] = [
     (
         "branchline_edge_scrapes",
         "Scrapes, failed ones included",
@@ -53,6 +53,11 @@ const SCRAPING: [CountOf; 6] = [
         "branchline_edge_future_samples",
         "Samples left out because their timestamp was too far ahead",
         |m| &m.ahead,
+    ),
+    (
+        "branchline_edge_refused_exemplars",
+        "Exemplars left out because of their labels or a timestamp too far ahead",
+        |m| &m.exemplars_refused,
     ),
     (
         "branchline_edge_lost_samples",
@@ -171,6 +176,34 @@ const HUB_GAUGES: [NumberOf<HubStatus>; 6] = [
     ),
 ];
 
+/// What keeps an edge going while it is cut off.
+fn discovery(status: &EdgeStatus) -> [(&'static str, &'static str, f64); 4] {
+    let sources = || status.pools.iter().flat_map(|pool| &pool.sources);
+    let count = |wanted: fn(&SourceStatus) -> bool| sources().filter(|s| wanted(s)).count() as f64;
+    [
+        (
+            "branchline_edge_config_from_disk",
+            "Whether the configuration in force, or files that it names, are those kept on disk, because they cannot be used as they are now",
+            flag(status.from_disk.is_some()),
+        ),
+        (
+            "branchline_edge_discovery_sources",
+            "Files and servers that targets come from",
+            count(|_| true),
+        ),
+        (
+            "branchline_edge_discovery_sources_failing",
+            "Of them, those that could not be read or asked the last time",
+            count(|source| source.error.is_some()),
+        ),
+        (
+            "branchline_edge_discovery_sources_from_disk",
+            "Of them, those whose targets are those kept on disk from an earlier start",
+            count(|source| source.from_disk),
+        ),
+    ]
+}
+
 fn flag(value: bool) -> f64 {
     if value { 1.0 } else { 0.0 }
 }
@@ -192,6 +225,14 @@ impl Collector for EdgeMetrics {
         }
         for (name, help, value) in GAUGES {
             ConstGauge::new(value(&status)).encode(out.encode_descriptor(
+                name,
+                help,
+                None,
+                MetricType::Gauge,
+            )?)?;
+        }
+        for (name, help, value) in self::discovery(&status) {
+            ConstGauge::new(value).encode(out.encode_descriptor(
                 name,
                 help,
                 None,

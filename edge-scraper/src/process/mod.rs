@@ -2,6 +2,7 @@
 
 mod api;
 mod hubs;
+mod kept;
 mod metrics;
 mod page;
 
@@ -23,8 +24,9 @@ use model::Timestamp;
 use crate::buffer::{Buffer, BufferError, BufferOptions, BufferStatus};
 use crate::collect::Collector;
 use crate::collect::node::NodeCollector;
-use crate::config::{EdgeConfig, JobConfig, NodeCollectorConfig};
+use crate::config::{EdgeConfig, FromDisk, JobConfig, NodeCollectorConfig};
 use crate::forward::HubStatus;
+use crate::kept::Kept;
 use crate::scrape::{
     ApplyError, CollectorTarget, Manager, PoolStatus, Scrape, ScrapeMetrics, Sink,
 };
@@ -108,6 +110,8 @@ struct Inner {
     address: Option<SocketAddr>,
     health: Health,
     manager: Arc<Manager>,
+    /// What outlasts an outage and a restart in it.
+    kept: Kept,
     buffer: Arc<Buffer>,
     hubs: hubs::Hubs,
     collectors: Vec<Arc<dyn Collector>>,
@@ -151,6 +155,8 @@ pub struct EdgeStatus {
     pub hubs: Vec<HubStatus>,
     /// The configuration.
     pub reload: ReloadState,
+    /// What of the configuration in force was kept on disk, because its files cannot be used as they are now.
+    pub from_disk: Option<FromDisk>,
 }
 
 impl Edge {
@@ -173,6 +179,7 @@ impl Edge {
         if let Some(address) = address {
             web.check_listen(address, None)?;
         }
+        let kept = Kept::of(&data_dir);
         let (data_dir, buffer) = {
             let (clock, options) = (Arc::clone(&clock), buffer_options(&config));
             daemon::blocking(move || open(data_dir, disk, options, clock)).await?
@@ -189,7 +196,13 @@ impl Edge {
         let sink = Arc::new(BufferSink {
             buffer: Arc::clone(&buffer),
         });
-        let manager = Manager::start(Arc::clone(&clock), sink, &config.edge, &scraping);
+        let manager = Manager::start(
+            Arc::clone(&clock),
+            sink,
+            &config.edge,
+            kept.clone(),
+            &scraping,
+        );
         let current = Current {
             reload: ReloadState {
                 success: true,
@@ -204,6 +217,7 @@ impl Edge {
             address,
             health: Health::default(),
             manager,
+            kept,
             hubs: hubs::Hubs::new(Arc::clone(&buffer), shipping, hubs),
             buffer,
             collectors,
@@ -224,6 +238,10 @@ impl Edge {
             let routes = daemon::web::guard(api::routes(&handle), &web);
             serve_web(listener, routes, &web, &handle.inner.http);
         }
+        tasks.spawn(
+            "kept configuration",
+            handle.clone().look_again(tasks.clone()),
+        );
         handle.inner.health.set_ready(true);
         if let Some(address) = address {
             let scheme = web.scheme();
@@ -307,9 +325,14 @@ impl EdgeHandle {
 
     /// Everything about it. Reads the buffer on disk: not for async threads.
     pub fn status(&self) -> EdgeStatus {
-        let (edge, reload) = {
+        let (edge, reload, from_disk) = {
             let current = self.current();
-            (current.config.edge.clone(), current.reload)
+            let config = &current.config;
+            (
+                config.edge.clone(),
+                current.reload,
+                config.from_disk.clone(),
+            )
         };
         EdgeStatus {
             edge,
@@ -318,6 +341,7 @@ impl EdgeHandle {
             buffer: self.inner.buffer.status(),
             hubs: self.inner.hubs.status(),
             reload,
+            from_disk,
         }
     }
 
@@ -340,7 +364,8 @@ impl EdgeHandle {
         let Some(path) = self.config().path.clone() else {
             return Ok(());
         };
-        match daemon::blocking(move || EdgeConfig::load(&path)).await {
+        let kept = self.inner.kept.clone();
+        match daemon::blocking(move || EdgeConfig::load_with(&path, &kept)).await {
             Ok(config) => self.reload(config).await,
             Err(error) => {
                 self.reloaded(Err(&error));
@@ -387,6 +412,7 @@ impl EdgeHandle {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        kept::say(&config);
         // What can be refused comes first: links are made, then jobs, and only then hubs are let go of.
         let hubs = self.inner.hubs.prepare(&config).map_err(PutError::Hub)?;
         let node = self.node_collector(&config);
@@ -406,6 +432,7 @@ impl EdgeHandle {
         .await;
         result.map_err(PutError::Scrape)?;
         self.inner.hubs.switch(hubs).await.map_err(PutError::Hub)?;
+        let config = self.keep(config).await;
         let mut current = self.current();
         current.node = node;
         current.config = Arc::new(config);

@@ -45,6 +45,12 @@ pub(super) fn home(status: &EdgeStatus, now: Timestamp) -> String {
                 @if !status.reload.success {
                     p class="down" { "The configuration file was changed but not loaded, because it is wrong: see the log, or run edge-scraper check-config." }
                 }
+                @if let Some(from) = &status.from_disk {
+                    p class="down" {
+                        "The configuration in force is " @if from.whole { "the one" } @else { "partly the one" }
+                        " of " (rfc3339(from.at)) ", as it was kept on disk: " (from.why)
+                    }
+                }
                 h2 { "Hubs" }
                 @if status.hubs.is_empty() {
                     p class="unknown" { "None: samples are buffered and go nowhere. Name one under remote_write." }
@@ -108,6 +114,13 @@ fn pool_table(pool: &PoolStatus, now: Timestamp) -> Markup {
         h3 { (pool.name) span class="quiet" { " " (up) " of " (pool.active.len()) " up" } }
         table {
             @for target in pool.active.iter().take(TARGETS_MAX) { (row(target, now)) }
+        }
+        @for source in pool.sources.iter().filter(|source| source.error.is_some() || source.from_disk) {
+            p class="down" {
+                (source.mechanism) " discovery of " (source.source) ": " (source.targets) " targets "
+                @if source.from_disk { "as they were kept on disk" } @else { "as they were found last" }
+                @if let Some(error) = &source.error { ", because: " (error) }
+            }
         }
         @if pool.active.len() > TARGETS_MAX {
             p class="quiet" { "and " (pool.active.len() - TARGETS_MAX) " more, see /api/v1/targets" }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use daemon::http::{Auth, ClientOptions};
+use daemon::Clock;
+use daemon::http::{ClientOptions, Signer};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
-use wire::exposition::Format;
+use wire::exposition::{Format, PageFormat};
 
 use super::page::{Body, FetchError};
 use super::target::Target;
@@ -17,8 +18,8 @@ use crate::config::{JobConfig, Protocol};
 /// Bound of pages without a `body_size_limit`: far above any real page, and below what would end a small machine.
 const BODY_BYTES_MAX: u64 = 256 << 20;
 
-/// The weight of the first choice in an `Accept` header; each next one has one less.
-const FIRST_WEIGHT: usize = 6;
+/// The weight, in tenths, of the first choice in an `Accept` header; each next one has one less.
+const FIRST_WEIGHT: usize = 5;
 
 /// Where pages come from.
 pub(super) enum Source {
@@ -28,11 +29,11 @@ pub(super) enum Source {
 
 pub(super) struct HttpSource {
     client: reqwest::Client,
-    auth: Auth,
+    signer: Signer,
     accept: HeaderValue,
     compression: bool,
     body_bytes_max: u64,
-    fallback: Option<Format>,
+    fallback: Option<PageFormat>,
 }
 
 pub(super) struct CollectorSource {
@@ -48,10 +49,15 @@ impl Source {
     /// # Errors
     ///
     /// TLS files or a proxy address that cannot be used.
-    pub(super) fn http(job: &JobConfig, clients: &mut Clients) -> Result<Source, String> {
+    pub(super) fn http(
+        job: &JobConfig,
+        clients: &mut Clients,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Source, String> {
+        let signer = Signer::new(&job.http.signer(), clock).map_err(|error| error.to_string())?;
         Ok(Source::Http(HttpSource {
             client: clients.get(&job.http.client)?,
-            auth: job.http.auth.clone(),
+            signer,
             accept: accept(job),
             compression: job.compression,
             body_bytes_max: job.limits.body_bytes.unwrap_or(BODY_BYTES_MAX),
@@ -106,28 +112,30 @@ pub(crate) fn reads_files(options: &ClientOptions) -> bool {
     options.tls.files().next().is_some()
 }
 
-fn format(protocol: Protocol) -> Format {
+fn format(protocol: Protocol) -> PageFormat {
     match protocol {
-        Protocol::OpenMetrics100 | Protocol::OpenMetrics001 => Format::OpenMetrics,
-        Protocol::Text100 | Protocol::Text004 => Format::Classic,
+        Protocol::Protobuf => PageFormat::Protobuf,
+        Protocol::OpenMetrics100 | Protocol::OpenMetrics001 => {
+            PageFormat::Text(Format::OpenMetrics)
+        }
+        Protocol::Text100 | Protocol::Text004 => PageFormat::Text(Format::Classic),
     }
 }
 
 fn accept(job: &JobConfig) -> HeaderValue {
     let mut text = String::new();
-    for (index, protocol) in job.protocols.iter().enumerate() {
+    let mut weight = FIRST_WEIGHT.max(job.protocols.len() + 1);
+    for protocol in &job.protocols {
         text.push_str(protocol.media_type());
         // Older formats know no escaping.
         if matches!(protocol, Protocol::OpenMetrics100 | Protocol::Text100) {
             text.push_str(";escaping=");
             text.push_str(job.escaping.as_str());
         }
-        text.push_str(&format!(";q=0.{},", FIRST_WEIGHT - 1 - index));
+        text.push_str(&format!(";q=0.{weight},"));
+        weight -= 1;
     }
-    text.push_str(&format!(
-        "*/*;q=0.{}",
-        FIRST_WEIGHT - 1 - job.protocols.len()
-    ));
+    text.push_str(&format!("*/*;q=0.{weight}"));
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(wire::exposition::ACCEPT))
 }
 
@@ -144,16 +152,11 @@ impl HttpSource {
         if !self.compression {
             request = request.header(ACCEPT_ENCODING, "identity");
         }
-        let auth = self.auth.clone();
-        let request = match auth {
-            Auth::HeaderFromFile { .. } | Auth::BasicFromFile { .. } => {
-                daemon::blocking(move || auth.apply(request)).await
-            }
-            auth => auth.apply(request),
-        };
+        let request = self.signer.sign(request).await;
         let request = request.map_err(|error| FetchError::new(error.to_string()))?;
         let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
+        self.signer.answered(status).await;
         if status != reqwest::StatusCode::OK {
             return Err(FetchError::new(format!(
                 "server returned HTTP status {status}"
@@ -163,7 +166,7 @@ impl HttpSource {
             .headers()
             .get(CONTENT_TYPE)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let format = Format::from_content_type(content_type.as_deref(), self.fallback);
+        let format = PageFormat::from_content_type(content_type.as_deref(), self.fallback);
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             // Counted as it arrives, after decompression: a small answer may unfold to a huge page.
@@ -181,7 +184,7 @@ impl HttpSource {
         if bytes.is_empty() {
             // As in Prometheus: an empty page is a good page of any type.
             return Ok(Body {
-                format: Format::Classic,
+                format: PageFormat::Text(Format::Classic),
                 bytes,
             });
         }
@@ -223,7 +226,7 @@ impl CollectorSource {
             Format::Classic
         };
         Ok(Body {
-            format,
+            format: PageFormat::Text(format),
             bytes: text.into_bytes(),
         })
     }
@@ -259,6 +262,11 @@ mod tests {
                 "  scrape_protocols: [PrometheusText0.0.4, OpenMetricsText1.0.0]\n  metric_name_escaping_scheme: underscores\n"
             )),
             "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.4,*/*;q=0.3"
+        );
+        assert_eq!(
+            accept(&job("  scrape_native_histograms: true\n")),
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,".to_owned()
+                + wire::exposition::ACCEPT
         );
     }
 }

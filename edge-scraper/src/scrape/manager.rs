@@ -13,7 +13,7 @@ use model::LabelSet;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::Sink;
-use super::fetch::{Clients, Source, reads_files};
+use super::fetch::{Clients, Source};
 use super::labels::LabelRules;
 use super::page::Rules;
 use super::scrape_loop::{Orders, STOP_WITHIN, ScrapeLoop, Settings, Shared, readers};
@@ -21,7 +21,8 @@ use super::status::{PoolStatus, ScrapeMetrics, TargetState, TargetStatus};
 use super::target::{Relabelled, Target};
 use crate::collect::Collector;
 use crate::config::JobConfig;
-use crate::discovery::Sources;
+use crate::discovery::{Context, Sources};
+use crate::kept::Kept;
 
 /// Dropped targets remembered per job without `keep_dropped_targets`.
 const DROPPED_MAX: u64 = 10_000;
@@ -44,6 +45,7 @@ pub struct Manager {
     state: Mutex<State>,
     /// Rung when the pools change.
     changed: Notify,
+    discovery: Context,
 }
 
 #[derive(Default)]
@@ -87,14 +89,22 @@ pub struct ApplyError {
 }
 
 impl Manager {
-    /// Starts without any job. `edge` moves its scrapes within the interval.
+    /// Starts without any job. `edge` moves its scrapes within the interval; in `kept` discovery's results outlast the process.
     pub fn start(
         clock: Arc<dyn Clock>,
         sink: Arc<dyn Sink>,
         edge: &str,
+        kept: Kept,
         tasks: &Tasks,
     ) -> Arc<Manager> {
+        let tasks = tasks.child();
         let manager = Arc::new(Manager {
+            discovery: Context {
+                clock: Arc::clone(&clock),
+                tasks: tasks.child(),
+                found: Arc::new(Notify::new()),
+                kept,
+            },
             shared: Arc::new(Shared {
                 clock,
                 sink,
@@ -102,7 +112,7 @@ impl Manager {
                 readers: Semaphore::new(readers()),
                 metrics: ScrapeMetrics::default(),
             }),
-            tasks: tasks.child(),
+            tasks,
             state: Mutex::default(),
             changed: Notify::new(),
         });
@@ -136,16 +146,15 @@ impl Manager {
         clients.forget_files();
         for job in jobs {
             let old = state.pools.get(&job.name);
-            let source = match old.filter(|pool| pool.job == *job && !reads_files(&job.http.client))
-            {
+            let source = match old.filter(|pool| pool.job == *job && !job.http.reads_files()) {
                 // The same, with its open connections.
                 Some(pool) => Arc::clone(&pool.source),
-                None => Arc::new(
-                    Source::http(job, &mut clients).map_err(|reason| ApplyError {
+                None => Arc::new(Source::http(job, &mut clients, &self.shared.clock).map_err(
+                    |reason| ApplyError {
                         job: job.name.clone(),
                         reason,
-                    })?,
-                ),
+                    },
+                )?),
             };
             let targets = Targets::Discovered(Sources::new(&job.discovery));
             pools.insert(job.name.clone(), Pool::new(job.clone(), source, targets));
@@ -176,6 +185,7 @@ impl Manager {
             .values()
             .flat_map(|pool| pool.active.iter().copied())
             .collect();
+        let mut kept = Vec::new();
         for pool in state.pools.values_mut() {
             // What discovery knows stays: a file that cannot be read just now keeps its targets.
             if let Some(old) = old.get_mut(&pool.job.name)
@@ -188,7 +198,9 @@ impl Manager {
                 std::mem::swap(&mut old.targets, &mut pool.targets);
             }
             if let Targets::Discovered(sources) = &mut pool.targets {
+                sources.start(&self.discovery, &pool.job.name);
                 sources.look();
+                kept.extend(sources.keys(&pool.job.name));
             }
             self.sync(pool, &mut state.loops, &state.external);
             gone.retain(|id| !pool.active.contains(id));
@@ -196,6 +208,7 @@ impl Manager {
         for id in gone {
             leave(&mut state.loops, id);
         }
+        self.discovery.kept.retain_targets(&kept);
         self.changed.notify_one();
         Ok(())
     }
@@ -215,6 +228,10 @@ impl Manager {
                 active,
                 dropped: pool.dropped.clone(),
                 dropped_count: pool.dropped_count,
+                sources: match &pool.targets {
+                    Targets::Discovered(sources) => sources.status(),
+                    Targets::Collector(_) => Vec::new(),
+                },
             }
         };
         state.pools.iter().map(pool_status).collect()
@@ -254,6 +271,7 @@ impl Manager {
                 () = stop.cancelled() => return,
                 // The next look follows from the new pools.
                 () = self.changed.notified() => continue,
+                () = self.discovery.found.notified() => {}
                 () = pause => {}
             }
             let manager = Arc::clone(&self);

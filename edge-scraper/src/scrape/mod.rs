@@ -17,12 +17,14 @@ mod target;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
+mod peer_mutations;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use fetch::reads_files;
 pub use manager::{ApplyError, CollectorTarget, Manager};
 pub use record::{Class, Scrape};
-pub use status::{Count, Health, PoolStatus, ScrapeMetrics, TargetStatus};
+pub use status::{Count, Health, PoolStatus, ScrapeMetrics, SourceStatus, TargetStatus};
 
 /// Takes scrapes; the buffer does.
 pub trait Sink: Send + Sync {

@@ -12,12 +12,13 @@ use model::{LabelSet, Value};
 
 use super::*;
 use crate::config::EdgeConfig;
+use crate::kept::Kept;
 
 /// What a scraper knows now: series that are not stale, and their values as Prometheus prints them.
-type Current = BTreeMap<String, String>;
+pub(super) type Current = BTreeMap<String, String>;
 
 #[derive(Default)]
-struct Latest {
+pub(super) struct Latest {
     series: Mutex<BTreeMap<String, (i64, f64)>>,
 }
 
@@ -38,7 +39,7 @@ impl Sink for Latest {
 }
 
 impl Latest {
-    fn current(&self) -> Current {
+    pub(super) fn current(&self) -> Current {
         let series = self.series.lock().unwrap();
         let live = series
             .iter()
@@ -48,7 +49,7 @@ impl Latest {
     }
 }
 
-struct Prometheus {
+pub(super) struct Prometheus {
     child: Child,
     url: String,
     client: reqwest::Client,
@@ -63,7 +64,7 @@ impl Drop for Prometheus {
 }
 
 impl Prometheus {
-    fn start(binary: &Path, config: &str) -> Prometheus {
+    pub(super) fn start(binary: &Path, config: &str) -> Prometheus {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
@@ -91,7 +92,7 @@ impl Prometheus {
         }
     }
 
-    async fn current(&self) -> Current {
+    pub(super) async fn current(&self) -> Current {
         let url =
             reqwest::Url::parse_with_params(&self.url, [("query", "{job_kind=\"x\"}")]).unwrap();
         let request = self.client.get(url);
@@ -117,7 +118,7 @@ impl Prometheus {
     }
 }
 
-fn binary() -> Option<PathBuf> {
+pub(super) fn binary() -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()?
         .join("target/peers/usr/bin/prometheus");
@@ -257,7 +258,13 @@ async fn the_same_series_as_prometheus() {
     let theirs = Prometheus::start(&binary, &text);
     let config = EdgeConfig::parse(&text, Path::new("edge.yml")).unwrap();
     let ours = Arc::new(Latest::default());
-    let manager = Manager::start(Arc::new(SystemClock::new()), ours.clone(), "edge", &tasks);
+    let manager = Manager::start(
+        Arc::new(SystemClock::new()),
+        ours.clone(),
+        "edge",
+        Kept::default(),
+        &tasks,
+    );
     manager
         .apply(&config.jobs, &[], &LabelSet::empty())
         .unwrap();

@@ -1,6 +1,6 @@
 //! What one scrape hands to the buffer: its samples, whole or not at all.
 
-use model::{LabelSet, Metadata, Sample, Timestamp};
+use model::{Exemplar, LabelSet, Metadata, Sample, Timestamp};
 
 /// How much a scrape's samples matter when the buffer has to give some up. It is written with every record; this release
 /// makes only ordinary ones, and its buffer evicts the oldest first, whatever their class.
@@ -45,6 +45,9 @@ pub struct Scrape {
     /// Samples in the order of the page, then staleness markers, then `up` and the `scrape_*` series. Every label set
     /// has a metric name; a series has more than one sample only if the page gave explicit timestamps.
     pub series: Vec<(LabelSet, Sample)>,
+    /// Exemplars with the labels of their series, only those that are not the ones handed over last. Each series here is one
+    /// of [`Scrape::series`]. They are no samples and are not counted as such.
+    pub exemplars: Vec<(LabelSet, Exemplar)>,
     /// Type, help and unit by metric family, only those not handed over before or changed since.
     pub metadata: Vec<(String, Metadata)>,
 }
@@ -85,6 +88,7 @@ mod tests {
                 (labels.clone(), Sample::float(at, 1.0)),
                 (labels, Sample::stale(at)),
             ],
+            exemplars: Vec::new(),
             metadata: Vec::new(),
         };
         assert_eq!(scrape.counts(), (1, 1));

@@ -298,7 +298,7 @@ impl Shared {
                 }
             }
             Err(error) => {
-                cache.forget_metadata();
+                cache.forget_handed_over();
                 self.metrics.lost.add(scrape.series.len() as u64);
                 if self.metrics.storing(false) {
                     tracing::error!(%error, "scrapes cannot be stored and are lost, and counted, until this is mended");

@@ -7,6 +7,7 @@ use model::{LabelSet, Timestamp};
 use reqwest::Url;
 
 use super::page::Counts;
+pub use crate::discovery::SourceStatus;
 
 /// How a target's last scrape went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,6 +75,8 @@ pub struct PoolStatus {
     pub dropped: Vec<LabelSet>,
     /// How many were dropped in all.
     pub dropped_count: usize,
+    /// Where its targets come from, save those in the configuration itself.
+    pub sources: Vec<SourceStatus>,
 }
 
 /// A count that only rises.
@@ -104,6 +107,8 @@ pub struct ScrapeMetrics {
     pub duplicates: Count,
     /// Samples left out because their timestamp was too far ahead.
     pub ahead: Count,
+    /// Exemplars left out because they cannot be kept.
+    pub exemplars_refused: Count,
     /// Scrapes that did not take place because the one before took too long.
     pub missed: Count,
     /// Samples that the buffer refused: lost.
@@ -119,6 +124,7 @@ impl ScrapeMetrics {
         self.samples.add(counts.scraped);
         self.duplicates.add(counts.duplicates);
         self.ahead.add(counts.ahead);
+        self.exemplars_refused.add(counts.exemplars_refused);
     }
 
     /// Notes whether storing works; true if that has changed.

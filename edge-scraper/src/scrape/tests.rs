@@ -11,6 +11,7 @@ use model::{LabelSet, Timestamp, Value};
 use super::*;
 use crate::collect::{CollectError, Collector};
 use crate::config::{EdgeConfig, JobConfig};
+use crate::kept::Kept;
 
 /// Keeps what it gets as lines `at labels value`.
 #[derive(Default)]
@@ -84,7 +85,13 @@ impl Bench {
     fn new() -> Bench {
         let clock = SimClock::new(Timestamp::from_millis(0));
         let (store, tasks) = (Arc::new(Store::default()), Tasks::new());
-        let manager = Manager::start(Arc::new(clock.clone()), store.clone(), "edge", &tasks);
+        let manager = Manager::start(
+            Arc::new(clock.clone()),
+            store.clone(),
+            "edge",
+            Kept::default(),
+            &tasks,
+        );
         Bench {
             clock,
             store,
@@ -338,7 +345,13 @@ async fn scrape_http(
     let clock = daemon::SystemClock::new();
     assert!(clock.elapsed() < Duration::from_secs(1));
     let store = Arc::new(Store::default());
-    let manager = Manager::start(Arc::new(clock), store.clone(), "edge", &tasks);
+    let manager = Manager::start(
+        Arc::new(clock),
+        store.clone(),
+        "edge",
+        Kept::default(),
+        &tasks,
+    );
     manager
         .apply(&config.jobs, &[], &LabelSet::empty())
         .unwrap();

@@ -47,6 +47,7 @@ mod regex_error;
 mod result;
 pub mod script;
 mod stack;
+mod steps;
 mod storage;
 mod text;
 mod time;
@@ -65,6 +66,7 @@ pub use parser::{
 };
 pub use printer::pretty;
 pub use result::{InstantSample, QueryError, QueryResult, QueryStats, RangeSeries, ResultValue};
+pub use steps::{StepReach, step_reach};
 pub use storage::{
     Column, Groups, Hints, NO_GROUP, Select, Selection, SeriesColumns, SeriesSet, SeriesView,
     Storage, StorageError, ValuesView,

@@ -70,6 +70,8 @@ pub struct QueryStats {
     pub peak_samples: u64,
     /// Series read from storage.
     pub series_read: u64,
+    /// Native histograms were among what was read.
+    pub histograms_read: bool,
 }
 
 /// Why there is no answer.

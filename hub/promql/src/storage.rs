@@ -127,6 +127,13 @@ pub trait SeriesSet: Send + Sync {
         visit: &mut dyn FnMut(usize, SeriesView<'_>) -> bool,
     ) -> Result<(), StorageError>;
 
+    /// Which stretch a series belongs to; it does not fall from place to place. Aggregations fold each stretch by itself, on
+    /// several threads, and join what they come to: so that the last bit of a sum does not hang on which other series
+    /// were found, a series has to be in the same one whatever was asked for. In one stretch, nothing is joined.
+    fn stretch(&self, _place: usize) -> u32 {
+        0
+    }
+
     /// For whoever asked: for instance that data of some branch are missing.
     fn warnings(&self) -> &[String];
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use model::Timestamp;
+use model::{LabelSet, Timestamp};
 use promql::script::{Command, MemoryTarget, Target, parse as parse_script};
 use promql::{
     Budget, Cancel, Engine, EngineOptions, ParseOptions, QueryError, QueryOptions, QueryResult,
-    ResultValue, Select, Selection, SeriesColumns, Storage, StorageError, parse,
+    ResultValue, Select, Selection, SeriesColumns, SeriesSet, SeriesView, Storage, StorageError,
+    parse,
 };
 
 fn loaded() -> MemoryTarget {
@@ -251,6 +252,62 @@ fn a_scalar_over_a_range_is_one_series() {
     assert_eq!(series[0].floats[10].1, 10.0);
 }
 
+/// A storage that wants its series folded in stretches of a hundred.
+struct InStretches(MemoryTarget);
+
+struct Hundreds(Selection);
+
+impl Storage for InStretches {
+    fn open<'s>(
+        &'s self,
+        select: &Select<'_>,
+        budget: &Budget,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn SeriesSet + 's>, StorageError> {
+        Ok(Box::new(Hundreds(self.select(select, budget, cancel)?)))
+    }
+
+    fn select(
+        &self,
+        select: &Select<'_>,
+        budget: &Budget,
+        cancel: &Cancel,
+    ) -> Result<Selection, StorageError> {
+        self.0.select(select, budget, cancel)
+    }
+}
+
+impl SeriesSet for Hundreds {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn labels(&self, place: usize) -> Option<LabelSet> {
+        self.0.labels(place)
+    }
+
+    fn read(
+        &self,
+        places: std::ops::Range<usize>,
+        cancel: &Cancel,
+        visit: &mut dyn FnMut(usize, SeriesView<'_>) -> bool,
+    ) -> Result<(), StorageError> {
+        self.0.read(places, cancel, visit)
+    }
+
+    fn stretch(&self, place: usize) -> u32 {
+        place as u32 / 100
+    }
+
+    fn warnings(&self) -> &[String] {
+        self.0.warnings()
+    }
+
+    fn holds_samples(&self) -> bool {
+        true
+    }
+}
+
 /// Many series at many steps, some of them worth an annotation: one thread or several give the same bits and say the
 /// same.
 #[test]
@@ -269,6 +326,7 @@ fn threads_do_not_show() {
             target.load(&load).unwrap();
         }
     }
+    let target = InStretches(target);
     let texts = [
         "sum by (n) (rate({n!=\"\"}[5m]))",
         "sum(rate(odd[2m]))",

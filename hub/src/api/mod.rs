@@ -15,6 +15,7 @@ mod notifications;
 mod openapi;
 mod params;
 mod query;
+mod range_cache;
 mod remote_read;
 mod result;
 mod rules;
@@ -39,11 +40,13 @@ use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Pr
 
 use daemon::http::{Health, MetricsText};
 
+pub use cors::CorsOrigin;
 pub(crate) use cors::cors;
 pub(crate) use error::ApiError;
 pub(crate) use json::rfc3339;
 pub(crate) use params::Params;
 pub(crate) use query::Queries;
+pub(crate) use range_cache::RangeCache;
 pub(crate) use remote_read::{RemoteReads, routes as remote_read};
 pub(crate) use result::stats_json;
 

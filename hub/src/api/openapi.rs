@@ -64,6 +64,7 @@ const RANGE: &[&str] = &[
     "limit",
     "lookback_delta",
     "stats",
+    "nocache",
 ];
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[

@@ -18,6 +18,7 @@ use super::asker::Asker;
 use super::error::{ApiError, Kind};
 use super::json::{Annotations, success};
 use super::params::Params;
+use super::range_cache::{RangeCache, RangeQuery};
 use super::result::{self, StatsWanted};
 use super::stream::success_of;
 use crate::query_log::Entry;
@@ -44,6 +45,7 @@ pub(crate) struct Queries {
     parse: ParseOptions,
     parsed: Cache<String, Arc<Expr>>,
     running: Arc<Semaphore>,
+    pub(crate) cache: RangeCache,
 }
 
 /// What the query log says of a query before it is run.
@@ -89,6 +91,27 @@ impl Asked {
     }
 }
 
+/// A query that is to be logged when it ends: also when its client leaves, and with it everything that waits for its end.
+struct Logged<'a> {
+    state: &'a HubState,
+    asked: Option<Asked>,
+    began: Duration,
+}
+
+impl Logged<'_> {
+    fn end(&mut self, result: &Result<Ran, QueryError>) {
+        if let Some(asked) = self.asked.take() {
+            asked.log(self.state, self.began, result);
+        }
+    }
+}
+
+impl Drop for Logged<'_> {
+    fn drop(&mut self) {
+        self.end(&Err(QueryError::Canceled));
+    }
+}
+
 /// A result, and how long it waited for its turn and took then.
 pub(super) struct Ran {
     pub(super) result: QueryResult,
@@ -97,7 +120,7 @@ pub(super) struct Ran {
 }
 
 impl Queries {
-    pub(crate) fn new(engine: Engine, parse: ParseOptions) -> Self {
+    pub(crate) fn new(engine: Engine, parse: ParseOptions, cache: RangeCache) -> Self {
         let weigh =
             |text: &String, _: &Arc<Expr>| u32::try_from(text.len() + 64).unwrap_or(u32::MAX);
         let parsed = Cache::builder()
@@ -109,6 +132,7 @@ impl Queries {
             parse,
             parsed,
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
+            cache,
         }
     }
 
@@ -153,6 +177,11 @@ impl Queries {
         let cancel = Cancel::new();
         let guard = CancelOnDrop(cancel.clone());
         let began = state.clock.elapsed();
+        let mut logged = Logged {
+            state,
+            asked: Some(asked_by),
+            began,
+        };
         let work = async {
             let asked = began;
             let turn = self.turn().await;
@@ -182,7 +211,7 @@ impl Queries {
             }
             result = work => result,
         };
-        asked_by.log(state, began, &result);
+        logged.end(&result);
         result.map_err(|error| {
             let kind = match error {
                 QueryError::Parse(_) => Kind::BadData,
@@ -274,16 +303,23 @@ pub(crate) async fn range(
     }
     let (timeout, mut options) = options(&params)?;
     let stats = StatsWanted::of(&params);
+    let query = RangeQuery {
+        text: params.required("query")?.to_owned(),
+        expr,
+        start,
+        end,
+        step_ms: step,
+    };
+    // What a query takes is to be seen, not what it would have taken.
+    let uncached = stats != StatsWanted::No || matches!(params.get("nocache"), Some("1" | "true"));
+    let asking = state.clone();
     let run = move |engine: &Engine, reader: &StoreReader, cancel| {
         options.cancel = cancel;
-        engine.range(
-            reader,
-            &expr,
-            start,
-            end,
-            Duration::from_millis(step as u64),
-            &options,
-        )
+        let cache = &asking.queries.cache;
+        match uncached {
+            true => cache.bypass(&query, engine, reader, &options),
+            false => cache.answer(&query, engine, reader, &options, asking.clock.now()),
+        }
     };
     let asked = Asked::of(&params, asker, (start, end, step));
     let ran = state.queries.run(&state, timeout, asked, run).await?;

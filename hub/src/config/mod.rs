@@ -32,6 +32,8 @@ const LOCAL_BRANCH: &str = "hq";
 const LOCAL_INTERVAL: Duration = Duration::from_secs(5);
 /// The least that a query may be given.
 const QUERY_MEMORY_MIN: u64 = 1 << 20;
+/// For answers to range queries, if nothing is configured.
+const QUERY_CACHE_BYTES: u64 = 64 << 20;
 /// Rule files that one pattern may name.
 const RULE_FILES_MAX: usize = 10_000;
 
@@ -54,6 +56,7 @@ pub struct HubConfig {
     pub(crate) block_cache_bytes_max: usize,
     pub(crate) exemplars_max: usize,
     pub(crate) query_memory_bytes_max: u64,
+    pub(crate) query_cache_bytes_max: u64,
     pub(crate) branches: Vec<BranchToken>,
     pub(crate) readers: Vec<BranchToken>,
     pub(crate) anonymous_reads: bool,
@@ -187,6 +190,9 @@ impl HubConfig {
                 |bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX),
             ),
             query_memory_bytes_max: check.query_memory(branchline.query_memory_bytes)?,
+            query_cache_bytes_max: branchline
+                .query_cache_bytes
+                .map_or(QUERY_CACHE_BYTES, ByteSize::get),
             series_per_branch_max: check.series_per_branch_max(branchline.series_per_branch_max)?,
             branches,
             readers,

@@ -120,6 +120,9 @@ pub(super) struct Branchline {
     /// Memory that one query may hold, and half of what all that run may; one that wants more is refused, and says so. Changing it takes a restart. Default: a quarter
     /// of the memory that the hub may use, and at most 1GiB.
     pub(super) query_memory_bytes: Option<ByteSize>,
+    /// Memory for answers to range queries, which are kept so that a dashboard that asks again has only its newest steps evaluated; 0: none is
+    /// kept. Changing it takes a restart. Default: 64MiB.
+    pub(super) query_cache_bytes: Option<ByteSize>,
     /// The address under which people reach this hub, for links in alerts. Default: http:// and `--listen`.
     pub(super) external_url: Option<String>,
     /// The head office's own edge.

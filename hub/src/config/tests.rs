@@ -35,6 +35,9 @@ fn a_query_may_hold_so_much() {
 
 #[test]
 fn the_block_cache_has_a_size() {
+    assert_eq!(parse("").unwrap().query_cache_bytes_max, 64 << 20);
+    let config = parse("branchline: {query_cache_bytes: 0}").unwrap();
+    assert_eq!(config.query_cache_bytes_max, 0);
     assert_eq!(parse("").unwrap().block_cache_bytes_max, 32 << 20);
     let config = parse("branchline: {block_cache_bytes: 1GiB}").unwrap();
     assert_eq!(config.block_cache_bytes_max, 1 << 30);

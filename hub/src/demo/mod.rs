@@ -133,6 +133,7 @@ impl Demo {
             config: HubConfig::load(&config)?,
             listen: options.listen,
             data_dir: folder.path().join("hub/data"),
+            cors_origin: Default::default(),
             local_edge: true,
             clock: clock.clone(),
             disk: Arc::new(RealDisk),

@@ -95,6 +95,7 @@ impl TestHub {
             listen: "127.0.0.1:0".parse().expect("an address"),
             web,
             data_dir: folder.path().join("hub"),
+            cors_origin: Default::default(),
             local_edge: false,
             clock: Arc::new(clock.clone()),
             disk: Arc::new(disk.clone()),

@@ -169,6 +169,19 @@ async fn a_prometheus_above_can_federate() {
             r#"b{job="node",site="north",instance=""} +Inf 1800000000000"#,
         ]
     );
+    // Whoever asks for protobuf gets the native histogram, too.
+    let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,text/plain;q=0.5";
+    let path = format!("/federate?{all}");
+    let got = answer(hub.request("GET", &path).header("Accept", accept)).await;
+    assert_eq!(
+        got.header("content-type"),
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+    );
+    let has = |name: &str| {
+        let name = [&[0x0a, name.len() as u8], name.as_bytes()].concat();
+        got.body.windows(name.len()).any(|bytes| bytes == name)
+    };
+    assert!(has("a") && has("b") && has("native") && !has("gone") && !has("old"));
     let nothing = hub.get("/federate").await;
     assert_eq!((nothing.status, nothing.text()), (200, ""));
     let bad = hub.get("/federate?match[]=up%7B").await;

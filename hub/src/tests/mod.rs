@@ -13,6 +13,7 @@ mod ingest_v2;
 mod metadata;
 mod otlp;
 mod pages;
+mod range_cache;
 mod readers;
 mod reload;
 mod remote_read;

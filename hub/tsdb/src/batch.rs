@@ -264,6 +264,24 @@ impl Columns {
         }
     }
 
+    /// The earliest time of those that were pushed, refused ones too.
+    pub(crate) fn first_time(&self) -> Option<i64> {
+        self.time.map(|(first, _)| first)
+    }
+
+    /// Shows (id, time) of all samples that are laid out.
+    pub(crate) fn each_row(&self, visit: &mut dyn FnMut(u32, i64)) {
+        let mut from = 0;
+        for (end, id) in self.ends.iter().zip(&self.ids) {
+            let end = *end as usize;
+            self.times[from..end].iter().for_each(|at| visit(*id, *at));
+            from = end;
+        }
+        for (id, rows) in &self.mixed_rows {
+            rows.times.iter().for_each(|at| visit(*id, *at));
+        }
+    }
+
     /// Samples that are laid out.
     pub(crate) fn rows(&self) -> u64 {
         let mixed: usize = self.mixed_rows.iter().map(|(_, rows)| rows.len()).sum();

@@ -49,6 +49,7 @@
 mod batch;
 #[doc(hidden)]
 pub mod catalogue;
+mod changes;
 mod chunk;
 mod codec;
 mod columns;
@@ -86,6 +87,7 @@ mod tests;
 
 pub use batch::{ColumnBatch, Columns};
 pub use catalogue::Cardinality;
+pub use changes::{Changes, Touched};
 pub use error::{AppendError, RefusedReason, SelectError, StoreError};
 pub use exemplars::{
     ExemplarRefusal, ExemplarSelection, ExemplarsAppended, RefusedExemplar, SeriesExemplars,

@@ -394,6 +394,7 @@ impl Store {
         };
         self.install(change)
             .map_err(|error| self.poison_unless_full(error))?;
+        self.watch.note_range(range);
         Ok(deleted)
     }
 
@@ -433,7 +434,7 @@ impl Store {
         let retention = self.options.retention;
         let installing = self.lock_installing();
         let catalogue_bytes = self.read_catalogue().file_bytes();
-        let (old, rows) = {
+        let (old, rows, times) = {
             let state = self.read_state();
             let metas = || {
                 state
@@ -457,11 +458,10 @@ impl Store {
                     bytes_max,
                 ));
             }
-            let rows = metas()
-                .filter(|part| old.contains(&part.number))
-                .map(|part| part.rows)
-                .sum();
-            (old, rows)
+            let going = || metas().filter(|part| old.contains(&part.number));
+            let rows = going().map(|part| part.rows).sum();
+            let times: Vec<TimeRange> = going().map(PartMeta::time).collect();
+            (old, rows, times)
         };
         if old.is_empty() {
             return Ok(());
@@ -473,6 +473,9 @@ impl Store {
             ..Change::default()
         });
         drop(installing);
+        times
+            .into_iter()
+            .for_each(|time| self.watch.note_range(time));
         installed.map_err(|error| self.poison_unless_full(error))
     }
 
@@ -523,6 +526,9 @@ impl Store {
             state.quarantined.extend(found.clone());
             found
         };
+        if let Some((meta, _)) = &found {
+            self.watch.note_range(meta.time());
+        }
         drop(installing);
         if found.is_some() {
             self.save_quarantine();

@@ -14,6 +14,7 @@ use journal::{Disk, Journal, JournalError, Options};
 
 use crate::{
     catalogue::Catalogue,
+    changes::Watch,
     deletions::Deletions,
     error::StoreError,
     exemplars::{self, Exemplars},
@@ -123,6 +124,7 @@ pub(crate) fn open(
         appending: Mutex::new(()),
         state: RwLock::new(state),
         exemplars: RwLock::new(exemplars),
+        watch: Watch::default(),
     };
     if store.read_state().quarantined.len() > manifest.quarantined.len() {
         store.save_quarantine();

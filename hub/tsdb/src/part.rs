@@ -75,6 +75,14 @@ pub(crate) struct PartMeta {
     pub(crate) deletions: u64,
 }
 
+impl PartMeta {
+    /// From the smallest to the largest timestamp.
+    pub(crate) fn time(&self) -> TimeRange {
+        let at = model::Timestamp::from_millis;
+        TimeRange::new(at(self.first), at(self.last))
+    }
+}
+
 /// Where a block stands and what it holds. There is one for each 32 KiB of columns, always in memory: 40 bytes.
 #[derive(Debug, Clone)]
 struct Block {

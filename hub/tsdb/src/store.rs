@@ -17,6 +17,7 @@ use std::{
 use crate::{
     batch::{ColumnBatch, Columns, Records},
     catalogue::{Catalogue, HashedLabels, LabelHasher, UNKNOWN},
+    changes::Watch,
     deletions::Deletions,
     error::{AppendError, RefusedReason, StoreError},
     exemplars::{Exemplars, ExemplarsAppended},
@@ -49,6 +50,8 @@ pub struct Store {
     pub(crate) state: RwLock<State>,
     /// Changed by whoever holds `appending`, or takes some out.
     pub(crate) exemplars: RwLock<Exemplars>,
+    /// What changed, for those who keep what they made from samples. Its lock is taken last.
+    pub(crate) watch: Watch,
 }
 
 /// Invariant: every sample acknowledged is in `active`, in `frozen` or in `parts` (or `quarantined`), and their write
@@ -157,6 +160,12 @@ impl Store {
             metadata: &batch.metadata,
         };
         self.append_columns(&mut batch.columns(), columns)
+    }
+
+    /// Whether damage was found: then answers have warnings, each for its own times.
+    pub fn is_damaged(&self) -> bool {
+        let state = self.read_state();
+        !state.quarantined.is_empty() || !state.damage.is_empty()
     }
 
     /// The times that appends take now.
@@ -269,6 +278,7 @@ impl Store {
         state.samples_refused += count(refused);
         let seal_due = state.active.weight() >= self.options.seal.rows_max;
         drop(state);
+        self.watch.note_written(columns);
         if !columns.exemplars.is_empty() {
             let mut ring = self.write_exemplars();
             let last = appended.last_seq;

@@ -40,7 +40,7 @@ pub(crate) fn labels(text: &str) -> Result<LabelSet, String> {
 }
 
 /// Appends samples `time:value` of one series, written like `up,job=node`.
-fn append(store: &Store, series: &str, samples: &str) -> Appended {
+pub(crate) fn append(store: &Store, series: &str, samples: &str) -> Appended {
     let samples: Vec<Sample> = samples
         .split_whitespace()
         .map(|sample| {

@@ -285,3 +285,103 @@ proptest::proptest! {
         }
     }
 }
+
+/// Entries as text; samples by the bytes of their series. `before` are the series of another reading: where one stands
+/// again at its place, its labels are not read.
+fn read_again(format: Format, text: &[u8], before: &[Vec<u8>]) -> (Vec<String>, Vec<Vec<u8>>) {
+    let mut parser = Parser::new(format, text);
+    let (mut entries, mut series) = (Vec::new(), Vec::new());
+    let mut place = 0;
+    loop {
+        if let Some(known) = before.get(place) {
+            match parser.next_known(known.len(), |bytes| bytes == known) {
+                Ok(Some(found)) => {
+                    let exemplar = exemplar_text(found.exemplar);
+                    entries.push(sample_text(known, found.value, found.timestamp, &exemplar));
+                    series.push(known.clone());
+                    place += 1;
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    entries.push(error.to_string());
+                    return (entries, series);
+                }
+            }
+        }
+        match parser.next_entry() {
+            Ok(Some(Entry::Sample(found))) => {
+                let exemplar = exemplar_text(found.exemplar);
+                entries.push(sample_text(
+                    found.series,
+                    found.value,
+                    found.timestamp,
+                    &exemplar,
+                ));
+                series.push(found.series.to_vec());
+                place += 1;
+            }
+            Ok(Some(other)) => entries.push(format!("{other:?}")),
+            Ok(None) => return (entries, series),
+            Err(error) => {
+                entries.push(error.to_string());
+                return (entries, series);
+            }
+        }
+    }
+}
+
+fn sample_text(series: &[u8], value: f64, at: Option<model::Timestamp>, exemplar: &str) -> String {
+    format!("{series:?} {:x} {at:?} {exemplar}", value.to_bits())
+}
+
+fn exemplar_text(exemplar: Option<wire::exposition::ExemplarEntry<'_>>) -> String {
+    exemplar.map_or(String::new(), |exemplar| {
+        let (value, at) = (exemplar.value.to_bits(), exemplar.timestamp);
+        format!("{:?} {value:x} {at:?}", exemplar.labels.sorted())
+    })
+}
+
+/// Every case, read with the knowledge of an earlier reading of it, and of a reading of it with one byte changed: the same
+/// as without.
+#[test]
+fn known_series_read_the_same() {
+    let Some(path) = case_file() else {
+        println!("skipped: no shared/exposition/cases.jsonl beside the checkout");
+        return;
+    };
+    let mut hits = 0;
+    for line in std::fs::read_to_string(path).unwrap().lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let text = match case["text"].as_str() {
+            Some(text) => text.as_bytes().to_vec(),
+            None => decode_base64(case["text_base64"].as_str().unwrap()),
+        };
+        let format = match case["format"].as_str() {
+            Some("prometheus") => Format::Classic,
+            _ => Format::OpenMetrics,
+        };
+        let (plain, series) = read_again(format, &text, &[]);
+        assert_eq!(
+            read_again(format, &text, &series).0,
+            plain,
+            "{}",
+            case["id"]
+        );
+        hits += series.len();
+        for at in 0..text.len().min(400) {
+            for byte in [b' ', b'{', b'}', b'"', b'\n', b'a', b'1', b'\\', 0, 0xff] {
+                let mut changed = text.clone();
+                changed[at] = byte;
+                let plain = read_again(format, &changed, &[]).0;
+                assert_eq!(
+                    read_again(format, &changed, &series).0,
+                    plain,
+                    "{:?}",
+                    String::from_utf8_lossy(&changed)
+                );
+            }
+        }
+    }
+    assert!(hits > 300, "{hits} series");
+}

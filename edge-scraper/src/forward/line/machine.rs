@@ -12,6 +12,7 @@ use super::clock::HubClock;
 use super::window::Window;
 use crate::buffer::{RecordMeta, SequenceSet};
 use crate::forward::LinkState;
+use crate::planted::{self, Planted};
 
 /// How a line behaves.
 #[derive(Clone, Debug, PartialEq)]
@@ -259,6 +260,18 @@ impl LineShipper {
         };
     }
 
+    /// Records that are under way.
+    pub fn records_under_way(&self) -> Vec<RecordMeta> {
+        match &self.state {
+            State::Up(up) => up
+                .flights
+                .iter()
+                .filter_map(|flight| flight.record)
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What to do at `now` (elapsed time).
     pub fn next(&mut self, now: Duration) -> LineStep {
         let up = match &mut self.state {
@@ -439,13 +452,18 @@ impl LineShipper {
                     "" => refused.reason.clone(),
                     text => format!("{}: {text}", refused.reason),
                 };
+                if planted::is(Planted::AcknowledgesRefused) {
+                    settled.acknowledged.push(record);
+                    continue;
+                }
                 settled.quarantined.push((record, reason));
             }
         }
         for taken in &reply.taken {
+            let last = taken.last + u64::from(planted::is(Planted::AcknowledgesOneMore));
             settled
                 .acknowledged
-                .extend(up.answered(taken.first, taken.last, now));
+                .extend(up.answered(taken.first, last, now));
         }
         for unknown in &reply.unknown {
             match unknown.live {
@@ -453,6 +471,7 @@ impl LineShipper {
                     let why = "the hub has lost the session of the live lane";
                     up.must_close = Some((why.to_owned(), AGAIN_SOON));
                 }
+                false if planted::is(Planted::IgnoresUnknownSessions) => {}
                 false => up.forget_session(unknown.session),
             }
         }
@@ -489,7 +508,8 @@ impl Up {
                 return LineStep::Wait(Some(backlog.look_again));
             }
             let under_way = self.flights.iter().map(|flight| flight.seq).collect();
-            return LineStep::Choose(live.from, under_way);
+            let early = u64::from(planted::is(Planted::BacklogEndsOneTooEarly));
+            return LineStep::Choose(live.from.saturating_sub(early), under_way);
         }
         let fits = self.in_flight_bytes < room && backlog.in_flight_bytes < backlog.credit;
         if !fits {

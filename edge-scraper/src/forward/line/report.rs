@@ -4,6 +4,7 @@ use wire::line::link::Report;
 
 use super::machine::LineShipper;
 use crate::buffer::{Buffer, BufferError};
+use crate::planted::{self, Planted};
 
 /// What the line measured.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,7 +45,10 @@ pub(super) fn report(
         acknowledged: counts.acknowledged.samples,
         pending: counts.pending.counts.samples,
         pending_bytes: counts.pending.bytes,
-        quarantined: counts.quarantined.samples,
+        quarantined: match planted::is(Planted::ReportsNoQuarantine) {
+            true => 0,
+            false => counts.quarantined.samples,
+        },
         evicted: counts.evicted.samples,
         damaged: counts.damaged.samples,
         buffer_bytes: status.bytes,

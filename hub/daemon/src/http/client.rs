@@ -4,6 +4,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use super::client_tls::{self, TlsClientOptions};
+use super::proxy::{self, ProxyOptions};
 use crate::tls::{PemError, provider};
 
 /// How requests leave; `Default` is what a plain `http://` or `https://` address needs.
@@ -15,8 +16,10 @@ pub struct ClientOptions {
     pub timeout: Option<Duration>,
     /// Whether to follow redirects (at most 10).
     pub follow_redirects: bool,
-    /// An HTTP proxy's address. The environment's proxy settings are not read.
-    pub proxy_url: Option<String>,
+    /// Which proxy requests take.
+    pub proxy: ProxyOptions,
+    /// Whether to offer HTTP/2 to `https://` addresses. Default: no, HTTP/1.1 only.
+    pub http2: bool,
     /// For `https://`.
     pub tls: TlsClientOptions,
 }
@@ -27,7 +30,8 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(5),
             timeout: Some(Duration::from_secs(30)),
             follow_redirects: true,
-            proxy_url: None,
+            proxy: ProxyOptions::default(),
+            http2: false,
             tls: TlsClientOptions::default(),
         }
     }
@@ -55,7 +59,7 @@ pub enum ClientError {
     Other { reason: String },
 }
 
-/// Makes a client: HTTP/1.1, TLS by rustls with the system's authorities.
+/// Makes a client: TLS by rustls with the system's authorities.
 ///
 /// # Errors
 /// Files that cannot be read or are not PEM, a bad proxy address.
@@ -82,29 +86,29 @@ fn builder(options: &ClientOptions) -> Result<reqwest::ClientBuilder, ClientErro
     let mut builder = reqwest::Client::builder()
         .user_agent(format!("branchline/{}", crate::VERSION))
         .connect_timeout(options.connect_timeout)
-        .redirect(redirects)
-        .no_proxy();
+        .redirect(redirects);
+    builder = proxy::apply(&options.proxy, builder)?;
+    if !options.http2 {
+        builder = builder.http1_only();
+    }
     if let Some(timeout) = options.timeout {
         builder = builder.timeout(timeout);
     }
-    if let Some(url) = &options.proxy_url {
-        let bad = |error: reqwest::Error| ClientError::BadProxy {
-            url: url.clone(),
-            reason: error.to_string(),
-        };
-        builder = builder.proxy(reqwest::Proxy::all(url).map_err(bad)?);
-    }
-    Ok(match client_tls::config(&options.tls)? {
+    Ok(match client_tls::config(&options.tls, options.http2)? {
         Some(config) => builder.tls_backend_preconfigured(config),
         None => builder,
     })
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, ClientError> {
-    std::fs::read(path).map_err(|source| ClientError::Unreadable {
-        path: path.clone(),
-        source,
-    })
+/// The secret in a small file, without the blanks around it.
+pub(super) fn read_secret(path: &PathBuf) -> Result<String, ClientError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().to_owned()),
+        Err(source) => Err(ClientError::Unreadable {
+            path: path.clone(),
+            source,
+        }),
+    }
 }
 
 fn other(error: reqwest::Error) -> ClientError {
@@ -169,10 +173,6 @@ impl Auth {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<reqwest::RequestBuilder, ClientError> {
-        let secret = |path: &PathBuf| {
-            let text = String::from_utf8_lossy(&read(path)?).trim().to_owned();
-            Ok::<_, ClientError>(text)
-        };
         Ok(match self {
             Auth::None => request,
             Auth::Header {
@@ -182,12 +182,12 @@ impl Auth {
             Auth::HeaderFromFile {
                 scheme,
                 credentials_file,
-            } => header(request, scheme, &secret(credentials_file)?)?,
+            } => header(request, scheme, &read_secret(credentials_file)?)?,
             Auth::Basic { username, password } => request.basic_auth(username, Some(password)),
             Auth::BasicFromFile {
                 username,
                 password_file,
-            } => request.basic_auth(username, Some(secret(password_file)?)),
+            } => request.basic_auth(username, Some(read_secret(password_file)?)),
         })
     }
 }

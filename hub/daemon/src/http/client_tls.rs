@@ -129,7 +129,10 @@ impl TlsYaml {
 }
 
 /// What rustls needs; None where nothing is said, which leaves everything to the HTTP client's defaults.
-pub(super) fn config(options: &TlsClientOptions) -> Result<Option<ClientConfig>, ClientError> {
+pub(super) fn config(
+    options: &TlsClientOptions,
+    http2: bool,
+) -> Result<Option<ClientConfig>, ClientError> {
     if *options == TlsClientOptions::default() {
         return Ok(None);
     }
@@ -159,7 +162,11 @@ pub(super) fn config(options: &TlsClientOptions) -> Result<Option<ClientConfig>,
             return Err(ClientError::HalfIdentity { has, lacks });
         }
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let offered: &[&[u8]] = match http2 {
+        true => &[b"h2", b"http/1.1"],
+        false => &[b"http/1.1"],
+    };
+    config.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Some(config))
 }
 

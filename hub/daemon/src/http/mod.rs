@@ -3,8 +3,14 @@
 
 mod client;
 mod client_tls;
+mod oauth2;
+mod proxy;
 mod server;
+mod signer;
 
 pub use client::{Auth, ClientError, ClientOptions, client};
 pub use client_tls::{TlsClientOptions, TlsYaml};
+pub use oauth2::{OAuth2Options, Secret, TokenSource};
+pub use proxy::ProxyOptions;
 pub use server::{Health, ListenError, MetricsText, Peer, common_routes, listen, serve, serve_web};
+pub use signer::{ExtraHeader, Signer, SignerOptions};

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use model::{LabelSet, METRIC_NAME, ResetHint};
 
-use super::row::{Out, Point, Row, empty_weight};
+use super::fold::Folded;
+use super::row::{Out, Point, Row, empty_weight, is_absent};
 use super::{Eval, Evaluator, Grid, Sink, execution};
 use super::{numbers, range};
 use crate::annotations::{Annotation, Operation};
@@ -96,16 +97,22 @@ impl Evaluator<'_> {
             true => None,
             false => self.open_leaf(&aggregate.expr, grid)?,
         };
-        if let Some(leaf) = &leaf
-            && let Some(rows) = self.fold_leaf(aggregate, leaf, &quantiles)?
-        {
-            return Ok(rows);
-        }
+        let folded = match &leaf {
+            Some(leaf) => self.fold_leaf(aggregate, leaf, &quantiles)?,
+            None => Folded::Not,
+        };
+        let numbers = match folded {
+            Folded::Rows(rows) => return Ok(rows),
+            Folded::Numbers(numbers) => numbers,
+            Folded::Not => HashMap::new(),
+        };
+        let counts = matches!(aggregate.op, AggregateOp::Count | AggregateOp::Group);
         let mut places: HashMap<LabelSet, usize> = HashMap::new();
         let mut groups: Vec<Group> = Vec::new();
         // A step of a group takes about as much room as two samples.
         let held = 2 * grid.len as u64;
         let (keeps_values, mut kept) = (aggregate.op == AggregateOp::Quantile, 0);
+        let delayed = self.options.delayed_name_removal;
         let gather: &mut Sink<'_> = &mut |evaluator, row| {
             evaluator.cancel.check()?;
             if keeps_values {
@@ -131,7 +138,8 @@ impl Evaluator<'_> {
             for (step, cell) in group.cells.iter_mut().enumerate() {
                 if let Some(point) = row.point(step) {
                     evaluator.gather(aggregate, cell, point, metric);
-                    cell.drop_name |= row.drop_name;
+                    // Names that are dropped at once are no part of a row any more: it joins those that never had one.
+                    cell.drop_name |= delayed && row.drop_name;
                 }
             }
             Ok(())
@@ -152,8 +160,15 @@ impl Evaluator<'_> {
             for (step, cell) in cells.filter(|(_, cell)| cell.seen) {
                 let q = quantiles.get(step).copied().unwrap_or(f64::NAN);
                 let row = &mut rows[usize::from(cell.drop_name)];
-                if let Some(value) = self.outcome(aggregate, cell, q) {
-                    row.set(step, value);
+                match self.outcome(aggregate, cell, q) {
+                    // Histograms do not count in it: the same number as without any around, to the last bit.
+                    Some(Out::Float(value)) if !counts => {
+                        let number = numbers.get(&group.labels).map(|of| of[step]);
+                        let number = number.filter(|number| !is_absent(*number));
+                        row.set(step, Out::Float(number.unwrap_or(value)));
+                    }
+                    Some(value) => row.set(step, value),
+                    None => {}
                 }
             }
             result.extend(rows.into_iter().filter(|row| !row.is_empty()));

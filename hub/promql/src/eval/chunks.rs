@@ -1,7 +1,7 @@
 //! Work on many series, in stretches, on as many threads as it is worth.
 //!
-//! How the series are cut depends on their number alone, and results are taken in the order of the stretches: so the
-//! answer does not depend on the number of threads, bit for bit.
+//! How the series are cut does not depend on the number of threads, and results are taken in the order of the stretches:
+//! so neither does the answer, bit for bit.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use super::{Eval, Evaluator};
 use crate::annotations::Annotations;
 use crate::result::QueryStats;
+use crate::storage::SeriesSet;
 
 /// Series of one stretch: few enough that all threads have something to do, enough that putting results together costs
 /// little beside making them.
@@ -20,6 +21,32 @@ fn chunk_series(series: usize) -> usize {
     (series / 32).clamp(MIN, MAX)
 }
 
+/// Series cut evenly.
+pub(super) fn even_chunks(series: usize) -> Vec<Range<usize>> {
+    let size = chunk_series(series);
+    (0..series)
+        .step_by(size)
+        .map(|from| from..series.min(from + size))
+        .collect()
+}
+
+/// Series cut where one of the set's own stretches ends: see [`SeriesSet::stretch`].
+pub(super) fn whole_stretches(set: &dyn SeriesSet) -> Vec<Range<usize>> {
+    let (series, size) = (set.len(), chunk_series(set.len()));
+    let mut chunks = Vec::with_capacity(series / size + 1);
+    let mut from = 0;
+    while from < series {
+        let last = set.stretch((from + size).min(series) - 1);
+        let mut to = (from + size).min(series);
+        while to < series && set.stretch(to) == last {
+            to += 1;
+        }
+        chunks.push(from..to);
+        from = to;
+    }
+    chunks
+}
+
 /// Below so many steps of series, starting a thread takes longer than it saves.
 const WORK_MIN: usize = 2_000;
 
@@ -27,19 +54,19 @@ const WORK_MIN: usize = 2_000;
 type Made<T> = (Eval<T>, (Annotations, QueryStats));
 
 impl Evaluator<'_> {
-    /// Does `work` for each stretch of `0..series`, each thread with a state of its own, and gives `take` the results in
-    /// the order of the stretches. The first error, in that order, ends it.
+    /// Does `work` for each of the chunks, each thread with a state of its own, and gives `take` the results in the order
+    /// of the chunks. The first error, in that order, ends it.
     pub(super) fn in_chunks<S, T: Send>(
         &mut self,
-        series: usize,
+        cut: &[Range<usize>],
         steps: usize,
         state: impl Fn() -> S + Sync,
         work: impl Fn(&mut S, &mut Evaluator<'_>, Range<usize>) -> Eval<T> + Sync,
         mut take: impl FnMut(&mut Self, T) -> Eval<()>,
     ) -> Eval<()> {
-        let size = chunk_series(series);
-        let chunks = series.div_ceil(size);
-        let places = |chunk: usize| chunk * size..series.min((chunk + 1) * size);
+        let chunks = cut.len();
+        let series = cut.last().map_or(0, |last| last.end);
+        let places = |chunk: usize| cut[chunk].clone();
         let mut threads = self.options.threads.clamp(1, 64).min(chunks);
         if series.saturating_mul(steps) < WORK_MIN {
             threads = 1;
@@ -101,5 +128,55 @@ impl Evaluator<'_> {
             drop(made);
             result
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Cancel;
+    use crate::storage::{SeriesView, StorageError};
+
+    /// Series whose stretches are given.
+    struct Stretches(Vec<u32>);
+
+    impl SeriesSet for Stretches {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn labels(&self, _: usize) -> Option<model::LabelSet> {
+            None
+        }
+
+        fn read(
+            &self,
+            _: Range<usize>,
+            _: &Cancel,
+            _: &mut dyn FnMut(usize, SeriesView<'_>) -> bool,
+        ) -> Result<(), StorageError> {
+            Ok(())
+        }
+
+        fn stretch(&self, place: usize) -> u32 {
+            self.0[place]
+        }
+
+        fn warnings(&self) -> &[String] {
+            &[]
+        }
+    }
+
+    #[test]
+    fn stretches_stay_whole() {
+        let cut = |stretches: Vec<u32>| whole_stretches(&Stretches(stretches));
+        assert!(cut(Vec::new()).is_empty());
+        assert_eq!(cut(vec![3]), vec![0..1]);
+        assert_eq!(cut(vec![0; 500]), vec![0..500]);
+        // 128 is as short as a chunk gets.
+        let hundreds = (0..500).map(|place| place / 100).collect();
+        assert_eq!(cut(hundreds), vec![0..200, 200..400, 400..500]);
+        let singles = (0..300).collect();
+        assert_eq!(cut(singles), vec![0..128, 128..256, 256..300]);
     }
 }

@@ -2,13 +2,19 @@
 //! stretch on several threads, and what the stretches come to is joined in their order. Memory grows with groups and
 //! steps, not with series.
 //!
+//! Which stretch a series is in is its own affair ([`crate::storage::SeriesSet::stretch`]), and a series without a value
+//! changes nothing: so the value at a step depends on what there is at that step alone, bit for bit, however long
+//! the range is that was asked for, and on however many threads.
+//!
 //! Native histograms do not join this way without changing what rounding gives: where one turns up, the aggregation is
-//! done again, row by row.
+//! done again, row by row. What it then says of steps with numbers only is what was found here.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
-use model::METRIC_NAME;
+use model::{LabelSet, METRIC_NAME};
 
+use super::chunks::whole_stretches;
 use super::leaf::{Leaf, Scratch};
 use super::numbers;
 use super::row::{ABSENT, Row, is_absent, is_metric_label};
@@ -234,16 +240,41 @@ fn greatest(best: &mut f64, value: f64) {
     }
 }
 
+/// What becomes of an attempt.
+pub(super) enum Folded {
+    /// The operator does not fold.
+    Not,
+    /// The answer.
+    Rows(Vec<Row>),
+    /// There were histograms: what the numbers alone come to, by group.
+    Numbers(HashMap<LabelSet, Vec<f64>>),
+}
+
 /// What one stretch of series comes to.
 struct Partial {
+    stretch: u32,
     /// The groups that it has, in the order in which they were met.
     groups: Vec<u32>,
     cells: Cells,
     /// Groups of metric names that do not look like counters and had a value.
     doubted: Vec<u32>,
-    has_histograms: bool,
+    /// Of series that may turn out to have the labels of another one.
+    labels: Vec<LabelSet>,
     /// Values that are kept one by one.
     kept: u64,
+}
+
+impl Partial {
+    fn new(stretch: u32, cells: Cells) -> Self {
+        Partial {
+            stretch,
+            groups: Vec::new(),
+            cells,
+            doubted: Vec::new(),
+            labels: Vec::new(),
+            kept: 0,
+        }
+    }
 }
 
 /// Numbers groups anew, those that are met only.
@@ -274,57 +305,56 @@ impl Numbers {
 }
 
 impl Evaluator<'_> {
-    /// Folds a leaf; none if it has histograms, or needs a closer look at its labels.
+    /// Folds a leaf.
     pub(super) fn fold_leaf(
         &mut self,
         aggregate: &Aggregate,
         leaf: &Leaf<'_>,
         quantiles: &[f64],
-    ) -> Eval<Option<Vec<Row>>> {
+    ) -> Eval<Folded> {
         let (op, steps) = (aggregate.op, leaf.grid.len);
         let Some(cells) = Cells::new(op) else {
-            return Ok(None);
+            return Ok(Folded::Not);
         };
         if leaf.set.is_empty() {
-            return Ok(Some(Vec::new()));
+            return Ok(Folded::Rows(Vec::new()));
         }
-        if self.may_collide(leaf) {
-            return Ok(None);
-        }
+        let watch = self.may_collide(leaf);
+        let mut seen: HashSet<LabelSet> = HashSet::new();
+        let mut any_histograms = false;
         let groups = self.groups_of(aggregate, leaf);
         // A step of a group takes about as much room as two samples.
         let held = 2 * steps as u64;
-        let mut all = Partial {
-            groups: Vec::new(),
-            cells,
-            doubted: Vec::new(),
-            has_histograms: false,
-            kept: 0,
-        };
+        let mut all = Partial::new(0, cells);
         let mut numbers = Numbers::default();
         let (mut attempt, budget) = (self.sibling(), self.budget);
         attempt.in_chunks(
-            leaf.set.len(),
+            &whole_stretches(&*leaf.set),
             steps,
             <(Scratch, Numbers)>::default,
             |(scratch, numbers), evaluator, places| {
-                let Some(cells) = Cells::new(op) else {
-                    return Err(super::unsupported("aggregation"));
-                };
-                let mut partial = Partial {
-                    groups: Vec::new(),
-                    cells,
-                    doubted: Vec::new(),
-                    has_histograms: false,
-                    kept: 0,
-                };
+                let mut partials: Vec<Partial> = Vec::new();
+                let mut has_histograms = false;
                 let visit =
                     &mut |evaluator: &mut Evaluator<'_>, place: usize, row: &mut Scratch| {
-                        partial.has_histograms |= !row.histograms.is_empty();
+                        has_histograms |= !row.histograms.is_empty();
                         let group = groups.of[place];
-                        if partial.has_histograms || group == NO_GROUP {
+                        if group == NO_GROUP {
                             return Ok(());
                         }
+                        let stretch = leaf.set.stretch(place);
+                        if partials.last().is_none_or(|last| last.stretch != stretch) {
+                            if let Some(last) = partials.last() {
+                                numbers.forget(&last.groups);
+                            }
+                            let Some(cells) = Cells::new(op) else {
+                                return Err(super::unsupported("aggregation"));
+                            };
+                            partials.push(Partial::new(stretch, cells));
+                        }
+                        let Some(partial) = partials.last_mut() else {
+                            return Ok(());
+                        };
                         let (group, is_new) = numbers.of(group, &mut partial.groups);
                         if is_new {
                             evaluator.budget.take(held)?;
@@ -336,6 +366,9 @@ impl Evaluator<'_> {
                             partial.kept += kept;
                         }
                         partial.cells.add(group, &row.floats);
+                        if watch {
+                            partial.labels.extend(leaf.row_labels(place, false));
+                        }
                         if let Some((names, _)) = &leaf.doubted {
                             let name = names.of[place];
                             if name != NO_GROUP && !partial.doubted.contains(&name) {
@@ -345,24 +378,31 @@ impl Evaluator<'_> {
                         Ok(())
                     };
                 let result = evaluator.each_series(leaf, places, scratch, visit);
-                numbers.forget(&partial.groups);
-                result.map(|()| partial)
-            },
-            |_, mut partial| {
-                all.has_histograms |= partial.has_histograms;
-                all.kept += partial.kept;
-                for (theirs, group) in partial.groups.iter().enumerate() {
-                    let (group, is_new) = numbers.of(*group, &mut all.groups);
-                    if is_new {
-                        all.cells.grow(steps);
-                    } else {
-                        budget.release(held);
-                    }
-                    all.cells.join(group, &mut partial.cells, theirs, steps);
+                if let Some(last) = partials.last() {
+                    numbers.forget(&last.groups);
                 }
-                for name in partial.doubted {
-                    if !all.doubted.contains(&name) {
-                        all.doubted.push(name);
+                result.map(|()| (partials, has_histograms))
+            },
+            |_, (partials, has_histograms)| {
+                any_histograms |= has_histograms;
+                for mut partial in partials {
+                    if !partial.labels.into_iter().all(|labels| seen.insert(labels)) {
+                        return Err(super::row::same_labels_error());
+                    }
+                    all.kept += partial.kept;
+                    for (theirs, group) in partial.groups.iter().enumerate() {
+                        let (group, is_new) = numbers.of(*group, &mut all.groups);
+                        if is_new {
+                            all.cells.grow(steps);
+                        } else {
+                            budget.release(held);
+                        }
+                        all.cells.join(group, &mut partial.cells, theirs, steps);
+                    }
+                    for name in partial.doubted {
+                        if !all.doubted.contains(&name) {
+                            all.doubted.push(name);
+                        }
                     }
                 }
                 Ok(())
@@ -370,8 +410,10 @@ impl Evaluator<'_> {
         )?;
         leaf.holds.store(false, Ordering::Relaxed);
         budget.release(held * all.groups.len() as u64 + all.kept);
-        if all.has_histograms {
-            return Ok(None);
+        if any_histograms {
+            let rows = self.rows_of_cells(aggregate, leaf, &groups, &mut all, quantiles)?;
+            let numbers = rows.into_iter().map(|row| (row.labels, row.floats));
+            return Ok(Folded::Numbers(numbers.collect()));
         }
         self.take_over(attempt.into_parts());
         if let Some((names, span)) = &leaf.doubted {
@@ -379,6 +421,20 @@ impl Evaluator<'_> {
                 self.doubt_counter(&names.labels[*name as usize], &[1.0], *span);
             }
         }
+        let rows = self.rows_of_cells(aggregate, leaf, &groups, &mut all, quantiles)?;
+        Ok(Folded::Rows(rows))
+    }
+
+    /// The rows of all groups, which are held then.
+    fn rows_of_cells(
+        &mut self,
+        aggregate: &Aggregate,
+        leaf: &Leaf<'_>,
+        groups: &Groups,
+        all: &mut Partial,
+        quantiles: &[f64],
+    ) -> Eval<Vec<Row>> {
+        let (op, steps) = (aggregate.op, leaf.grid.len);
         let mut rows = Vec::with_capacity(all.groups.len());
         for (at, group) in all.groups.iter().enumerate() {
             let row = Row {
@@ -394,7 +450,7 @@ impl Evaluator<'_> {
         }
         rows.sort_by(|a, b| a.labels.cmp(&b.labels));
         self.hold(&rows)?;
-        Ok(Some(rows))
+        Ok(rows)
     }
 
     fn groups_of(&self, aggregate: &Aggregate, leaf: &Leaf<'_>) -> Groups {

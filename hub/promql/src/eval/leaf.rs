@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::{Histogram, LabelSet, METRIC_NAME, Value, is_stale};
 
+use super::chunks::even_chunks;
 use super::range::{RangeCall, SeriesRef, range_argument};
 use super::range_functions::kernels::{Kernel, kernel};
 use super::row::{ABSENT, Out, Row, is_absent, without_metric};
@@ -66,7 +67,7 @@ pub(super) struct Scratch {
 
 impl Leaf<'_> {
     /// The labels of a row made of a series.
-    fn row_labels(&self, place: usize, delayed: bool) -> Option<LabelSet> {
+    pub(super) fn row_labels(&self, place: usize, delayed: bool) -> Option<LabelSet> {
         let labels = self.set.labels(place)?;
         Some(if self.drop_name && !delayed {
             without_metric(&labels)
@@ -312,6 +313,7 @@ impl<'a> Evaluator<'a> {
         let values = match view.values {
             ValuesView::Mixed(values) => {
                 self.stats.samples_read += view.values.weight();
+                self.stats.histograms_read = true;
                 if leaf.drop_buckets {
                     let mut column = Column::Mixed(values.to_vec());
                     drop_buckets(&mut column);
@@ -387,7 +389,7 @@ impl<'a> Evaluator<'a> {
         let mut seen: HashSet<LabelSet> = HashSet::new();
         let watch = self.may_collide(leaf);
         self.in_chunks(
-            leaf.set.len(),
+            &even_chunks(leaf.set.len()),
             leaf.grid.len,
             Scratch::default,
             |scratch, evaluator, places| {

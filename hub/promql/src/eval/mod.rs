@@ -26,6 +26,7 @@ mod smoothed;
 mod sort;
 mod subquery;
 
+pub(crate) use range::range_argument;
 pub(crate) use row::{Grid, Out, Point, Row};
 
 use leaf::Leaf;
@@ -131,6 +132,7 @@ impl<'a> Evaluator<'a> {
         self.stats.queryable_samples += stats.queryable_samples;
         self.stats.samples_read += stats.samples_read;
         self.stats.series_read += stats.series_read;
+        self.stats.histograms_read |= stats.histograms_read;
     }
 
     /// What there is to say so far; from now on, what comes later.

@@ -363,7 +363,7 @@ pub(super) struct RangeCall<'c> {
 }
 
 /// The place of the range among a call's arguments.
-pub(super) fn range_argument(call: &Call) -> Option<usize> {
+pub(crate) fn range_argument(call: &Call) -> Option<usize> {
     let is_range = |arg: &Expr| matches!(arg, Expr::Matrix(_) | Expr::Subquery(_));
     call.args.iter().position(is_range)
 }

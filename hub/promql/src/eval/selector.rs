@@ -10,7 +10,7 @@ use super::smoothed::extend;
 use super::{Buckets, Eval, Evaluator, Grid, Sink};
 use crate::ast::{At, MatrixSelector, RangeMode, VectorSelector};
 use crate::result::RangeSeries;
-use crate::storage::{Hints, Select, Selection, SeriesColumns, SeriesSet};
+use crate::storage::{Column, Hints, Select, Selection, SeriesColumns, SeriesSet};
 
 /// When a selector looks at samples: at which data time per step.
 #[derive(Clone, Copy)]
@@ -76,6 +76,7 @@ impl<'a> Evaluator<'a> {
         self.stats.series_read += selection.series.len() as u64;
         for series in &selection.series {
             self.stats.samples_read += series.values.weight();
+            self.stats.histograms_read |= matches!(series.values, Column::Mixed(_));
         }
         if self.buckets == Buckets::Dropped {
             for series in &mut selection.series {

@@ -117,6 +117,11 @@ impl FoundSeries<'_> {
         self.ids.is_empty()
     }
 
+    /// The store's number of the series at a place; it stays as long as a sample of the series does, and rises with the place.
+    pub fn id(&self, place: usize) -> Option<u32> {
+        self.ids.get(place).copied()
+    }
+
     /// The labels of the series at a place; none if it was forgotten since.
     pub fn labels(&self, place: usize) -> Option<LabelSet> {
         self.store.read_catalogue().labels(*self.ids.get(place)?)

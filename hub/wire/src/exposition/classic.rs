@@ -159,7 +159,7 @@ fn labels(
     }
 }
 
-fn suffix(scan: &mut Scan<'_>, found: &mut Found) -> Result<Kind, ParseError> {
+pub(super) fn suffix(scan: &mut Scan<'_>, found: &mut Found) -> Result<Kind, ParseError> {
     scan.skip_blanks();
     let value = scan.run(|byte| !matches!(byte, b'{' | b' ' | b'\t' | b'\n' | 0));
     match parse_float(&scan.str(value.clone())) {

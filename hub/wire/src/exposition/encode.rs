@@ -1,10 +1,11 @@
 use std::fmt::Write;
 
 use model::{
-    INSTANCE, LabelSet, METRIC_NAME, MetricType, Timestamp, is_legacy_label_name,
+    Histogram, INSTANCE, LabelSet, METRIC_NAME, MetricType, Timestamp, is_legacy_label_name,
     is_legacy_metric_name,
 };
 
+use super::delimited::cumulative;
 use super::number::format_float;
 
 /// Writes the classic text format.
@@ -14,7 +15,7 @@ use super::number::format_float;
 pub struct Encoder {
     out: String,
     utf8_names: bool,
-    family: Option<String>,
+    family: Option<(String, MetricType)>,
 }
 
 impl Encoder {
@@ -92,12 +93,36 @@ impl Encoder {
         at: Option<Timestamp>,
     ) {
         let name = labels.name().unwrap_or_default();
-        if self.family.as_deref() != Some(name) {
-            self.family(name, kind, "");
-            self.family = Some(name.to_owned());
-        }
+        self.federated_family(name, kind);
         let no_instance = labels.get(INSTANCE).is_none();
         self.write(labels, no_instance.then_some(INSTANCE), value, at);
+    }
+
+    /// The same for a native histogram with custom bounds, as a classic one; others have no place in this format.
+    pub fn federated_custom(&mut self, labels: &LabelSet, value: &Histogram, at: Timestamp) {
+        let name = labels.name().unwrap_or_default();
+        self.federated_family(name, MetricType::Histogram);
+        let no_instance = labels.get(INSTANCE).is_none().then_some(INSTANCE);
+        let infinite = (f64::INFINITY, value.count);
+        for (bound, count) in cumulative(value).into_iter().chain([infinite]) {
+            let mut bucket = labels.builder();
+            bucket.set(METRIC_NAME, format!("{name}_bucket"));
+            bucket.set("le", format_float(bound));
+            self.write(&bucket.build(), no_instance, count, Some(at));
+        }
+        for (suffix, value) in [("sum", value.sum), ("count", value.count)] {
+            let mut part = labels.builder();
+            part.set(METRIC_NAME, format!("{name}_{suffix}"));
+            self.write(&part.build(), no_instance, value, Some(at));
+        }
+    }
+
+    fn federated_family(&mut self, name: &str, kind: MetricType) {
+        let same = |(last, of): &(String, MetricType)| last == name && *of == kind;
+        if !self.family.as_ref().is_some_and(same) {
+            self.family(name, kind, "");
+            self.family = Some((name.to_owned(), kind));
+        }
     }
 
     /// The text so far, in bytes.
@@ -127,17 +152,22 @@ impl Encoder {
             quoted.push('"');
             return quoted;
         }
-        let known = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-        let mut escaped: String = name
-            .chars()
-            .map(|c| if known(c) { c } else { '_' })
-            .collect();
-        if !is_legacy(&escaped) {
-            escaped = escaped.replace(':', "_");
-            escaped.insert(0, '_');
-        }
-        escaped
+        escaped_name(name, is_legacy)
     }
+}
+
+/// A name with `_` for what classic names do not have.
+pub(super) fn escaped_name(name: &str, is_legacy: fn(&str) -> bool) -> String {
+    let known = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let mut escaped: String = name
+        .chars()
+        .map(|c| if known(c) { c } else { '_' })
+        .collect();
+    if !is_legacy(&escaped) {
+        escaped = escaped.replace(':', "_");
+        escaped.insert(0, '_');
+    }
+    escaped
 }
 
 /// The classic format's word: it knows four types and `untyped`.

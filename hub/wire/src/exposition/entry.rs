@@ -57,6 +57,17 @@ pub struct SampleEntry<'p> {
     pub exemplar: Option<ExemplarEntry<'p>>,
 }
 
+/// A sample of a series that the caller knows: what stands behind name and labels.
+#[derive(Clone, Debug)]
+pub struct KnownSample<'p> {
+    /// As [`SampleEntry::value`].
+    pub value: f64,
+    /// As [`SampleEntry::timestamp`].
+    pub timestamp: Option<Timestamp>,
+    /// As [`SampleEntry::exemplar`].
+    pub exemplar: Option<ExemplarEntry<'p>>,
+}
+
 /// An exemplar as it stands in the text.
 #[derive(Clone, Debug)]
 pub struct ExemplarEntry<'p> {
@@ -258,18 +269,30 @@ impl Found {
                 },
                 value: self.value,
                 timestamp: self.timestamp.map(Timestamp::from_millis),
-                exemplar: self.exemplar.map(|(value, at)| ExemplarEntry {
-                    labels: Labels {
-                        scan,
-                        metric: None,
-                        pairs: &self.exemplar_labels,
-                        kind: MetricType::Unknown,
-                        escaped: false,
-                    },
-                    value,
-                    timestamp: at.map(Timestamp::from_millis),
-                }),
+                exemplar: self.exemplar_entry(scan),
             }),
         }
+    }
+    /// What stands behind a known series.
+    pub(super) fn known<'p>(&'p self, scan: &'p Scan<'p>) -> KnownSample<'p> {
+        KnownSample {
+            value: self.value,
+            timestamp: self.timestamp.map(Timestamp::from_millis),
+            exemplar: self.exemplar_entry(scan),
+        }
+    }
+
+    fn exemplar_entry<'p>(&'p self, scan: &'p Scan<'p>) -> Option<ExemplarEntry<'p>> {
+        self.exemplar.map(|(value, at)| ExemplarEntry {
+            labels: Labels {
+                scan,
+                metric: None,
+                pairs: &self.exemplar_labels,
+                kind: MetricType::Unknown,
+                escaped: false,
+            },
+            value,
+            timestamp: at.map(Timestamp::from_millis),
+        })
     }
 }

@@ -1,7 +1,7 @@
-//! What a target answers when it is scraped: the classic Prometheus text format (0.0.4 and 1.0.0) and OpenMetrics text,
-//! as lax and as strict as Prometheus 3.14 reads them; and the classic text that we write ourselves.
+//! What a target answers when it is scraped: the classic Prometheus text format (0.0.4 and 1.0.0), OpenMetrics text and
+//! [`protobuf`], as lax and as strict as Prometheus 3.14 reads them; and the classic text that we write ourselves.
 //!
-//! [`Parser`] goes over the bytes once and borrows from them; it allocates nothing per sample unless the caller asks for
+//! [`Parser`] reads the text formats. It goes over the bytes once and borrows from them; it allocates nothing per sample unless the caller asks for
 //! owned labels. An error anywhere fails the whole scrape: the entries before it must then be thrown away too.
 //!
 //! What Prometheus's parser leaves to the scrape loop is left to it here as well: duplicate label names, samples outside
@@ -20,17 +20,22 @@
 //! assert_eq!(seen, [("up{job=\"node\"}".to_owned(), 1.0)]);
 //! ```
 
+mod answer;
 mod classic;
+mod delimited;
 mod encode;
 mod entry;
 mod negotiate;
 mod number;
 mod openmetrics;
+pub mod protobuf;
 mod scan;
 
+pub use answer::PageResponse;
+pub use delimited::DelimitedEncoder;
 pub use encode::Encoder;
-pub use entry::{Entry, ExemplarEntry, Labels, ParseError, SampleEntry};
-pub use negotiate::{ACCEPT, ContentTypeError, Format, TextResponse};
+pub use entry::{Entry, ExemplarEntry, KnownSample, Labels, ParseError, SampleEntry};
+pub use negotiate::{ACCEPT, ContentTypeError, Format, PageFormat, TextResponse};
 pub use number::{format_float, parse_float};
 
 use entry::Found;
@@ -61,6 +66,49 @@ impl<'a> Parser<'a> {
             found: Found::default(),
             pending: None,
             done: false,
+        }
+    }
+
+    /// The next entry if it is a sample whose [`SampleEntry::series`] is these `length` bytes again and `known` agrees that
+    /// they are: the labels are then not read, only what stands behind them. None, with nothing read, if it is anything else.
+    ///
+    /// `known` must only agree to bytes that [`Parser::next_entry`] once returned as a series, in the same format.
+    ///
+    /// # Errors
+    /// As [`Parser::next_entry`].
+    pub fn next_known(
+        &mut self,
+        length: usize,
+        known: impl FnOnce(&[u8]) -> bool,
+    ) -> Result<Option<KnownSample<'_>>, ParseError> {
+        if self.done || self.pending.is_some() {
+            return Ok(None);
+        }
+        let start = self.scan.at;
+        let series = self.scan.bytes(start..start + length);
+        // A name without braces goes on, or its braces follow, unless a blank and then no brace stand behind it.
+        let ends = match series.last() {
+            Some(b'}') => true,
+            Some(_) => self.scan.blank_and_no_brace(start + length),
+            None => false,
+        };
+        if series.len() != length || !ends || !known(series) {
+            return Ok(None);
+        }
+        self.found.start_sample();
+        self.scan.at = start + length;
+        let step = match self.format {
+            Format::Classic => classic::suffix(&mut self.scan, &mut self.found),
+            Format::OpenMetrics => {
+                openmetrics::suffix(&mut self.scan, &mut self.found, &mut self.pending)
+            }
+        };
+        match step {
+            Ok(_) => Ok(Some(self.found.known(&self.scan))),
+            Err(error) => {
+                self.done = true;
+                Err(error)
+            }
         }
     }
 

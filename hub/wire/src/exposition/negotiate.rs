@@ -4,7 +4,7 @@ pub const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=al
     text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
     text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
 
-/// Which format a scrape's body is in.
+/// Which text format a scrape's body is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// `text/plain`.
@@ -29,22 +29,37 @@ pub enum ContentTypeError {
     },
 }
 
-impl Format {
+/// Which format a scrape's body is in, the one that is no text included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PageFormat {
+    /// One that [`Parser`](super::Parser) reads.
+    Text(Format),
+    /// `application/vnd.google.protobuf`, delimited messages: [`super::protobuf`].
+    Protobuf,
+}
+
+impl PageFormat {
     /// The format that an answer's `Content-Type` names, or the fallback configured for the target.
     ///
     /// # Errors
     /// A missing or foreign content type without a fallback. Like Prometheus 3, never guesses.
     pub fn from_content_type(
         content_type: Option<&str>,
-        fallback: Option<Format>,
-    ) -> Result<Format, ContentTypeError> {
+        fallback: Option<PageFormat>,
+    ) -> Result<PageFormat, ContentTypeError> {
         let content_type = content_type.unwrap_or_default();
         let media = content_type.split(';').next().unwrap_or_default().trim();
-        if media.eq_ignore_ascii_case("text/plain") {
-            return Ok(Format::Classic);
-        }
-        if media.eq_ignore_ascii_case("application/openmetrics-text") {
-            return Ok(Format::OpenMetrics);
+        for (name, format) in [
+            ("text/plain", PageFormat::Text(Format::Classic)),
+            (
+                "application/openmetrics-text",
+                PageFormat::Text(Format::OpenMetrics),
+            ),
+            ("application/vnd.google.protobuf", PageFormat::Protobuf),
+        ] {
+            if media.eq_ignore_ascii_case(name) {
+                return Ok(format);
+            }
         }
         fallback.ok_or_else(|| {
             if media.is_empty() {
@@ -96,25 +111,30 @@ mod tests {
     fn content_types() {
         let check = |content_type, format| {
             assert_eq!(
-                Format::from_content_type(Some(content_type), None).ok(),
+                PageFormat::from_content_type(Some(content_type), None).ok(),
                 format
             )
         };
-        check(
-            "text/plain; version=0.0.4; charset=utf-8",
-            Some(Format::Classic),
+        let (classic, open_metrics) = (
+            PageFormat::Text(Format::Classic),
+            PageFormat::Text(Format::OpenMetrics),
         );
-        check("Text/Plain", Some(Format::Classic));
+        check("text/plain; version=0.0.4; charset=utf-8", Some(classic));
+        check("Text/Plain", Some(classic));
         check(
             "application/openmetrics-text; version=1.0.0",
-            Some(Format::OpenMetrics),
+            Some(open_metrics),
+        );
+        check(
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+            Some(PageFormat::Protobuf),
         );
         check("text/html", None);
         check("", None);
-        let fallback = Format::from_content_type(Some("text/html"), Some(Format::Classic));
-        assert_eq!(fallback, Ok(Format::Classic));
+        let fallback = PageFormat::from_content_type(Some("text/html"), Some(classic));
+        assert_eq!(fallback, Ok(classic));
         assert_eq!(
-            Format::from_content_type(None, None),
+            PageFormat::from_content_type(None, None),
             Err(ContentTypeError::Missing)
         );
     }

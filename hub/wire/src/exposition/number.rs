@@ -1,5 +1,5 @@
 /// The bits that Prometheus gives every NaN that a target exposes.
-const NORMAL_NAN_BITS: u64 = 0x7ff8_0000_0000_0001;
+pub(super) const NORMAL_NAN_BITS: u64 = 0x7ff8_0000_0000_0001;
 
 /// Reads a number as Prometheus reads sample values: decimal, optionally with an exponent, or `inf`, `infinity` and `nan`
 /// in any case, the first two with a sign. Hexadecimal and underscores are refused, and so is what overflows.

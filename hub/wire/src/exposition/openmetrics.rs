@@ -194,7 +194,7 @@ fn timestamp(scan: &Scan<'_>, word: &Range<usize>) -> Result<i64, ParseError> {
     Ok((seconds * 1000.0) as i64)
 }
 
-fn suffix(
+pub(super) fn suffix(
     scan: &mut Scan<'_>,
     found: &mut Found,
     pending: &mut Option<ParseError>,

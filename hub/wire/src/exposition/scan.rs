@@ -80,6 +80,16 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Whether a blank stands at `at`, and what follows the blanks there is no brace.
+    pub(super) fn blank_and_no_brace(&self, at: usize) -> bool {
+        let blank = |byte| matches!(byte, Some(b' ' | b'\t'));
+        let mut behind = at;
+        while blank(self.byte_at(behind)) {
+            behind += 1;
+        }
+        behind > at && self.byte_at(behind) != Some(b'{')
+    }
+
     /// Goes on while bytes fit; says over which range.
     #[inline]
     pub(super) fn run(&mut self, fits: impl Fn(u8) -> bool) -> Range<usize> {

@@ -278,6 +278,30 @@ pub fn append_series(message: &mut Vec<u8>, labels: &LabelSet, samples: &[Sample
     }
 }
 
+/// Appends an exemplar with the labels of its series to an encoded request: as a series of its own without samples, which is how
+/// Prometheus sends them.
+pub fn append_exemplar(message: &mut Vec<u8>, labels: &LabelSet, exemplar: &Exemplar) {
+    let labels_to_proto = |labels: &LabelSet| {
+        let pairs = labels.iter();
+        pairs
+            .map(|(name, value)| proto::Label {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            })
+            .collect()
+    };
+    let series = proto::TimeSeries {
+        labels: labels_to_proto(labels),
+        exemplars: vec![proto::Exemplar {
+            labels: labels_to_proto(&exemplar.labels),
+            value: exemplar.value,
+            timestamp: exemplar.at.millis(),
+        }],
+        ..proto::TimeSeries::default()
+    };
+    prost::encoding::message::encode(1, &series, message);
+}
+
 /// Appends a series whose label fields are encoded already, with one float.
 pub fn append_float(message: &mut Vec<u8>, label_bytes: &[u8], at: Timestamp, value: f64) {
     let length = label_bytes.len() + delimited_len(float_len(value, at));
@@ -436,6 +460,24 @@ mod tests {
             "{}",
             refused[0]
         );
+    }
+
+    #[test]
+    fn exemplars_both_ways() {
+        let labels = LabelSet::from_pairs([("__name__", "a"), ("job", "x")]).unwrap();
+        let given = Exemplar {
+            labels: LabelSet::from_pairs([("trace_id", "7")]).unwrap(),
+            value: 0.5,
+            at: Timestamp::from_millis(1234),
+        };
+        let mut message = Vec::new();
+        append_exemplar(&mut message, &labels, &given);
+        let mut view = SeriesView::new();
+        Walk::new(&message).next_part(&mut view).unwrap();
+        assert_eq!(view.labels(), Ok(labels));
+        let found: Vec<_> = view.checked_exemplars().collect();
+        assert_eq!(found, [Ok(given)]);
+        assert!(view.samples.is_empty());
     }
 
     #[test]

@@ -1,0 +1,418 @@
+//! What a target showed before: the stored labels of every line of its page, which series are alive, which exemplars and which
+//! metadata were handed over.
+//!
+//! # How a line is found
+//!
+//! Pages hardly change their order. So lines are kept as the last good page had them, and the first guess for a line is the
+//! one that stood at its place then: as many bytes as that one had are hashed and compared, and where they agree nobody
+//! looks at names, braces or quotes. Where they do not, a few lines further on are tried (one went), then an index over all
+//! lines, which is made only for such a scrape and dropped at its end.
+//!
+//! The hash is keyed, 128 bits, and the key is made anew in each process: no page can be written so that two of its lines meet.
+//!
+//! # What it costs
+//!
+//! A line takes 24 bytes, its series 17 and one copy of the stored labels (their text and 16 bytes); a test counts them. Both lists
+//! are cut to size after a page that changed them. Lines that a page stopped showing are forgotten with the next good scrape.
+
+mod exemplars;
+mod metadata;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::time::Duration;
+
+use model::{LabelSet, Metadata, MetricType};
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
+use wire::exposition::PageFormat;
+
+use exemplars::Exemplars;
+use metadata::Descriptions;
+
+/// Where a line's series is in [`Cache::labels`]; this value for lines that a rule drops.
+const DROPPED: u32 = u32::MAX;
+
+/// Failing pages may leave this many lines behind, beyond twice those of the last good page, before they are forgotten.
+const LINES_SLACK: usize = 1000;
+
+/// So many lines may go at one place without an index having to be made.
+const LOOK_AHEAD: usize = 8;
+
+/// What a line is known by.
+pub(super) type Key = [u64; 2];
+
+#[derive(Debug)]
+pub(super) struct Cache {
+    key: [u8; 16],
+    /// Of the last page.
+    format: Option<PageFormat>,
+    /// The lines of the last good page, in its order.
+    lines: Vec<Line>,
+    /// How many lines the last good page had.
+    lines_before: usize,
+    /// How far in `lines` the page under way has come.
+    next: usize,
+    /// The lines of the page under way, once it has left the order of the one before.
+    fresh: Option<Vec<Line>>,
+    /// Places in `lines`, once the page under way has made that necessary.
+    places: Option<HashMap<Key, u32>>,
+    /// Labels of series, empty where there is none.
+    labels: Vec<LabelSet>,
+    /// What is so about each series.
+    flags: Vec<u8>,
+    /// Places in `labels` that hold no series.
+    free: Vec<u32>,
+    /// Time of the last sample of this scrape, of series whose page gave one.
+    times: HashMap<u32, i64>,
+    /// Series by labels, only while a page with new lines is read.
+    by_labels: Option<HashMap<LabelSet, u32>>,
+    exemplars: Exemplars,
+    descriptions: Descriptions,
+}
+
+// Not a u128, which would have to stand at a multiple of 16 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    key: Key,
+    /// Bytes of name and labels as written; 0 if it has no text of its own.
+    length: u32,
+    series: u32,
+}
+
+/// A line of the page under way has it.
+const SEEN: u8 = 1;
+/// A sample of it has been stored in this scrape.
+const STORED: u8 = 2;
+/// This scrape counts for staleness.
+const TRACKED: u8 = 4;
+/// It had a sample that a staleness marker must follow.
+const LIVE: u8 = 8;
+/// It was not there before this scrape.
+const NEW: u8 = 16;
+
+/// A known line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Dropped,
+    Series(u32),
+}
+
+/// What to do with a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Store {
+    Yes,
+    /// The series has one for that time in this scrape already.
+    Duplicate,
+}
+
+impl Cache {
+    pub(super) fn new() -> Cache {
+        let mut key = [0; 16];
+        let (low, high) = (RandomState::new(), RandomState::new());
+        key[..8].copy_from_slice(&low.hash_one(0).to_le_bytes());
+        key[8..].copy_from_slice(&high.hash_one(1).to_le_bytes());
+        Cache {
+            key,
+            format: None,
+            lines: Vec::new(),
+            lines_before: 0,
+            next: 0,
+            fresh: None,
+            places: None,
+            labels: Vec::new(),
+            flags: Vec::new(),
+            free: Vec::new(),
+            times: HashMap::new(),
+            by_labels: None,
+            exemplars: Exemplars::default(),
+            descriptions: Descriptions::default(),
+        }
+    }
+
+    /// The rules by which lines become series have changed: no line is known any more. Series stay, so that those
+    /// that do not come back become stale.
+    pub(super) fn forget_lines(&mut self) {
+        self.lines = Vec::new();
+        self.next = 0;
+    }
+
+    /// A page of this format is read next. In another one than before the same bytes may mean something else: no line is known.
+    pub(super) fn begin(&mut self, format: PageFormat) {
+        if self
+            .format
+            .replace(format)
+            .is_some_and(|before| before != format)
+        {
+            self.forget_lines();
+        }
+    }
+
+    /// The key of a line; `kind` is the type of the `# TYPE` line before it, which decides how some labels are read.
+    pub(super) fn key(&self, kind: MetricType, line: &[u8]) -> Key {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        hasher.write_u8(kind as u8);
+        hasher.write(line);
+        let hash = hasher.finish128();
+        [hash.h1, hash.h2]
+    }
+
+    /// Length of the text that stood at this place of the last good page.
+    pub(super) fn expected_length(&self) -> Option<usize> {
+        let length = self.lines.get(self.next)?.length as usize;
+        Some(length).filter(|length| *length > 0)
+    }
+
+    /// Whether it is this text.
+    pub(super) fn is_expected(&self, kind: MetricType, line: &[u8]) -> bool {
+        let expected = self.lines.get(self.next);
+        expected.is_some_and(|expected| expected.key == self.key(kind, line))
+    }
+
+    /// The line expected here has come.
+    pub(super) fn take_expected(&mut self) -> Option<Found> {
+        let line = *self.lines.get(self.next)?;
+        Some(self.came(self.next, line))
+    }
+
+    /// The line, if it is known; it then counts as seen.
+    pub(super) fn find(&mut self, key: Key) -> Option<Found> {
+        let place = self.place(key)?;
+        let line = *self.lines.get(place)?;
+        Some(self.came(place, line))
+    }
+
+    fn place(&mut self, key: Key) -> Option<usize> {
+        let near = self.lines.iter().skip(self.next).take(1 + LOOK_AHEAD);
+        if let Some(ahead) = near.into_iter().position(|line| line.key == key) {
+            return Some(self.next + ahead);
+        }
+        if self.lines.is_empty() {
+            return None;
+        }
+        let lines = &self.lines;
+        let places = self.places.get_or_insert_with(|| {
+            let all = lines.iter().enumerate();
+            all.map(|(place, line)| (line.key, place as u32)).collect()
+        });
+        places.get(&key).map(|place| *place as usize)
+    }
+
+    fn came(&mut self, place: usize, line: Line) -> Found {
+        if place == self.next && self.fresh.is_none() {
+            self.next += 1;
+        } else {
+            self.note(line);
+            self.next = place + 1;
+        }
+        match line.series {
+            DROPPED => Found::Dropped,
+            series => {
+                self.flags[series as usize] |= SEEN;
+                Found::Series(series)
+            }
+        }
+    }
+
+    /// Adds a line to those of this page, which is not in the order of the one before.
+    fn note(&mut self, line: Line) {
+        let (lines, next) = (&self.lines, self.next);
+        self.fresh
+            .get_or_insert_with(|| lines[..next].to_vec())
+            .push(line);
+    }
+
+    pub(super) fn add_dropped(&mut self, key: Key, length: usize) {
+        self.note(Line {
+            key,
+            length: length as u32,
+            series: DROPPED,
+        });
+    }
+
+    /// Makes a line of so many bytes known as that of a series, which other lines may have made before.
+    pub(super) fn add(&mut self, key: Key, length: usize, labels: LabelSet) -> u32 {
+        let all = &self.labels;
+        let by_labels = self.by_labels.get_or_insert_with(|| {
+            let used = all.iter().enumerate().filter(|(_, set)| !set.is_empty());
+            used.map(|(index, set)| (set.clone(), index as u32))
+                .collect()
+        });
+        let series = match by_labels.get(&labels) {
+            Some(index) => *index,
+            None => {
+                let index = match self.free.pop() {
+                    Some(index) => index,
+                    None => {
+                        self.labels.push(LabelSet::empty());
+                        self.flags.push(0);
+                        (self.labels.len() - 1) as u32
+                    }
+                };
+                self.labels[index as usize] = labels.clone();
+                self.flags[index as usize] = NEW;
+                by_labels.insert(labels, index);
+                index
+            }
+        };
+        self.flags[series as usize] |= SEEN;
+        self.note(Line {
+            key,
+            length: length as u32,
+            series,
+        });
+        series
+    }
+
+    pub(super) fn labels(&self, series: u32) -> &LabelSet {
+        &self.labels[series as usize]
+    }
+
+    /// A sample of the series is about to be stored, for its `own` time or for that of the scrape, `at`. `track`: when the
+    /// series goes, a marker must follow.
+    pub(super) fn store(&mut self, series: u32, at: i64, own: Option<i64>, track: bool) -> Store {
+        let flags = &mut self.flags[series as usize];
+        if track {
+            *flags |= TRACKED;
+        }
+        let again = *flags & STORED != 0;
+        *flags |= STORED;
+        if !again && own.is_none() {
+            return Store::Yes;
+        }
+        let time = own.unwrap_or(at);
+        if again && *self.times.get(&series).unwrap_or(&at) == time {
+            return Store::Duplicate;
+        }
+        self.times.insert(series, time);
+        Store::Yes
+    }
+
+    /// The page was good: series that it did not show are stale from now on, and returned.
+    pub(super) fn finish(&mut self) -> Vec<LabelSet> {
+        match self.fresh.take() {
+            Some(mut fresh) => {
+                fresh.shrink_to_fit();
+                self.lines = fresh;
+            }
+            None => self.lines.truncate(self.next),
+        }
+        self.lines_before = self.lines.len();
+        let mut stale = Vec::new();
+        let mut changed = false;
+        for (index, flags) in self.flags.iter_mut().enumerate() {
+            let was = *flags;
+            if was & (LIVE | TRACKED) == LIVE {
+                stale.push(self.labels[index].clone());
+            }
+            *flags = if was & TRACKED != 0 { LIVE } else { 0 };
+            changed |= was & NEW != 0;
+            // Every line of the page has set SEEN: no line is left of a series without it.
+            if was & SEEN == 0 && !self.labels[index].is_empty() {
+                self.labels[index] = LabelSet::empty();
+                self.free.push(index as u32);
+                self.exemplars.forget(index as u32);
+                changed = true;
+            }
+        }
+        self.end(changed);
+        stale
+    }
+
+    /// The scrape failed, or the target is gone: all series are stale from now on, and returned. Known lines stay known, those
+    /// that the failed page added too: it may well fail again.
+    pub(super) fn fail(&mut self) -> Vec<LabelSet> {
+        let mut stale = Vec::new();
+        for (index, flags) in self.flags.iter_mut().enumerate() {
+            if *flags & LIVE != 0 {
+                stale.push(self.labels[index].clone());
+            }
+            *flags = 0;
+        }
+        if let Some(mut fresh) = self.fresh.take() {
+            fresh.extend_from_slice(self.lines.get(self.next..).unwrap_or_default());
+            self.lines = fresh;
+        }
+        if self.lines.len() > 2 * self.lines_before + LINES_SLACK {
+            self.lines = Vec::new();
+            self.labels = Vec::new();
+            self.flags = Vec::new();
+            self.free = Vec::new();
+            self.exemplars = Exemplars::default();
+        }
+        self.end(false);
+        stale
+    }
+
+    fn end(&mut self, changed: bool) {
+        self.next = 0;
+        self.places = None;
+        self.by_labels = None;
+        if !self.times.is_empty() {
+            self.times = HashMap::new();
+        }
+        if !changed {
+            return;
+        }
+        // Only the tail can go: lines hold places.
+        while self.labels.last().is_some_and(LabelSet::is_empty) {
+            self.labels.pop();
+        }
+        let len = self.labels.len();
+        self.flags.truncate(len);
+        self.free.retain(|index| (*index as usize) < len);
+        self.labels.shrink_to_fit();
+        self.flags.shrink_to_fit();
+        self.free.shrink_to_fit();
+        self.exemplars.shrink();
+    }
+
+    /// Whether an exemplar is another than the series had last; it counts as handed over then.
+    pub(super) fn is_new_exemplar(&mut self, series: u32, exemplar: impl std::hash::Hash) -> bool {
+        self.exemplars.is_new(series, exemplar)
+    }
+
+    /// Whether a page whose description lines have this hash says nothing new and was handed over not long ago. `now` is
+    /// monotonic.
+    pub(super) fn knows_metadata(&self, page: u64, now: Duration) -> bool {
+        self.descriptions.knows(page, now)
+    }
+
+    /// Hashes description lines for [`Cache::knows_metadata`].
+    pub(super) fn metadata_hasher(&self) -> impl std::hash::Hasher + use<> {
+        self.descriptions.hasher()
+    }
+
+    /// Those of the page's families whose metadata is new, has changed or was handed over long ago.
+    pub(super) fn changed_metadata(
+        &mut self,
+        page: u64,
+        families: Vec<(String, Metadata)>,
+        now: Duration,
+    ) -> Vec<(String, Metadata)> {
+        self.descriptions.changed(page, families, now)
+    }
+
+    /// What was handed over last did not arrive: no metadata and no exemplar counts as handed over.
+    pub(super) fn forget_handed_over(&mut self) {
+        self.descriptions.forget();
+        self.exemplars = Exemplars::default();
+    }
+
+    /// Bytes that it holds, without metadata and allocators' overhead.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let text: usize = self
+            .labels
+            .iter()
+            .map(|labels| labels.as_bytes().len() + 16)
+            .sum();
+        self.lines.capacity() * size_of::<Line>()
+            + self.labels.capacity() * size_of::<LabelSet>()
+            + self.flags.capacity()
+            + self.free.capacity() * size_of::<u32>()
+            + text
+    }
+}
