@@ -25,8 +25,8 @@ pub mod collect;
 pub mod config;
 mod discovery;
 pub mod forward;
-mod planted;
 mod kept;
+mod planted;
 mod process;
 pub mod scrape;
 
