@@ -9,6 +9,7 @@ use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 use daemon::web::{Web, WebFlags};
 use daemon::{Signal, Signals, SystemClock, Tasks};
+use edge_scraper::collect::exporter::{self, ExporterFlags};
 use edge_scraper::config::EdgeConfig;
 use edge_scraper::{Edge, EdgeOptions, Kept};
 
@@ -16,7 +17,12 @@ use edge_scraper::{Edge, EdgeOptions, Kept};
 ///
 /// Without a configuration file: this machine, shipped to a hub on this machine (http://127.0.0.1:9490).
 #[derive(Parser)]
-#[command(name = "edge-scraper", version, max_term_width = 100)]
+#[command(
+    name = "edge-scraper",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
     /// Configuration file in Prometheus's form; hubs stand under remote_write
     #[arg(long, value_name = "FILE")]
@@ -35,6 +41,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Shows this machine to whoever scrapes it, as node_exporter does and with its flags: for the branch's other hosts
+    Node(Box<ExporterFlags>),
     /// Reads a configuration file, says what the edge would do with it or what is wrong, and ends
     CheckConfig {
         /// The file
@@ -52,12 +60,16 @@ const WORKERS: usize = 2;
 /// Threads for reading pages, the disk and `/proc`. Bounds what hanging collectors and disks can take.
 const BLOCKING_MAX: usize = 32;
 
+/// Pages under way may take this long when `edge-scraper node` is stopped.
+const NODE_STOPS_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
 fn main() -> ExitCode {
     daemon::keep_allocator_thresholds();
-    let arguments = Arguments::parse();
-    let result = match arguments.command {
-        Some(Command::CheckConfig { ref file }) => check_config(file),
-        Some(Command::CheckWebConfig { ref file }) => check_web_config(file),
+    let mut arguments = Arguments::parse();
+    let result = match arguments.command.take() {
+        Some(Command::Node(flags)) => run_node(*flags),
+        Some(Command::CheckConfig { file }) => check_config(&file),
+        Some(Command::CheckWebConfig { file }) => check_web_config(&file),
         None => run(arguments),
     };
     match result {
@@ -90,13 +102,47 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let web = Web::load(&arguments.web)?;
     daemon::init_log();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+    runtime(WORKERS)?.block_on(serve(arguments, config, web))
+}
+
+fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
         .max_blocking_threads(BLOCKING_MAX)
         .enable_all()
         .build()
-        .map_err(|error| anyhow!("cannot start threads: {error}"))?;
-    runtime.block_on(serve(arguments, config, web))
+        .map_err(|error| anyhow!("cannot start threads: {error}"))
+}
+
+fn run_node(flags: ExporterFlags) -> anyhow::Result<()> {
+    let web = Web::load(flags.web())?;
+    let options = flags.options(web)?;
+    daemon::init_log();
+    runtime(1)?.block_on(serve_node(options))
+}
+
+async fn serve_node(options: exporter::ExporterOptions) -> anyhow::Result<()> {
+    let mut signals =
+        Signals::listen().map_err(|error| anyhow!("cannot listen for signals: {error}"))?;
+    let tasks = Tasks::new();
+    exporter::start(options, &tasks).await?;
+    let failure = loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Stop => break None,
+                // There is no file but the web configuration, and that is read anew when it changes.
+                Signal::Reload => tracing::info!("nothing to reload: what is not in --web.config.file is on the command line"),
+            },
+            failure = tasks.failure() => break Some(failure),
+        }
+    };
+    if let Err(stuck) = tasks.shutdown(NODE_STOPS_WITHIN).await {
+        tracing::warn!("stopped while these went on: {}", stuck.join(", "));
+    }
+    match failure {
+        None => Ok(()),
+        Some(failure) => Err(failure.into()),
+    }
 }
 
 async fn serve(arguments: Arguments, config: EdgeConfig, web: Web) -> anyhow::Result<()> {

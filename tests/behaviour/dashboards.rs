@@ -1,5 +1,6 @@
 //! Every query of the dashboards and the rules is asked: none may fail, none may be empty.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -61,15 +62,18 @@ fn prometheus_understands_every_expression() {
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
 
+/// What promtool is to test: the rules for branches, and those for machines.
+const CASES: [&str; 2] = ["branches.yml", "nodes.yml"];
+
 #[test]
 fn the_rules_fire_when_they_should_and_only_then() {
     if !all_there(&[Peer::Promtool]) {
         return;
     }
-    let cases = tests::checkout::root().join("tests/behaviour/rules/branches.yml");
+    let folder = tests::checkout::root().join("tests/behaviour/rules");
     let tested = Command::new(Peer::Promtool.path())
         .args(["test", "rules"])
-        .arg(cases)
+        .args(CASES.map(|file| folder.join(file)))
         .output()
         .expect("promtool runs");
     let said = String::from_utf8_lossy(&tested.stderr).into_owned();
@@ -77,6 +81,40 @@ fn the_rules_fire_when_they_should_and_only_then() {
         tested.status.success(),
         "{said}{}",
         String::from_utf8_lossy(&tested.stdout)
+    );
+}
+
+/// For each alert there is a case in which it fires, and one in which it does not.
+#[test]
+fn every_alert_for_machines_is_tried_both_ways() {
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).expect("a rule file");
+    let root = tests::checkout::root();
+    let cases = CASES.map(|file| read(&root.join("tests/behaviour/rules").join(file)));
+    let (mut fires, mut rests) = (BTreeSet::new(), BTreeSet::new());
+    for text in &cases {
+        let mut lines = text.lines().map(str::trim);
+        while let Some(line) = lines.next() {
+            if let Some(name) = line.strip_prefix("alertname: ") {
+                match lines.next() {
+                    Some("exp_alerts: []") => rests.insert(name),
+                    _ => fires.insert(name),
+                };
+            }
+        }
+    }
+    let rules = read(&root.join("dashboards/rules/nodes.yml"));
+    let alerts: Vec<&str> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    assert!(alerts.len() > 30, "{alerts:?}");
+    let untried: Vec<&&str> = alerts
+        .iter()
+        .filter(|name| !fires.contains(**name) || !rests.contains(**name))
+        .collect();
+    assert!(
+        untried.is_empty(),
+        "not tried both ways in tests/behaviour/rules: {untried:?}"
     );
 }
 
@@ -132,8 +170,18 @@ fn a_hub_that_an_edge_has_fed_answers_every_query() {
         token_file: None,
         node_collector: true,
     };
+    // The edge reads a machine that has everything: rules about hardware that this one lacks must find their series too.
+    let machine = folder.path().join("machine");
+    tests::machine::unpack(&machine);
+    let here = "node_collector: {enabled: true}";
+    let there = format!(
+        "node_collector: {{procfs: {0}/proc, sysfs: {0}/sys, rootfs: {0}/root}}",
+        machine.display()
+    );
+    let edge_config = edge_config.text();
+    assert!(edge_config.contains(here), "{edge_config}");
     let _edge = Service::edge(&folder.path().join("edge"))
-        .config(&edge_config.text())
+        .config(&edge_config.replace(here, &there))
         .start();
 
     let api = hub.api();

@@ -10,7 +10,7 @@ use tests::remote_write::{self, series};
 use tests::service::Service;
 use wire::remote_write::encode;
 use wire::remote_write::proto::{
-    BucketSpan, Histogram, MetricMetadata, MetricType, WriteRequest, histogram,
+    BucketSpan, Exemplar, Histogram, Label, MetricMetadata, MetricType, WriteRequest, histogram,
 };
 
 const RULES: &str = "groups:\n- name: g\n  interval: 1s\n  rules:\n  - {record: 'job:requests:rate1m', expr: 'sum by (job) (rate(requests_total[1m]))', labels: {kind: recorded}}\n  - {alert: Busy, expr: 'requests_total > 0', labels: {severity: page}, annotations: {summary: 'busy'}}\n";
@@ -375,4 +375,87 @@ fn alerting_pages() {
         "{only}"
     );
     assert_eq!(rules[0]["alerts"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn variables_of_every_kind_and_no_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let grafana = grafana(folder.path());
+    // metrics(regex): names by a pattern.
+    let form = [("match[]", "{__name__=~\"req.*|lat.*\"}")];
+    let names = data(&grafana.get("/api/v1/label/__name__/values", &grafana.ranged(&form)));
+    assert_eq!(names, json!(["latency_seconds_bucket", "requests_total"]));
+    // query_result of a number: the page reads result[1].
+    let form = [
+        ("query", "scalar(count(requests_total))"),
+        ("time", grafana.end.as_str()),
+    ];
+    let scalar = grafana.both("/api/v1/query", &form);
+    assert_eq!(
+        (&scalar["resultType"], &scalar["result"][1]),
+        (&json!("scalar"), &json!("2"))
+    );
+    // A bare selector: series, with no limit.
+    let form = [
+        ("match[]", "requests_total"),
+        ("start", grafana.start.as_str()),
+        ("end", grafana.end.as_str()),
+    ];
+    let series = grafana.both("/api/v1/series", &form);
+    assert_eq!(series.as_array().map(Vec::len), Some(2), "{series}");
+    // A series limit of 0 in the data source means everything, and a small one cuts and says so.
+    for path in ["/api/v1/labels", "/api/v1/label/code/values"] {
+        let all = data(&grafana.get(path, &[("limit", "0")]));
+        assert!(all.as_array().is_some_and(|all| all.len() > 1), "{all}");
+        let cut: Json =
+            serde_json::from_slice(&grafana.get(path, &[("limit", "1")]).body).expect("JSON");
+        assert_eq!(cut["data"].as_array().map(Vec::len), Some(1), "{cut}");
+        assert_eq!(cut["warnings"], json!(["results truncated due to limit"]));
+    }
+}
+
+#[test]
+fn exemplars_beside_a_graph() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let grafana = grafana(folder.path());
+    let end: i64 = grafana.end.parse().expect("seconds");
+    let at = (end - 120) * 1000 + 500;
+    let mut traced = series(
+        &[
+            ("__name__", "requests_total"),
+            ("job", "api"),
+            ("code", "418"),
+        ],
+        &[(at, 1.0)],
+    );
+    traced.exemplars = vec![Exemplar {
+        labels: vec![Label {
+            name: "trace_id".to_owned(),
+            value: "4bf92f35".to_owned(),
+        }],
+        value: 0.25,
+        timestamp: at,
+    }];
+    let body = remote_write::body(vec![traced]);
+    let url = grafana.hub.url("/api/v1/write");
+    let answer = remote_write::send(&url, None, &body).expect("an answer");
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    // The panel's own expression, and its times as float seconds.
+    let (from, to) = (format!("{}.5", grafana.start), format!("{end}.25"));
+    let form = [
+        (
+            "query",
+            "sum by (code) (rate(requests_total{job=\"api\"}[1m0s]))",
+        ),
+        ("start", from.as_str()),
+        ("end", to.as_str()),
+    ];
+    let found = grafana.both("/api/v1/query_exemplars", &form);
+    assert_eq!(
+        found,
+        json!([{
+            "seriesLabels": {"__name__": "requests_total", "code": "418", "job": "api"},
+            "exemplars": [{"labels": {"trace_id": "4bf92f35"}, "value": "0.25", "timestamp": at as f64 / 1000.0}],
+        }])
+    );
 }

@@ -7,8 +7,9 @@ use serde_json::json;
 use tests::browser::{Browser, key};
 use tests::peers::browser_is_there;
 use tests::remote_write::{self, series};
+use tests::server::{Answer, Server};
 use tests::service::Service;
-use tests::wait;
+use tests::{http, wait};
 use wire::remote_write::encode;
 use wire::remote_write::proto::{MetricMetadata, MetricType, WriteRequest};
 
@@ -58,7 +59,8 @@ impl Page {
         let answer = remote_write::send(&hub.url("/api/v1/write"), None, &body);
         assert_eq!(answer.expect("an answer").status, 204);
         let browser = Browser::start(folder);
-        browser.open(&hub.url("/query"));
+        // Until the last sample, however slow the test is.
+        browser.open(&hub.url(&format!("/query?g0.expr=&g0.end_input={now}")));
         Page { hub, browser }
     }
 
@@ -415,4 +417,118 @@ fn light_dark_and_nothing_from_elsewhere() {
         &[],
     );
     assert_eq!(ran, json!(false));
+}
+
+/// The hub behind a proxy below a path, where the ledger knows that an hour of b03 is pending: what the hub says of a branch's outage, without one.
+fn with_an_outage(hub: &Service) -> Server {
+    let base = hub.url("");
+    Server::start(move |request| {
+        let path = request.path.strip_prefix("/hub").unwrap_or("/none");
+        if path.starts_with("/api/v1/federation/ledger") {
+            assert!(
+                path.contains("state=pending") && path.contains("end=1800000000"),
+                "{path}"
+            );
+            let interval = |state: &str, start: &str, end: &str| json!({"state": state, "start": start, "end": end, "samples": 9, "reasons": []});
+            let branches = json!([
+                {"branch": "b03", "intervals": [interval("pending", "2027-01-15T07:00:00Z", "2027-01-15T07:30:00Z")]},
+                {"branch": "b04", "intervals": [interval("lost", "2027-01-15T07:30:00Z", "2027-01-15T07:45:00Z")]},
+            ]);
+            let body = json!({"status": "success", "data": {"branches": branches}});
+            return Answer {
+                status: 200,
+                content_type: "application/json",
+                body: body.to_string(),
+            };
+        }
+        let kind = request
+            .header("content-type")
+            .unwrap_or("text/plain")
+            .to_owned();
+        let headers = [("Content-Type", kind.as_str())];
+        let url = format!("{base}{path}");
+        let answer = http::send(&request.method, &url, &headers, &request.body).expect("an answer");
+        let content_type = match answer.header("content-type").unwrap_or_default() {
+            kind if kind.starts_with("text/html") => "text/html; charset=utf-8",
+            kind if kind.starts_with("text/javascript") => "text/javascript; charset=utf-8",
+            kind if kind.starts_with("text/css") => "text/css; charset=utf-8",
+            kind if kind.starts_with("image/svg") => "image/svg+xml",
+            _ => "application/json",
+        };
+        let mut body = answer.text();
+        if path.starts_with("/api/v1/query_range") {
+            let mut envelope: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            envelope["warnings"] = json!([
+                "not all data of the branches in this range is there: b03 pending from 2027-01-15T07:00:00Z \
+                to 2027-01-15T07:30:00Z (9 samples); all of it: /api/v1/federation/ledger?start=1799996400&end=1800000000"
+            ]);
+            body = envelope.to_string();
+        }
+        Answer {
+            status: answer.status,
+            content_type,
+            body,
+        }
+    })
+}
+
+#[test]
+fn an_outage_is_seen_where_it_was() {
+    if !browser_is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = Page::open(folder.path());
+    let browser = &page.browser;
+    let proxy = with_an_outage(&page.hub);
+    let shown = "g0.range_input=3600s&g0.end_input=2027-01-15+08:00:00";
+    // Dots of a state's colour on the line of the times, as parts of its width: from where to where.
+    let ribbon = |colour: [u8; 3]| {
+        let found = browser.script(
+            "const c = document.querySelector('canvas');
+             const {data} = c.getContext('2d').getImageData(0, c.height - Math.round(26 * devicePixelRatio), c.width, 1);
+             const at = [];
+             for (let x = 0; x < c.width; x++) if (arguments[0].every((part, n) => data[4 * x + n] === part)) at.push(x / c.width);
+             return at.length ? [at[0], at.at(-1)] : null;",
+            &[json!(colour)],
+        );
+        found.as_array().map(|ends| {
+            (
+                ends[0].as_f64().unwrap_or(-1.0),
+                ends[1].as_f64().unwrap_or(-1.0),
+            )
+        })
+    };
+    const PENDING: [u8; 3] = [0xd9, 0xa5, 0x14];
+    const LOST: [u8; 3] = [0xd1, 0x34, 0x3c];
+    // vector(1), so that there is a graph whatever the time.
+    browser.open(&proxy.url(&format!("/hub/query?g0.expr=vector(1)&{shown}")));
+    let warning = browser.wait_for(".box.warning", "b03 pending from");
+    assert!(warning.ends_with("end=1800000000"), "{warning}");
+    let link = browser.script(
+        "return document.querySelector('.box.warning a').pathname",
+        &[],
+    );
+    assert_eq!(link, json!("/hub/api/v1/federation/ledger"));
+    let (from, to) = wait::until(WITHIN, "a ribbon", || {
+        ribbon(PENDING).ok_or("none".to_owned())
+    });
+    assert!(
+        from < 0.1 && (0.45..0.55).contains(&to),
+        "the first half of the hour: {from} to {to}"
+    );
+    let (from, to) = ribbon(LOST).expect("what was lost");
+    assert!(
+        (0.45..0.6).contains(&from) && (0.7..0.8).contains(&to),
+        "{from} to {to}"
+    );
+    // Where the pointer is, the branch is named.
+    browser.drag("canvas", 0.3, 0.3);
+    browser.wait_for(".tip", "b03: pending");
+    // An expression about one branch shows that one's.
+    browser.open(&proxy.url(&format!(
+        "/hub/query?g0.expr=vector(1)+unless+up{{branch=\"b04\"}}&{shown}"
+    )));
+    wait::until(WITHIN, "a ribbon", || ribbon(LOST).ok_or("none".to_owned()));
+    assert_eq!(ribbon(PENDING), None);
 }

@@ -6,7 +6,7 @@
 //! cargo build --release                                      # the hub
 //! cargo run --release -p tests --bin bench -- store --quick  # does it run here?
 //! cargo run --release -p tests --bin bench -- store --set 1m --json million.json
-//! cargo run --release -p tests --bin bench -- query
+//! cargo run --release -p tests --bin bench -- query          # an hour of many series; --set 24h: a day of fewer
 //! cargo run --release -p tests --bin bench -- line      # needs none of them: bytes and time of line batches
 //! ```
 //!

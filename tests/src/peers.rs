@@ -114,6 +114,13 @@ pub fn opentelemetry_python() -> Option<PathBuf> {
     python.is_file().then_some(python)
 }
 
+/// The folder of packages with Prometheus's own editor, as `tests/run --all` installs it from npm.
+pub fn codemirror() -> Option<PathBuf> {
+    let packages = checkout::root().join("target/peers/codemirror/node_modules");
+    let editor = packages.join("@prometheus-io/codemirror-promql/package.json");
+    editor.is_file().then_some(packages)
+}
+
 /// Whether a test that needs these peers can run. If not, says so where `tests/run` reads it: the test then returns at once.
 ///
 /// # Panics

@@ -19,6 +19,8 @@ const END_WITHIN: Duration = Duration::from_secs(30);
 enum Kind {
     /// `--config F --listen A --data-dir D`.
     Ours,
+    /// `node --listen A`.
+    NodePage,
     Prometheus,
     Alertmanager,
     NodeExporter,
@@ -68,6 +70,12 @@ impl Service {
     /// An edge.
     pub fn edge(folder: &Path) -> Self {
         Self::bare("edge-scraper", folder)
+    }
+
+    /// `edge-scraper node`: a machine's page alone.
+    pub fn node_page(folder: &Path) -> Self {
+        let program = checkout::binary("edge-scraper");
+        Self::new(Kind::NodePage, "edge-scraper node", program, folder)
     }
 
     /// A router of its own.
@@ -287,6 +295,9 @@ impl Service {
                 if self.has_config {
                     command.arg("--config").arg(config);
                 }
+            }
+            Kind::NodePage => {
+                command.args(["node", "--listen", address]);
             }
             Kind::Prometheus => {
                 command

@@ -1,5 +1,6 @@
 //! Collectors: pages made inside this process, which run as targets like every other.
 
+pub mod exporter;
 pub mod node;
 
 /// A source of metrics inside the process. It is scraped as a target of its own: its page goes through parsing,

@@ -40,7 +40,7 @@ pub(crate) use raw::StaticConfig;
 
 pub use crate::discovery::glob::find as find_files;
 
-use crate::collect::node::{DEFAULT_JOB, Roots};
+use crate::collect::node::{DEFAULT_JOB, NodeOptions, Patterns, Switches};
 use crate::kept::KeptKind;
 
 /// Where samples go without a configuration file: a hub on this machine.
@@ -87,8 +87,8 @@ pub struct NodeCollectorConfig {
     pub timeout: Duration,
     /// Over its series.
     pub metric_relabel: Vec<RelabelRule>,
-    /// `/proc`, `/sys` and `/`.
-    pub roots: Roots,
+    /// What is collected, and where from.
+    pub options: NodeOptions,
 }
 
 /// The buffer on disk.
@@ -121,7 +121,7 @@ impl NodeCollectorConfig {
             interval,
             timeout: interval.min(TIMEOUT),
             metric_relabel: Vec::new(),
-            roots: Roots::default(),
+            options: NodeOptions::default(),
         }
     }
 }
@@ -463,14 +463,26 @@ impl Check {
         let key = "branchline.node_collector.metric_relabel_configs";
         config.metric_relabel = self.relabel(key, section.metric_relabel_configs)?;
         for (path, root) in [
-            (section.procfs, &mut config.roots.proc),
-            (section.sysfs, &mut config.roots.sys),
-            (section.rootfs, &mut config.roots.root),
+            (section.procfs, &mut config.options.roots.proc),
+            (section.sysfs, &mut config.options.roots.sys),
+            (section.rootfs, &mut config.options.roots.root),
         ] {
             if let Some(path) = path {
                 *root = self.folder.join(path);
             }
         }
+        let switches = section.collectors.unwrap_or_default();
+        config.options.collectors = Switches::with(
+            &switches.enable.unwrap_or_default(),
+            &switches.disable.unwrap_or_default(),
+        )
+        .map_err(|error| self.invalid("branchline.node_collector.collectors", error))?;
+        let patterns = section.patterns.unwrap_or_default();
+        let pairs = patterns
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
+        config.options.patterns = Patterns::with(pairs)
+            .map_err(|error| self.invalid("branchline.node_collector.patterns", error))?;
         Ok(Some(config))
     }
 

@@ -314,6 +314,17 @@ pub(super) struct NodeCollector {
     pub(super) procfs: Option<String>,
     pub(super) sysfs: Option<String>,
     pub(super) rootfs: Option<String>,
+    pub(super) collectors: Option<Collectors>,
+    /// Regular expressions by the names of node_exporter's flags without `--collector.`.
+    pub(super) patterns: Option<BTreeMap<String, String>>,
+}
+
+/// Changes to the collectors that run by default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Collectors {
+    pub(super) enable: Option<Vec<String>>,
+    pub(super) disable: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -164,6 +164,49 @@ fn jobs_take_what_global_gives() {
 }
 
 #[test]
+fn collectors_are_switched_and_patterns_set_as_in_node_exporter() {
+    let node = |keys: &str| {
+        let text = format!("branchline: {{node_collector: {{{keys}}}}}");
+        EdgeConfig::parse(&text, Path::new("edge.yml")).map(|config| config.node_collector.unwrap())
+    };
+    let config = node(
+        "collectors: {enable: [processes], disable: [arp]}, patterns: {netdev.device-exclude: '^(lo|veth.*)$'}",
+    )
+    .unwrap();
+    assert!(
+        config.options.collectors.is_on("processes") && !config.options.collectors.is_on("arp")
+    );
+    assert_ne!(config.options.patterns, node("").unwrap().options.patterns);
+    for (keys, expected) in [
+        (
+            "collectors: {enable: [proceses]}",
+            "branchline.node_collector.collectors: \"proceses\" is not a collector",
+        ),
+        ("collectors: {enable: [infiniband]}", "scrape node_exporter"),
+        (
+            "collectors: {enable: [cpu], disable: [cpu]}",
+            "\"cpu\" is enabled and disabled",
+        ),
+        ("collectors: [cpu]", "edge.yml:1:"),
+        (
+            "patterns: {netdev.device: x}",
+            "branchline.node_collector.patterns: \"netdev.device\" is not a pattern",
+        ),
+        (
+            "patterns: {vmstat.fields: '('}",
+            "vmstat.fields: regex parse error",
+        ),
+        (
+            "patterns: {netdev.device-include: x, netdev.device-exclude: y}",
+            "netdev.device-include and netdev.device-exclude go not together",
+        ),
+    ] {
+        let error = node(keys).unwrap_err().to_string();
+        assert!(error.contains(expected), "{keys}: {error}");
+    }
+}
+
+#[test]
 fn the_node_collector_is_on_when_nothing_else_is() {
     let on = |text: &str| {
         config(text)
@@ -192,7 +235,7 @@ fn the_node_collector_is_on_when_nothing_else_is() {
     );
     let node = config.node_collector.unwrap();
     assert_eq!(
-        (node.instance.as_str(), node.roots.proc.as_path()),
+        (node.instance.as_str(), node.options.roots.proc.as_path()),
         ("b07", Path::new("/host/proc"))
     );
     assert_eq!(EdgeConfig::without_file().hubs[0].name, "127.0.0.1:9490");

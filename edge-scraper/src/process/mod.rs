@@ -446,10 +446,11 @@ impl EdgeHandle {
     ) -> Option<(NodeCollectorConfig, Arc<NodeCollector>)> {
         let wanted = config.node_collector.as_ref()?;
         let running = self.current().node.clone();
-        let same = running.filter(|(old, _)| old.roots == wanted.roots && old.job == wanted.job);
+        let same =
+            running.filter(|(old, _)| old.options == wanted.options && old.job == wanted.job);
         let collector = match same {
             Some((_, collector)) => collector,
-            None => Arc::new(NodeCollector::new(wanted.job.clone(), wanted.roots.clone())),
+            None => Arc::new(NodeCollector::new(wanted.job.clone(), &wanted.options)),
         };
         Some((wanted.clone(), collector))
     }

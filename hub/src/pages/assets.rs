@@ -32,6 +32,7 @@ const ASSETS: &[Asset] = assets![
     "editor.js" from "query/editor.js",
     "history.js" from "query/history.js",
     "legend.js" from "query/legend.js",
+    "missing.js" from "query/missing.js",
     "main.js" from "query/main.js",
     "notes.js" from "query/notes.js",
     "numbers.js" from "query/numbers.js",

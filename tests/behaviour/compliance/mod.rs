@@ -93,14 +93,18 @@ impl Both {
 }
 
 /// Whether there was anything to compare, if all series, times and values are equal.
-fn agree(ours: &Answer, theirs: &Answer) -> Result<bool, String> {
+pub(crate) fn agree(ours: &Answer, theirs: &Answer) -> Result<bool, String> {
     let by_labels = |answer: &Answer| -> BTreeMap<Labels, Vec<(f64, f64)>> {
         let series = answer.series.iter();
         series
             .map(|series| (series.labels.clone(), series.points.clone()))
             .collect()
     };
+    let count = ours.series.len();
     let (mut ours, theirs) = (by_labels(ours), by_labels(theirs));
+    if ours.len() != count {
+        return Err("a series stands there twice".to_owned());
+    }
     for (labels, expected) in &theirs {
         let found = ours
             .remove(labels)

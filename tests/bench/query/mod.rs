@@ -3,6 +3,7 @@
 
 mod questions;
 mod report;
+mod sets;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::systems::{Kind, Programs, Running, System};
 use crate::usage;
 use questions::{Question, questions};
 use report::{Line, Took};
+use sets::Set;
 
 /// A question is not asked again once that has passed, but at least so often.
 const ASKED_WITHIN: Duration = Duration::from_secs(20);
@@ -33,12 +35,15 @@ const WARM_UP: u32 = 2;
 /// `bench query`
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Series, in whole targets of 500.
-    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
-    series: usize,
-    /// Their scrapes, 15 s apart.
-    #[arg(long, value_name = "COUNT", default_value_t = 240)]
-    scrapes: usize,
+    /// Which data, and how far back is asked.
+    #[arg(long, value_enum, default_value_t)]
+    set: Set,
+    /// Series, in whole targets of 500. Default: the set's.
+    #[arg(long, value_name = "COUNT")]
+    series: Option<usize>,
+    /// Their scrapes, 15 s apart. Default: the set's.
+    #[arg(long, value_name = "COUNT")]
+    scrapes: Option<usize>,
     /// How often each question is asked; tables show medians.
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
@@ -75,10 +80,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         "without Prometheus nobody knows the right answers: tests/run --peers brings it, or name one with --prometheus PATH"
     );
     let end_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
-    let (series, scrapes) = match options.quick {
-        true => (8_000, 240),
-        false => (options.series, options.scrapes),
-    };
+    let (series, scrapes) = options.set.size(options.quick);
+    let (series, scrapes) = (
+        options.series.unwrap_or(series),
+        options.scrapes.unwrap_or(scrapes),
+    );
     let shape = Shape::new(series, scrapes, end_ms);
     let folder = crate::folder(options.dir.as_deref())?;
     let mut progress = Progress::new();
@@ -87,7 +93,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         running.push(filled(system, &shape, folder.path(), &mut progress)?);
     }
     let mut lines = Vec::new();
-    for question in questions(&shape) {
+    for question in questions(&shape, options.set) {
         progress.phase(question.title);
         lines.push(ask_all(&running, &question, options.times)?);
     }
@@ -106,6 +112,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let all = json!({
             "versions": versions.collect::<serde_json::Map<_, _>>(),
             "series": shape.series,
+            "scrapes": scrapes,
             "samples": shape.samples(),
             "times": options.times,
             "result": report::json(&lines),

@@ -1,12 +1,17 @@
-//! What dashboards and rules ask: twenty questions, each over the last hour or at its end.
+//! What dashboards and rules ask: twenty questions, each over the last hour or at its end. Of a day the graphs show all, and some
+//! questions more ask about all of it.
 
+use super::sets::Set;
 use crate::ask::seconds;
 use crate::data::Shape;
 
-/// A dashboard's graph: so many seconds from point to point.
-const STEP_S: i64 = 60;
-/// What a graph shows.
-const HOUR_MS: i64 = 3_600_000;
+/// (what a graph shows in milliseconds, seconds from point to point), as a dashboard asks on a wide screen.
+fn graph(set: Set) -> (i64, i64) {
+    match set {
+        Set::Hour => (3_600_000, 60),
+        Set::Day => (86_400_000, 300),
+    }
+}
 
 /// One question.
 pub(super) struct Question {
@@ -54,7 +59,27 @@ const INSTANT: &[(&str, &str)] = &[
     ),
 ];
 
-/// A graph of the last hour. `PROBE` stands for one machine.
+/// About the last day as one.
+const DAY: &[(&str, &str)] = &[
+    (
+        "number: sales in a day",
+        "sum by (branch) (increase(till_sales_total[1d]))",
+    ),
+    (
+        "table: five highest loads",
+        "topk(5, max_over_time(node_load1[1d]))",
+    ),
+    (
+        "number: targets up in a day",
+        "avg by (branch) (avg_over_time(up[1d]))",
+    ),
+    (
+        "table: 95 % of free memory",
+        "quantile_over_time(0.95, node_memory_MemAvailable_bytes[1d])",
+    ),
+];
+
+/// A graph of the last hour or day. `PROBE` stands for one machine.
 const RANGE: &[(&str, &str)] = &[
     ("graph: one series", "node_load1{instance=\"PROBE\"}"),
     (
@@ -92,10 +117,12 @@ const RANGE: &[(&str, &str)] = &[
 ];
 
 /// All of them for a data set.
-pub(super) fn questions(shape: &Shape) -> Vec<Question> {
+pub(super) fn questions(shape: &Shape, set: Set) -> Vec<Question> {
     let end = seconds(shape.end_ms);
-    let start = seconds(shape.end_ms - (shape.span_s() * 1000).min(HOUR_MS));
-    let instant = INSTANT.iter().map(|(title, query)| Question {
+    let (shown_ms, step_s) = graph(set);
+    let start = seconds(shape.end_ms - (shape.span_s() * 1000).min(shown_ms));
+    let day = DAY.iter().filter(|_| set == Set::Day);
+    let instant = INSTANT.iter().chain(day).map(|(title, query)| Question {
         title,
         path: "/api/v1/query",
         form: vec![("query", (*query).to_owned()), ("time", end.clone())],
@@ -107,7 +134,7 @@ pub(super) fn questions(shape: &Shape) -> Vec<Question> {
             ("query", query.replace("PROBE", &shape.probe())),
             ("start", start.clone()),
             ("end", end.clone()),
-            ("step", STEP_S.to_string()),
+            ("step", step_s.to_string()),
         ],
     });
     instant.chain(range).collect()
@@ -118,13 +145,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn twenty_legal_questions() {
-        let questions = questions(&Shape::new(4_000, 240, 1_700_000_000_000));
-        assert_eq!(questions.len(), 20);
-        for question in questions {
-            let query = &question.form[0].1;
-            let parsed = promql::parse(query, &promql::ParseOptions::default());
-            assert!(parsed.is_ok(), "{query}");
+    fn legal_questions() {
+        for (set, count) in [(Set::Hour, 20), (Set::Day, 24)] {
+            let questions = questions(&Shape::new(4_000, 240, 1_700_000_000_000), set);
+            assert_eq!(questions.len(), count);
+            for question in questions {
+                let query = &question.form[0].1;
+                let parsed = promql::parse(query, &promql::ParseOptions::default());
+                assert!(parsed.is_ok(), "{query}");
+            }
         }
+    }
+
+    #[test]
+    fn a_days_graphs_show_the_day() {
+        let shape = Shape::new(500, 5_760, 1_700_000_000_000);
+        let of = |set| {
+            let all = questions(&shape, set);
+            let graph = all
+                .into_iter()
+                .find(|question| question.path.ends_with("range"));
+            let form = graph.expect("a graph").form;
+            let number = |at: usize| form[at].1.parse::<f64>().expect("a number");
+            (number(2) - number(1), number(3))
+        };
+        assert_eq!(of(Set::Hour), (3_600.0, 60.0));
+        let (shown, step) = of(Set::Day);
+        assert!(
+            (86_000.0..=86_400.0).contains(&shown) && step == 300.0,
+            "{shown}"
+        );
     }
 }

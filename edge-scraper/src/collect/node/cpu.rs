@@ -217,7 +217,7 @@ mod tests {
             let fixture = Fixture::new(&[("proc/stat", stat)]);
             let mut page = Page::default();
             cpu.read(&fixture.roots(), &mut page).unwrap();
-            let page = page.print();
+            let page = page.text();
             let value = |mode: &str| {
                 let line = page.lines().find(|l| l.contains(mode)).unwrap();
                 line.rsplit_once(' ').unwrap().1.to_owned()

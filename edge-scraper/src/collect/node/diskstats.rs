@@ -2,13 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
-
+use super::options::Filter;
 use super::page::Page;
 use super::roots::{PartError, Roots, Text};
-
-/// Partitions and devices that hold no data of their own.
-const IGNORED_DEVICES: &str = r"^(ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
 
 /// Kernel sectors are 512 bytes whatever the device's own are.
 const SECTOR_BYTES: f64 = 512.0;
@@ -107,14 +103,13 @@ const COLUMNS: [Column; 17] = [
 ];
 
 pub(super) struct DiskStats {
-    ignored: Regex,
+    devices: Filter,
 }
 
 impl DiskStats {
-    pub(super) fn new() -> DiskStats {
-        DiskStats {
-            ignored: Regex::new(IGNORED_DEVICES).expect("a constant"),
-        }
+    /// By default without partitions, and without devices that hold no data of their own.
+    pub(super) fn new(devices: Filter) -> DiskStats {
+        DiskStats { devices }
     }
 
     pub(super) fn read(&self, roots: &Roots, page: &mut Page) -> Result<(), PartError> {
@@ -126,7 +121,7 @@ impl DiskStats {
             else {
                 return Err(text.malformed("major, minor and device", line));
             };
-            if self.ignored.is_match(device) {
+            if !self.devices.takes(device) {
                 continue;
             }
             for (column, field) in COLUMNS.iter().zip(fields) {
@@ -236,11 +231,12 @@ fn info(page: &mut Page, device: &str, major: &str, minor: &str, udev: &BTreeMap
 #[cfg(test)]
 mod tests {
     use super::super::fixture::check;
+    use super::super::options::Patterns;
     use super::*;
 
     #[test]
     fn columns_of_old_and_new_kernels() {
-        let stats = DiskStats::new();
+        let stats = DiskStats::new(Patterns::default().filter("diskstats.device"));
         check(
             move |roots: &Roots, page: &mut Page| stats.read(roots, page),
             &[

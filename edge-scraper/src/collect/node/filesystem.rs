@@ -1,30 +1,26 @@
 //! Mounted filesystems: `/proc/1/mounts` and statvfs(2).
 //!
-//! statvfs on a dead NFS server can block for ever, and a blocked thread cannot be stopped. So the calls run on a thread
-//! apart: a mount that has not answered within [`ANSWER_WITHIN`] is *stuck*, is reported as `device_error` 1 at once and
-//! without being asked again until its call returns, and the others go on. At most [`STUCK_MAX`] threads can hang.
+//! statvfs on a dead NFS server can block for ever. So the calls run on a thread [aside](super::aside): a mount that has not answered
+//! within [`WITHIN`] is *stuck*, is reported as `device_error` 1 at once and without being asked again until its call returns, and
+//! the others go on. At most [`STUCK_MAX`] threads can hang.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use regex::Regex;
-
+use super::aside::{Aside, Hanging, Task, Within};
+use super::options::{Filter, Patterns};
 use super::page::Page;
 use super::roots::{PartError, Roots, Text};
 
-/// Debian's defaults, which also leave out what is plugged in for a moment (`/mnt`, `/media`) and `/run`.
-const IGNORED_MOUNT_POINTS: &str =
-    "^/(dev|proc|run|sys|mnt|media|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)";
-const IGNORED_TYPES: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|\
-mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tracefs)$";
-
-/// How long one mount may take. Far above any answer of a live disk, and a scrape with one newly dead mount still
-/// ends within the usual timeout of 10 s.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Far above any answer of a live disk, and a scrape with mounts that are newly dead still ends within the usual timeout of 10 s:
+/// those of one server come together, and eight of them must not cost more than the scrape has.
+const WITHIN: Within = Within {
+    first: Duration::from_secs(2),
+    then: Duration::from_millis(250),
+};
 
 /// Threads that may hang at the same time; beyond it every mount not yet asked counts as stuck.
 const STUCK_MAX: usize = 8;
@@ -50,25 +46,27 @@ struct Mount {
 }
 
 pub(super) struct Filesystem {
-    ignored_points: Regex,
-    ignored_types: Regex,
+    points: Filter,
+    types: Filter,
     stat: StatFn,
-    answer_within: Duration,
+    within: Within,
+    aside: Aside<Option<Usage>>,
     /// Mount points with a call that has not returned; shared with the threads that wait for it.
     stuck: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Filesystem {
-    pub(super) fn new() -> Filesystem {
-        Filesystem::with(Arc::new(statvfs), ANSWER_WITHIN)
+    pub(super) fn new(patterns: &Patterns) -> Filesystem {
+        Filesystem::with(patterns, Arc::new(statvfs), WITHIN)
     }
 
-    fn with(stat: StatFn, answer_within: Duration) -> Filesystem {
+    fn with(patterns: &Patterns, stat: StatFn, within: Within) -> Filesystem {
         Filesystem {
-            ignored_points: Regex::new(IGNORED_MOUNT_POINTS).expect("a constant"),
-            ignored_types: Regex::new(IGNORED_TYPES).expect("a constant"),
+            points: patterns.filter("filesystem.mount-points"),
+            types: patterns.filter("filesystem.fs-types"),
             stat,
-            answer_within,
+            within,
+            aside: Aside::new("statvfs"),
             stuck: Arc::default(),
         }
     }
@@ -80,9 +78,7 @@ impl Filesystem {
             Err(_) => Text::read(roots.proc.join("mounts"))?,
         };
         let mut mounts = parse(&text)?;
-        mounts.retain(|mount| {
-            !self.ignored_points.is_match(&mount.point) && !self.ignored_types.is_match(&mount.kind)
-        });
+        mounts.retain(|mount| self.points.takes(&mount.point) && self.types.takes(&mount.kind));
         let usages = self.ask(&roots.root, &mounts);
         for (mount, usage) in mounts.iter().zip(usages) {
             print(mount, usage, page);
@@ -93,69 +89,54 @@ impl Filesystem {
     /// The usage of every mount in order; `None` where the call failed or did not return.
     fn ask(&self, root: &Path, mounts: &[Mount]) -> Vec<Option<Usage>> {
         let mut usages = vec![None; mounts.len()];
-        let mut next = 0;
-        while next < mounts.len() {
-            let asked: Vec<(usize, String, PathBuf)> = {
-                let stuck = self.stuck.lock().unwrap_or_else(|e| e.into_inner());
-                if stuck.len() >= STUCK_MAX {
-                    return usages;
-                }
-                let rest = mounts.iter().enumerate().skip(next);
-                rest.filter(|(_, mount)| !stuck.contains(&mount.point))
-                    .map(|(i, mount)| (i, mount.point.clone(), under(root, &mount.point)))
-                    .collect()
-            };
-            let order: Vec<usize> = asked.iter().map(|(index, ..)| *index).collect();
-            let (answers, receive) = sync_channel(asked.len().max(1));
-            let stat = Arc::clone(&self.stat);
-            let stuck = Arc::clone(&self.stuck);
-            let thread = std::thread::Builder::new().name("statvfs".to_owned());
-            if thread
-                .spawn(move || worker(&stat, &stuck, asked, &answers))
-                .is_err()
-            {
-                return usages; // no thread to be had: every mount is reported with an error
+        let mut asked = Vec::with_capacity(mounts.len());
+        {
+            let stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+            if stuck.len() >= STUCK_MAX {
+                return usages;
             }
-            let done = order.into_iter();
-            next = mounts.len();
-            for index in done {
-                match receive.recv_timeout(self.answer_within) {
-                    Ok(usage) => usages[index] = usage,
-                    Err(RecvTimeoutError::Disconnected) => break,
-                    Err(RecvTimeoutError::Timeout) => {
-                        let point = mounts[index].point.clone();
-                        tracing::warn!(mount_point = %point, "filesystem does not answer, left alone until it does");
-                        self.stuck
-                            .lock()
-                            .unwrap_or_else(|e| e.into_inner())
-                            .insert(point);
-                        next = index + 1;
-                        break;
-                    }
-                }
-            }
+            let rest = mounts.iter().enumerate();
+            asked.extend(rest.filter(|(_, mount)| !stuck.contains(&mount.point)));
+        }
+        let tasks = asked.iter().map(|(_, mount)| {
+            let (stat, stuck) = (Arc::clone(&self.stat), Arc::clone(&self.stuck));
+            let path = under(root, &mount.point);
+            Box::new(move || {
+                let enough =
+                    stuck.lock().unwrap_or_else(PoisonError::into_inner).len() >= STUCK_MAX;
+                if enough { None } else { stat(&path).ok() }
+            }) as Task<Option<Usage>>
+        });
+        let tasks = tasks.collect();
+        let hanging: Arc<dyn Hanging> = Arc::new(Points {
+            points: asked.iter().map(|(_, mount)| mount.point.clone()).collect(),
+            stuck: Arc::clone(&self.stuck),
+        });
+        let found = self.aside.run(tasks, self.within, &hanging);
+        for ((place, _), usage) in asked.into_iter().zip(found) {
+            usages[place] = usage.flatten();
         }
         usages
     }
 }
 
-/// Asks one mount after the other until nobody listens any more; what it hung on is then no longer stuck.
-fn worker(
-    stat: &StatFn,
-    stuck: &Mutex<BTreeSet<String>>,
-    asked: Vec<(usize, String, PathBuf)>,
-    answers: &SyncSender<Option<Usage>>,
-) {
-    for (_, point, path) in asked {
-        let usage = stat(&path).ok();
-        let nobody_listens = answers.send(usage).is_err();
-        if nobody_listens {
-            stuck
-                .lock()
-                .unwrap_or_else(|e| e.into_inner())
-                .remove(&point);
-            return;
-        }
+/// The mount points of one round of questions, in its order.
+struct Points {
+    points: Vec<String>,
+    stuck: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Hanging for Points {
+    fn hangs(&self, task: usize) {
+        let point = &self.points[task];
+        tracing::warn!(mount_point = %point, "filesystem does not answer, left alone until it does");
+        let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        stuck.insert(point.clone());
+    }
+
+    fn is_back(&self, task: usize) {
+        let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        stuck.remove(&self.points[task]);
     }
 }
 
@@ -239,6 +220,8 @@ fn print(mount: &Mount, usage: Option<Usage>, page: &mut Page) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::sync_channel;
+
     use super::super::fixture::{Fixture, check};
     use super::*;
 
@@ -255,11 +238,12 @@ mod tests {
     #[test]
     fn mounts_worth_a_series() {
         let filesystem = Filesystem::with(
+            &Patterns::default(),
             Arc::new(|path: &Path| match path.file_name() {
                 Some(name) if name == "bad disk" => Err(io::Error::other("gone")),
                 _ => Ok(usage(path.as_os_str().len() as f64)),
             }),
-            ANSWER_WITHIN,
+            WITHIN,
         );
         check(
             move |roots: &Roots, page: &mut Page| {
@@ -293,6 +277,7 @@ mod tests {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&calls);
         let filesystem = Filesystem::with(
+            &Patterns::default(),
             Arc::new(move |path: &Path| {
                 seen.lock().unwrap().push(path.display().to_string());
                 if path.ends_with("nfs") {
@@ -300,7 +285,10 @@ mod tests {
                 }
                 Ok(usage(1.0))
             }),
-            Duration::from_millis(20),
+            Within {
+                first: Duration::from_millis(300),
+                then: Duration::from_millis(300),
+            },
         );
         let fixture = Fixture::new(&[(
             "proc/mounts",
@@ -313,7 +301,7 @@ mod tests {
         let errors = || {
             let mut page = Page::default();
             filesystem.read(&roots, &mut page).unwrap();
-            let page = page.print();
+            let page = page.text();
             let errors = page
                 .lines()
                 .filter(|l| l.starts_with("node_filesystem_device_error") && l.ends_with(" 1"));

@@ -5,6 +5,10 @@ use std::path::Path;
 use super::page::Page;
 use super::roots::{PartError, Roots};
 
+/// The machine that has everything: files of `/proc`, `/sys` and `/` one after the other, each below a line `## path`, a link
+/// below none.
+const MACHINE: &str = include_str!("fixtures/machine.txt");
+
 /// A folder with `proc`, `sys` and `root` in it.
 pub(super) struct Fixture {
     folder: tempfile::TempDir,
@@ -20,6 +24,25 @@ impl Fixture {
             std::fs::write(path, text).unwrap();
         }
         Fixture { folder }
+    }
+
+    /// The machine that has everything.
+    pub(super) fn machine() -> Fixture {
+        let (mut files, mut links) = (Vec::new(), Vec::new());
+        for part in MACHINE.split("## ").skip(1) {
+            let (path, text) = part.split_once('\n').unwrap();
+            match path.split_once(" -> ") {
+                Some(link) => links.push(link),
+                None => files.push((path, text)),
+            }
+        }
+        let fixture = Fixture::new(&files);
+        for (path, target) in links {
+            let path = fixture.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(target, path).unwrap();
+        }
+        fixture
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -46,7 +69,7 @@ pub(super) fn check(
     let mut page = Page::default();
     let result = read(&fixture.roots(), &mut page);
     let mut found = String::new();
-    for line in page.print().lines().filter(|line| !line.starts_with('#')) {
+    for line in page.text().lines().filter(|line| !line.starts_with('#')) {
         found.push_str(line);
         found.push('\n');
     }

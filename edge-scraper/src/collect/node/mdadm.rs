@@ -141,7 +141,7 @@ mod tests {
         let fixture = Fixture::new(&[("proc/mdstat", mdstat)]);
         let mut page = Page::default();
         read(&fixture.roots(), &mut page).unwrap();
-        let page = page.print();
+        let page = page.text();
         let value = |key: &str| {
             page.lines()
                 .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))

@@ -1,7 +1,8 @@
 //! `/sys/class/net`: what each network device is and whether it has a link.
 
+use super::options::Filter;
 use super::page::Page;
-use super::roots::{PartError, Roots, attribute, integer_attribute, names};
+use super::roots::{Folder, PartError, Roots, names};
 
 /// Integer attributes: file, name of the family after `node_network_`, whether it is a counter.
 const INTEGERS: [(&str, &str, bool); 16] = [
@@ -23,18 +24,20 @@ const INTEGERS: [(&str, &str, bool); 16] = [
     ("type", "protocol_type", false),
 ];
 
-pub(super) fn read(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
+pub(super) fn read(shown: &Filter, roots: &Roots, page: &mut Page) -> Result<(), PartError> {
     let folder = roots.sys.join("class/net");
     let devices = names(&folder)?;
     if devices.is_empty() {
         return Err(PartError::NoData);
     }
     for device in devices {
-        let path = folder.join(&device);
-        if !path.is_dir() {
-            continue; // bonding_masters, a control file beside the devices
+        if !shown.takes(&device) {
+            continue;
         }
-        let text = |file: &str| attribute(&path.join(file)).unwrap_or_default();
+        let Some(attributes) = Folder::open(&folder.join(&device)) else {
+            continue; // bonding_masters, a control file beside the devices
+        };
+        let text = |file: &str| attributes.attribute(file).unwrap_or_default();
         let state = text("operstate");
         let up = if state == "up" { 1.0 } else { 0.0 };
         page.gauge(
@@ -59,13 +62,13 @@ pub(super) fn read(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
         );
         for (file, name, counter) in INTEGERS {
             // A device that is down answers EINVAL for some of them: no series then.
-            let Some(value) = integer_attribute(&path.join(file)) else {
+            let Some(value) = attributes.integer(file) else {
                 continue;
             };
             property(page, name, counter, &device, value as f64);
         }
         // In Mbit/s; unknown is -1 and shown as such, as node_exporter 1.x does.
-        if let Some(speed) = integer_attribute(&path.join("speed")) {
+        if let Some(speed) = attributes.integer("speed") {
             let bytes = speed.saturating_mul(1_000_000) / 8;
             property(page, "speed_bytes", false, &device, bytes as f64);
         }
@@ -87,12 +90,14 @@ fn property(page: &mut Page, name: &str, counter: bool, device: &str, value: f64
 #[cfg(test)]
 mod tests {
     use super::super::fixture::check;
+    use super::Filter;
 
     #[test]
     fn numbers_in_both_bases_and_unknown_speed() {
         check(
-            super::read,
+            |roots: &_, page: &mut _| super::read(&Filter::exclude("^veth").unwrap(), roots, page),
             &[
+                ("sys/class/net/veth7/operstate", "up\n"),
                 ("sys/class/net/eth0/operstate", "up\n"),
                 ("sys/class/net/eth0/address", "02:fc:00:00:00:01\n"),
                 ("sys/class/net/eth0/flags", "0x1003\n"),
@@ -111,7 +116,7 @@ mod tests {
              node_network_up{device=\"eth0\"} 1\nnode_network_up{device=\"eth1\"} 0\n",
         );
         check(
-            super::read,
+            |roots: &_, page: &mut _| super::read(&Filter::all(), roots, page),
             &[],
             "error nothing to collect on this machine\n",
         );

@@ -1,10 +1,8 @@
 //! `/proc/net/dev`: traffic and errors by network device.
 
+use super::options::Filter;
 use super::page::Page;
 use super::roots::{PartError, Roots, Text, integer_attribute};
-
-/// Debian's default leaves the loopback device out.
-const IGNORED_DEVICE: &str = "lo";
 
 /// Columns in file order: eight of receiving, eight of sending.
 const COLUMNS: [&str; 16] = [
@@ -26,7 +24,7 @@ const COLUMNS: [&str; 16] = [
     "transmit_compressed",
 ];
 
-pub(super) fn read(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
+pub(super) fn read(devices: &Filter, roots: &Roots, page: &mut Page) -> Result<(), PartError> {
     let text = Text::read(roots.proc.join("net/dev"))?;
     for line in text.lines().skip(2) {
         // A device name may hold a colon (an alias), the numbers cannot.
@@ -34,7 +32,7 @@ pub(super) fn read(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
             return Err(text.malformed("a device and a colon", line));
         };
         let device = device.trim();
-        if device == IGNORED_DEVICE {
+        if !devices.takes(device) {
             continue;
         }
         let mut numbers = numbers.split_ascii_whitespace();
@@ -60,6 +58,7 @@ fn add(page: &mut Page, statistic: &str, device: &str, value: f64) {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::check;
+    use super::super::options::Patterns;
 
     #[test]
     fn all_devices_but_loopback() {
@@ -68,7 +67,9 @@ mod tests {
             "{head}    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  eth0:10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25\n"
         );
         check(
-            super::read,
+            |roots: &_, page: &mut _| {
+                super::read(&Patterns::default().filter("netdev.device"), roots, page)
+            },
             &[
                 ("proc/net/dev", &page),
                 ("sys/class/net/eth0/statistics/rx_nohandler", "7\n"),

@@ -1,22 +1,27 @@
 //! `/proc/net/netstat`, `snmp` and `snmp6`: protocol counters, those that node_exporter exports by default.
 
-use regex::Regex;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
+use super::options::Filter;
 use super::page::Page;
 use super::roots::{PartError, Roots, Text};
 
-const FIELDS: &str = "^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)|Icmp6?_(InMsgs|OutMsgs)|\
-TcpExt_(Listen.*|Syncookies.*|TCPSynRetrans|TCPTimeouts)|Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)|\
-Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$";
-
 pub(super) struct NetStat {
-    fields: Regex,
+    fields: Filter,
+    /// Which of the names that came so far are shown: to ask the pattern four hundred times was most of the work.
+    known: Mutex<HashMap<String, bool>>,
 }
 
+/// More names than any kernel has.
+const NAMES_MAX: usize = 10_000;
+
 impl NetStat {
-    pub(super) fn new() -> NetStat {
+    /// Shows `fields`, named `Tcp_InSegs`.
+    pub(super) fn new(fields: Filter) -> NetStat {
         NetStat {
-            fields: Regex::new(FIELDS).expect("a constant"),
+            fields,
+            known: Mutex::default(),
         }
     }
 
@@ -62,6 +67,18 @@ impl NetStat {
         Ok(())
     }
 
+    fn shows(&self, key: &str) -> bool {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shown) = known.get(key) {
+            return *shown;
+        }
+        let shown = self.fields.takes(key);
+        if known.len() < NAMES_MAX {
+            known.insert(key.to_owned(), shown);
+        }
+        shown
+    }
+
     fn add(
         &self,
         text: &Text,
@@ -71,7 +88,7 @@ impl NetStat {
         value: Option<&str>,
     ) -> Result<(), PartError> {
         let key = format!("{protocol}_{name}");
-        if self.fields.is_match(&key) {
+        if self.shows(&key) {
             let value = text.number(value)?;
             page.untyped(
                 &format!("node_netstat_{key}"),
@@ -86,11 +103,12 @@ impl NetStat {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::check;
+    use super::super::options::Patterns;
     use super::*;
 
     #[test]
     fn the_fields_exported_by_default() {
-        let netstat = NetStat::new();
+        let netstat = NetStat::new(Patterns::default().showing("netstat.fields"));
         check(
             move |roots: &Roots, page: &mut Page| netstat.read(roots, page),
             &[

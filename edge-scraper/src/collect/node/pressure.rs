@@ -4,7 +4,7 @@ use super::page::Page;
 use super::roots::{PartError, Roots, Text};
 
 /// File, line of it, family and help.
-const TOTALS: [(&str, &str, &str, &str); 5] = [
+const TOTALS: [(&str, &str, &str, &str); 6] = [
     (
         "cpu",
         "some",
@@ -35,6 +35,12 @@ const TOTALS: [(&str, &str, &str, &str); 5] = [
         "memory_stalled",
         "Total time in seconds no process could make progress due to memory congestion",
     ),
+    (
+        "irq",
+        "full",
+        "irq_stalled",
+        "Total time in seconds no process could make progress due to IRQ congestion",
+    ),
 ];
 
 pub(super) fn read(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
@@ -47,6 +53,8 @@ pub(super) fn read(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
             {
                 return Err(PartError::NoData);
             }
+            // Linux before 6.1.
+            Err(error) if file == "irq" && error.is_missing() => continue,
             Err(error) => return Err(error.or_no_data()),
         };
         let line = text.lines().find(|line| line.starts_with(kind));

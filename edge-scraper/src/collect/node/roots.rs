@@ -1,7 +1,11 @@
 //! Where the kernel's files are read, and the bounded reading of them.
 
+use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 /// Folders that stand for `/proc`, `/sys` and `/`: tests pass fixture trees, a container the host's mounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,12 @@ impl Default for Roots {
 
 /// No file read here is bigger on any machine we know; a file that is, is refused rather than read into memory.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Most files of `/proc` are shorter: two reads then, one of them to see the end.
+const USUAL_BYTES: usize = 16 * 1024;
+
+/// An attribute of sysfs has at most a page, which the kernel gives in one read.
+const ATTRIBUTE_BYTES_MAX: usize = 4096;
 
 /// Why one collector of the page has no (or not all) values.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +79,7 @@ pub(crate) struct Text {
 
 impl Text {
     pub(crate) fn read(path: PathBuf) -> Result<Text, PartError> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
         let result = std::fs::File::open(&path)
             .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
         match result {
@@ -124,17 +134,51 @@ impl Text {
 /// The one trimmed value of a small attribute file; `None` if it is not there, may not be read, or the device has none
 /// (sysfs answers EINVAL).
 pub(crate) fn attribute(path: &Path) -> Option<String> {
-    let text = Text::read(path.to_path_buf()).ok()?;
-    Some(text.trimmed().to_owned())
+    first_read(File::open(path).ok()?)
 }
 
 /// A small attribute file that holds an integer, decimal or `0x` hexadecimal.
 pub(crate) fn integer_attribute(path: &Path) -> Option<i64> {
-    let text = attribute(path)?;
+    integer(&attribute(path)?)
+}
+
+fn integer(text: &str) -> Option<i64> {
     match text.strip_prefix("0x") {
         Some(hex) => i64::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),
     }
+}
+
+/// A folder of sysfs whose attributes are read one by one: the way to it, through links and many levels, is gone once only.
+pub(crate) struct Folder {
+    folder: OwnedFd,
+}
+
+impl Folder {
+    /// `None` if there is no such folder.
+    pub(crate) fn open(path: &Path) -> Option<Folder> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+        Some(Folder { folder })
+    }
+
+    /// As [`attribute`].
+    pub(crate) fn attribute(&self, name: &str) -> Option<String> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.folder, name, flags, Mode::empty()).ok()?;
+        first_read(File::from(file))
+    }
+
+    /// As [`integer_attribute`].
+    pub(crate) fn integer(&self, name: &str) -> Option<i64> {
+        integer(&self.attribute(name)?)
+    }
+}
+
+fn first_read(mut file: File) -> Option<String> {
+    let mut bytes = [0; ATTRIBUTE_BYTES_MAX];
+    let read = file.read(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes[..read]).trim().to_owned())
 }
 
 /// Names in a folder, sorted. A folder that is not there is empty.

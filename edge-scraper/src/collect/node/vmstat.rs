@@ -1,13 +1,14 @@
 //! `/proc/vmstat`: paging, swapping and out-of-memory kills.
 
+use super::options::Filter;
 use super::page::Page;
 use super::roots::{PartError, Roots, Text};
 
-pub(super) fn read(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
+pub(super) fn read(shown: &Filter, roots: &Roots, page: &mut Page) -> Result<(), PartError> {
     let text = Text::read(roots.proc.join("vmstat"))?;
     for line in text.lines() {
         let mut fields = line.split_ascii_whitespace();
-        let Some(name) = fields.next().filter(|name| is_exported(name)) else {
+        let Some(name) = fields.next().filter(|name| shown.takes(name)) else {
             continue;
         };
         let value = text.number(fields.next())?;
@@ -20,22 +21,17 @@ pub(super) fn read(roots: &Roots, page: &mut Page) -> Result<(), PartError> {
     Ok(())
 }
 
-/// node_exporter's default: `^(oom_kill|pgpg|pswp|pg.*fault).*`.
-fn is_exported(name: &str) -> bool {
-    let prefix = ["oom_kill", "pgpg", "pswp"]
-        .iter()
-        .any(|p| name.starts_with(p));
-    prefix || (name.starts_with("pg") && name[2..].contains("fault"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fixture::check;
+    use super::super::options::Patterns;
 
     #[test]
     fn the_fields_exported_by_default() {
         check(
-            super::read,
+            |roots: &_, page: &mut _| {
+                super::read(&Patterns::default().showing("vmstat.fields"), roots, page)
+            },
             &[(
                 "proc/vmstat",
                 "nr_free_pages 977769\npgpgin 7344136\npswpout 1\npgmajfault 45728\npgalloc_dma 0\noom_kill 2\n",

@@ -112,6 +112,7 @@ impl Evaluator<'_> {
         // A step of a group takes about as much room as two samples.
         let held = 2 * grid.len as u64;
         let (keeps_values, mut kept) = (aggregate.op == AggregateOp::Quantile, 0);
+        let delayed = self.options.delayed_name_removal;
         let gather: &mut Sink<'_> = &mut |evaluator, row| {
             evaluator.cancel.check()?;
             if keeps_values {
@@ -137,7 +138,8 @@ impl Evaluator<'_> {
             for (step, cell) in group.cells.iter_mut().enumerate() {
                 if let Some(point) = row.point(step) {
                     evaluator.gather(aggregate, cell, point, metric);
-                    cell.drop_name |= row.drop_name;
+                    // Names that are dropped at once are no part of a row any more: it joins those that never had one.
+                    cell.drop_name |= delayed && row.drop_name;
                 }
             }
             Ok(())

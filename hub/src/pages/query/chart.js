@@ -4,6 +4,7 @@ import { formatClock, formatDay, formatTime, zoneOffset } from './time.js';
 import { make, seriesName } from './dom.js';
 import { number, short, ticks } from './numbers.js';
 import { colours } from './colours.js';
+import { drawGaps, gapsAt } from './missing.js';
 
 const HEIGHT = 320;
 const PAD = { top: 12, right: 12, bottom: 26 };
@@ -11,6 +12,8 @@ const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 720
 
 export class Chart {
   #canvas;
+  #layer = make('canvas');
+  #stale = true;
   #tip;
   #series = [];
   #lines = [];
@@ -18,6 +21,7 @@ export class Chart {
   #grid = { start: 0, end: 1, step: 1 };
   #options = { stacked: false, utc: false };
   #hidden = new Set();
+  #gaps = [];
   #lit = null;
   #cursor = null;
   #drag = null;
@@ -50,6 +54,12 @@ export class Chart {
     this.draw();
   }
 
+  /** Where data of branches is missing, as missing.js has it: shown below the time, and told at the pointer. */
+  set gaps(gaps) {
+    this.#gaps = gaps;
+    this.#redraw();
+  }
+
   /** Which series are not drawn, by their numbers. */
   set hidden(numbers) {
     this.#hidden = numbers;
@@ -61,11 +71,17 @@ export class Chart {
   set lit(number) {
     if (this.#lit === number) return;
     this.#lit = number;
-    this.draw();
+    this.#redraw();
   }
 
-  /** Draws before the next frame, however often it is asked for. */
+  /** Draws all of it before the next frame, however often that is asked for. */
   draw() {
+    this.#stale = true;
+    this.#redraw();
+  }
+
+  /** Only what follows the pointer; the lines are kept as they were drawn. */
+  #redraw() {
     this.#frame ??= requestAnimationFrame(() => {
       this.#frame = null;
       this.#drawNow();
@@ -75,27 +91,30 @@ export class Chart {
   #drawNow() {
     const width = this.element.clientWidth, ratio = window.devicePixelRatio || 1;
     if (width === 0) return;
-    const [wide, high] = [Math.round(width * ratio), Math.round(HEIGHT * ratio)];
-    if (this.#canvas.width !== wide || this.#canvas.height !== high) Object.assign(this.#canvas, { width: wide, height: high });
-    const ink = this.#canvas.getContext('2d'), style = getComputedStyle(this.#canvas);
-    ink.setTransform(ratio, 0, 0, ratio, 0, 0);
-    ink.clearRect(0, 0, width, HEIGHT);
-    ink.font = `11px ${style.fontFamily}`;
-    const lines = this.#lines;
-    const plot = this.#plot = this.#scale(lines, width, ink);
+    const style = getComputedStyle(this.#canvas), palette = colours(this.element);
+    if (this.#stale) this.#drawLines(width, ratio, style, palette);
+    const ink = pen(this.#canvas, width, ratio, style), plot = this.#plot;
     this.#axes(ink, plot, style);
+    drawGaps(ink, plot, this.#gaps, HEIGHT - PAD.bottom);
+    const lit = this.#lines.find(line => line.at === this.#lit);
+    ink.globalAlpha = lit ? 0.22 : 1;
+    ink.drawImage(this.#layer, 0, 0, width, HEIGHT);
+    ink.globalAlpha = 1;
+    if (lit) this.#line(ink, plot, lit, palette[lit.at % palette.length]);
+    this.#crosshair(ink, plot, style);
+  }
+
+  /** The lines, on a layer of their own: drawing them all is what takes time. */
+  #drawLines(width, ratio, style, palette) {
+    this.#stale = false;
+    const ink = pen(this.#layer, width, ratio, style);
+    const plot = this.#plot = this.#scale(this.#lines, width, ink);
     ink.save();
     ink.beginPath();
     ink.rect(plot.left - 1, PAD.top - 2, plot.right - plot.left + 2, plot.bottom - PAD.top + 4);
     ink.clip();
-    const palette = colours(this.element);
-    for (const line of lines) {
-      if (line.at !== this.#lit) this.#line(ink, plot, line, palette[line.at % palette.length]);
-    }
-    const lit = lines.find(line => line.at === this.#lit);
-    if (lit) this.#line(ink, plot, lit, palette[lit.at % palette.length]);
+    for (const line of this.#lines) this.#line(ink, plot, line, palette[line.at % palette.length]);
     ink.restore();
-    this.#crosshair(ink, plot, style);
   }
 
   /** Finds what is drawn: {at, times, own, values, floor} of each series that is not hidden; stacked ones stand on one another. */
@@ -124,6 +143,8 @@ export class Chart {
       });
     }
     if (low > high) [low, high] = [0, 1];
+    // A hair below zero is no reason for a mark below it.
+    if (low < 0 && -low < 0.002 * high) low = 0;
     // A line that hardly moves stays a line; zero is shown where it is near.
     if (low > 0 && low < 0.35 * high) low = 0;
     if (low === high) [low, high] = low === 0 ? [0, 1] : [Math.min(0, low), Math.max(0, high)];
@@ -164,9 +185,7 @@ export class Chart {
   }
 
   #line(ink, { x, y }, { at, times, values, floor }, colour) {
-    const dim = this.#lit !== null && this.#lit !== at;
     ink.strokeStyle = ink.fillStyle = colour;
-    ink.globalAlpha = dim ? 0.2 : 1;
     ink.lineWidth = this.#lit === at ? 2.5 : 1.5;
     ink.lineJoin = 'round';
     for (const [from, to] of runs(values)) {
@@ -175,15 +194,14 @@ export class Chart {
       if (floor) {
         const area = new Path2D(path);
         for (let n = to - 1; n >= from; n--) area.lineTo(x(times[n]), y(floor[n]));
-        ink.globalAlpha = dim ? 0.08 : 0.35;
+        ink.globalAlpha = 0.35;
         ink.fill(area);
-        ink.globalAlpha = dim ? 0.2 : 1;
+        ink.globalAlpha = 1;
       }
       // A point between two gaps has no length as a line.
       if (to - from === 1) ink.fillRect(x(times[from]) - 1.5, y(values[from]) - 1.5, 3, 3);
       else ink.stroke(path);
     }
-    ink.globalAlpha = 1;
   }
 
   #crosshair(ink, { bottom, x, y }, style) {
@@ -208,11 +226,11 @@ export class Chart {
     const { offsetX, offsetY } = event;
     if (this.#drag) {
       this.#drag.to = Math.min(Math.max(offsetX, this.#plot.left), this.#plot.right);
-      return this.draw();
+      return this.#redraw();
     }
     this.#cursor = this.#nearest(offsetX, offsetY);
     this.#lit = this.#cursor?.at ?? null;
-    this.draw();
+    this.#redraw();
     this.#tell(offsetX, offsetY);
   }
 
@@ -231,16 +249,17 @@ export class Chart {
   }
 
   #tell(x, y) {
-    this.#tip.hidden = !this.#cursor;
-    if (!this.#cursor) return;
-    const { at, time, own } = this.#cursor, palette = colours(this.element);
-    const swatch = make('span', { class: 'swatch' });
-    swatch.style.background = palette[at % palette.length];
-    this.#tip.replaceChildren(
-      make('div', { class: 'note' }, formatTime(time, this.#options.utc)),
-      make('div', {}, swatch, make('b', {}, number(String(own)))),
-      seriesName(this.#series[at].labels),
-    );
+    const missing = gapsAt(this.#gaps, this.#plot.time(x)).map(text => make('div', { class: 'unknown' }, text));
+    this.#tip.hidden = !this.#cursor && missing.length === 0;
+    if (this.#tip.hidden) return;
+    const said = [make('div', { class: 'note' }, formatTime(this.#cursor?.time ?? this.#plot.time(x), this.#options.utc))];
+    if (this.#cursor) {
+      const { at, own } = this.#cursor, palette = colours(this.element);
+      const swatch = make('span', { class: 'swatch' });
+      swatch.style.background = palette[at % palette.length];
+      said.push(make('div', {}, swatch, make('b', {}, number(String(own)))), seriesName(this.#series[at].labels));
+    }
+    this.#tip.replaceChildren(...said, ...missing);
     const { offsetWidth: wide, offsetHeight: high } = this.#tip, room = this.element.clientWidth;
     this.#tip.style.left = `${x + 16 + wide < room ? x + 16 : Math.max(0, x - wide - 16)}px`;
     this.#tip.style.top = `${Math.max(0, Math.min(y - high / 2, HEIGHT - high))}px`;
@@ -250,7 +269,7 @@ export class Chart {
     this.#cursor = this.#drag = null;
     this.#lit = null;
     this.#tip.hidden = true;
-    this.draw();
+    this.#redraw();
   }
 
   #press(event) {
@@ -260,15 +279,25 @@ export class Chart {
     this.#tip.hidden = true;
   }
 
-  #release() {
+  #release(event) {
     const drag = this.#drag;
     this.#drag = null;
     // A click is no drag.
-    if (drag && Math.abs(drag.to - drag.from) > 5) {
-      this.#onZoom(...[drag.from, drag.to].sort((a, b) => a - b).map(x => this.#plot.time(x)));
-    }
-    this.draw();
+    if (!drag || Math.abs(drag.to - drag.from) <= 5) return this.#move(event);
+    this.#onZoom(...[drag.from, drag.to].sort((a, b) => a - b).map(x => this.#plot.time(x)));
+    this.#redraw();
   }
+}
+
+/** A canvas of that size, empty, and what draws on it. */
+function pen(canvas, width, ratio, style) {
+  const [wide, high] = [Math.round(width * ratio), Math.round(HEIGHT * ratio)];
+  if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
+  const ink = canvas.getContext('2d');
+  ink.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ink.clearRect(0, 0, width, HEIGHT);
+  ink.font = `11px ${style.fontFamily}`;
+  return ink;
 }
 
 function rule(ink, x0, y0, x1, y1) {

@@ -18,10 +18,15 @@ export function errorNote(error, expr) {
   return box;
 }
 
+/** The text with its addresses of the API as links, relative as all are here. */
+function linked(text) {
+  return text.split(/(\/api\/v1\/[\w/?=&.:+-]*\w)/).map((part, at) => (at % 2 === 1 ? make('a', { href: part.slice(1) }, part) : part));
+}
+
 /** Elements for warnings or infos. */
 export function notes(texts, kind) {
   if (texts.length === 0) return null;
-  const lines = texts.map(text => make('p', {}, text));
+  const lines = texts.map(text => make('p', {}, ...linked(text)));
   const box = make('div', { class: `box ${kind}`, role: 'status' }, ...lines.slice(0, SHOWN));
   if (lines.length > SHOWN) {
     box.append(make('details', {}, make('summary', {}, `${lines.length - SHOWN} more`), ...lines.slice(SHOWN)));

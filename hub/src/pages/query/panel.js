@@ -6,6 +6,7 @@ import { make } from './dom.js';
 import { Editor } from './editor.js';
 import { expressions, forget, remember } from './history.js';
 import { Legend } from './legend.js';
+import { ledgerIn, missing } from './missing.js';
 import { errorNote, notes } from './notes.js';
 import { table } from './table.js';
 import { autoStep, formatDuration, POINTS_MAX } from './time.js';
@@ -28,6 +29,7 @@ export class Panel {
   #stack;
   #run;
   #running = null;
+  #chart = null;
 
   /** `page` has time(), completer, utc, changed(), remove(panel). */
   constructor(page, state) {
@@ -107,6 +109,7 @@ export class Panel {
       const { answer, grid } = tab === 'graph' ? await this.#range(expr, running.signal) : await this.#instant(expr, running.signal);
       this.#mark(answer, expr);
       this.#show(answer, grid, performance.now() - began);
+      await this.#tellMissing(answer.warnings ?? [], expr, running.signal);
     } catch (error) {
       if (error.name !== 'AbortError') this.#fail(error, expr);
       else if (this.#running === running) this.#stats.textContent = 'stopped';
@@ -140,6 +143,7 @@ export class Panel {
   #show({ data, warnings = [], infos = [] }, grid, took) {
     const said = [notes(warnings, 'warning'), notes(infos, 'info')];
     const { resultType, result } = data;
+    this.#chart = null;
     const many = Array.isArray(result) && (resultType === 'vector' || resultType === 'matrix') ? result.length : 1;
     const step = grid ? ` · step ${formatDuration(grid.step)}` : '';
     this.#stats.textContent = `${many} series${step} · ${Math.round(took)} ms`;
@@ -162,9 +166,22 @@ export class Panel {
     const chart = new Chart({ onZoom: (...range) => this.#page.zoom(...range) }), legend = new Legend(chart);
     // In the page first: how wide it is and which colours it has is known only there.
     this.#out.replaceChildren(...said, chart.element, legend.element);
+    this.#chart = chart;
     chart.show(series, grid, { stacked: this.#state.stacked, utc: this.#page.utc });
     legend.show(series);
     return [...said, chart.element, legend.element];
+  }
+
+  /** Below the graph: when data of which branch is missing, if the hub warned of that. */
+  async #tellMissing(warnings, expr, signal) {
+    const path = ledgerIn(warnings), chart = this.#chart;
+    if (!path || !chart) return;
+    try {
+      chart.gaps = await missing(path, expr, signal);
+    } catch (error) {
+      // The warning stands there all the same.
+      if (error.name === 'AbortError') throw error;
+    }
   }
 
   #mark({ warnings = [], infos = [] }, expr) {
