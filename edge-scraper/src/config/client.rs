@@ -119,6 +119,7 @@ impl Check {
         };
         Ok(HttpConfig {
             client: ClientOptions {
+                keep_idle: true,
                 connect_timeout: CONNECT_TIMEOUT,
                 timeout: None,
                 follow_redirects: keys.follow_redirects.unwrap_or(true),

@@ -95,7 +95,7 @@ pub enum ClusterAccess {
         /// Its address.
         url: Url,
         /// Client and credentials.
-        http: HttpConfig,
+        http: Box<HttpConfig>,
     },
     /// What this file says, which `kubectl` has too.
     Kubeconfig(PathBuf),
@@ -344,7 +344,7 @@ impl Check {
             }
             (Some(server), None) => ClusterAccess::Server {
                 url: self.address(&at("api_server"), &server)?,
-                http: self.client(key, keys)?,
+                http: Box::new(self.client(key, keys)?),
             },
             (None, _) if own_client => {
                 return Err(self.invalid(

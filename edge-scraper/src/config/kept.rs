@@ -122,7 +122,7 @@ impl Check {
     }
 
     /// What was taken from disk, after everything else has been checked.
-    pub(super) fn from_disk(&self) -> Option<FromDisk> {
+    pub(super) fn read_from_disk(&self) -> Option<FromDisk> {
         let kept = self
             .fallback
             .kept

@@ -319,7 +319,7 @@ impl Check {
         self.unique_jobs(&jobs, node_collector.as_ref(), &push)?;
         let hubs = self.hubs(file.remote_write.unwrap_or_default())?;
         let buffer = self.buffer(branchline.buffer.unwrap_or_default())?;
-        let from_disk = self.from_disk();
+        let from_disk = self.read_from_disk();
         Ok(EdgeConfig {
             path: Some(self.path),
             edge,

@@ -133,7 +133,7 @@ mod tests {
         let bucket = field(3, &[&[1 << 3, 2][..], &double(2, 0.5)].concat());
         let histogram = field(7, &[&[1 << 3, 3][..], &double(2, 4.0), &bucket].concat());
         let body = [
-            family("g", GAUGE, &[gauge.clone()]),
+            family("g", GAUGE, std::slice::from_ref(&gauge)),
             family("h", HISTOGRAM, &[histogram]),
         ]
         .concat();
@@ -154,7 +154,7 @@ mod tests {
         let twice = family("g", GAUGE, &[gauge.clone(), gauge.clone()]);
         assert!(shown(&twice)[0].contains("collected before"));
         let again = [
-            family("g", GAUGE, &[gauge.clone()]),
+            family("g", GAUGE, std::slice::from_ref(&gauge)),
             family("g", GAUGE, &[field(2, &double(1, 1.0))]),
         ]
         .concat();

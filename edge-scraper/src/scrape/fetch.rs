@@ -23,7 +23,7 @@ const FIRST_WEIGHT: usize = 5;
 
 /// Where pages come from.
 pub(super) enum Source {
-    Http(HttpSource),
+    Http(Box<HttpSource>),
     Collector(CollectorSource),
 }
 
@@ -55,10 +55,10 @@ impl Source {
         clock: &Arc<dyn Clock>,
     ) -> Result<Source, String> {
         let signer = Signer::new(&job.http.signer(), clock).map_err(|error| error.to_string())?;
-        Ok(Source::Http(HttpSource {
+        Ok(Source::Http(Box::new(HttpSource {
             client: clients.get(&ClientOptions {
                 // A connection holds some 128 KiB between scrapes; without TLS a new one costs little.
-                keep_idle: job.defaults.scheme == "https",
+                keep_idle: job.target.scheme == "https",
                 ..job.http.client.clone()
             })?,
             signer,
@@ -66,7 +66,7 @@ impl Source {
             compression: job.compression,
             body_bytes_max: job.limits.body_bytes.unwrap_or(BODY_BYTES_MAX),
             fallback: job.fallback_protocol.map(format),
-        }))
+        })))
     }
 
     pub(super) fn collector(collector: Arc<dyn Collector>) -> Source {

@@ -44,7 +44,7 @@ impl Cluster {
             let way = match access {
                 ClusterAccess::Server { url, http } => Way {
                     url,
-                    http,
+                    http: *http,
                     namespace: None,
                 },
                 ClusterAccess::Kubeconfig(file) => kubeconfig(&file)?,
