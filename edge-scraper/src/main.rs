@@ -30,20 +30,10 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to answer: status page, /metrics, /-/ready, /-/reload
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:9491",
-        global = true
-    )]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9491")]
     listen: SocketAddr,
     /// Where the buffer is kept
-    #[arg(
-        long,
-        value_name = "FOLDER",
-        default_value = "data-edge",
-        global = true
-    )]
+    #[arg(long, value_name = "FOLDER", default_value = "data-edge")]
     data_dir: PathBuf,
     #[command(flatten)]
     web: WebFlags,

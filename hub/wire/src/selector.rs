@@ -38,6 +38,13 @@ pub fn parse(text: &str) -> Result<Vec<Matcher>, SelectorError> {
     let mut matchers = Vec::new();
     reader.blanks();
     if let Some(name) = reader.identifier(true) {
+        if ["inf", "nan"]
+            .iter()
+            .any(|number| name.eq_ignore_ascii_case(number))
+        {
+            reader.at = 0;
+            return Err(reader.expected("a metric name; a metric of that name is {__name__=\"…\"}"));
+        }
         matchers.push(Matcher::equal(METRIC_NAME, name));
         reader.blanks();
     }
