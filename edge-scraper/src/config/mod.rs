@@ -43,6 +43,7 @@ pub(crate) use raw::StaticConfig;
 pub use crate::discovery::glob::find as find_files;
 
 use crate::collect::node::{DEFAULT_JOB, NodeOptions, Patterns, Switches};
+use crate::forward::LineOptions;
 use crate::kept::KeptKind;
 
 /// Where samples go without a configuration file: a hub on this machine.
@@ -68,6 +69,8 @@ pub struct EdgeConfig {
     pub node_collector: Option<NodeCollectorConfig>,
     /// The buffer on disk.
     pub buffer: BufferConfig,
+    /// How it speaks to hubs of ours.
+    pub line: LineOptions,
     /// What is handed to the edge instead of being scraped.
     pub push: PushConfig,
     /// What in the file has no effect, or will not work as it is now; for the log and `check-config`.
@@ -142,6 +145,7 @@ impl EdgeConfig {
             jobs: Vec::new(),
             hubs: vec![HubConfig::plain(DEFAULT_HUB_URL)],
             buffer: BufferConfig::default(),
+            line: LineOptions::default(),
             push: PushConfig::default(),
             warnings: Vec::new(),
             from_disk: None,
@@ -319,6 +323,7 @@ impl Check {
         self.unique_jobs(&jobs, node_collector.as_ref(), &push)?;
         let hubs = self.hubs(file.remote_write.unwrap_or_default())?;
         let buffer = self.buffer(branchline.buffer.unwrap_or_default())?;
+        let line = self.line(branchline.link.unwrap_or_default())?;
         let from_disk = self.read_from_disk();
         Ok(EdgeConfig {
             path: Some(self.path),
@@ -328,6 +333,7 @@ impl Check {
             hubs,
             node_collector,
             buffer,
+            line,
             push,
             from_disk,
             files: self.fallback.files,
@@ -501,6 +507,30 @@ impl Check {
         config.options.patterns = Patterns::with(pairs)
             .map_err(|error| self.invalid("branchline.node_collector.patterns", error))?;
         Ok(Some(config))
+    }
+
+    fn line(&self, section: raw::Link) -> Result<LineOptions, ConfigError> {
+        let mut line = LineOptions::default();
+        if let Some(bytes) = section.bytes_per_second {
+            line.bytes_per_second = Some(bytes.get());
+            if bytes.get() < 100 {
+                return Err(self.invalid(
+                    "branchline.link.bytes_per_second",
+                    "with less than 100B nothing arrives in time: leave it out, or give more",
+                ));
+            }
+        }
+        if let Some(heartbeat) = section.heartbeat {
+            line.heartbeat = heartbeat.get();
+            line.silence = 3 * line.heartbeat;
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&line.heartbeat) {
+            return Err(self.invalid(
+                "branchline.link.heartbeat",
+                "it must be between 1s and 1m; with more than 2s a hub knows later than in 5s that the link is cut",
+            ));
+        }
+        Ok(line)
     }
 
     fn buffer(&self, section: raw::Buffer) -> Result<BufferConfig, ConfigError> {

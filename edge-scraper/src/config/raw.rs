@@ -297,6 +297,7 @@ pub(super) struct Branchline {
     pub(super) edge: Option<String>,
     pub(super) node_collector: Option<NodeCollector>,
     pub(super) buffer: Option<Buffer>,
+    pub(super) link: Option<Link>,
     /// Whether remote write is taken (`/api/v1/write`). Default: false.
     pub(super) remote_write_receiver: Option<bool>,
     /// Whether OTLP metrics are taken (`/api/v1/otlp/v1/metrics`). Default: false.
@@ -361,6 +362,16 @@ pub(super) struct NodeCollector {
 pub(super) struct Collectors {
     pub(super) enable: Option<Vec<String>>,
     pub(super) disable: Option<Vec<String>>,
+}
+
+/// The line to each hub of ours.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Link {
+    /// What both lanes may take together. Default: what the link carries.
+    pub(super) bytes_per_second: Option<ByteSize>,
+    /// How often the edge reports.
+    pub(super) heartbeat: Option<PromDuration>,
 }
 
 #[derive(Debug, Default, Deserialize)]

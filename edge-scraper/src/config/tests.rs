@@ -526,6 +526,14 @@ fn unknown_keys_and_bad_values_are_named() {
         "branchline: {buffer: {sync_within: 0s}}",
         &["branchline.buffer.sync_within"],
     );
+    refused(
+        "branchline: {link: {bytes_per_second: 50B}}",
+        &["branchline.link.bytes_per_second", "100B"],
+    );
+    refused(
+        "branchline: {link: {heartbeat: 2m}}",
+        &["branchline.link.heartbeat", "between 1s and 1m"],
+    );
     refused("branchline: {edge: 'a b'}", &["branchline.edge"]);
     refused(
         "branchline: {node_collector: {job: a}}\nscrape_configs: [{job_name: a}]",

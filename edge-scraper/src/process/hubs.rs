@@ -9,8 +9,8 @@ use daemon::Tasks;
 use crate::buffer::{Buffer, BufferError};
 use crate::config::{EdgeConfig, HubConfig};
 use crate::forward::{
-    ForwardOptions, Forwarder, HttpLink, HttpLinkOptions, HubStatus, LineLink, LineOptions, Link,
-    LinkState, ShipperOptions, SocketLink,
+    ForwardOptions, Forwarder, HttpLink, HttpLinkOptions, HubStatus, LineLink, Link, LinkState,
+    ShipperOptions, SocketLink,
 };
 
 /// How long the shipper of a hub that a reload takes away may finish what is under way.
@@ -90,7 +90,7 @@ impl Hubs {
                     shipper: ShipperOptions::default(),
                     write_relabel: Vec::new(),
                     send_metadata: true,
-                    line: LineOptions::default(),
+                    line: config.line.clone(),
                 };
                 plan.new.push(New {
                     config: None,
@@ -126,7 +126,7 @@ impl Hubs {
                 shipper: shipper_options(hub),
                 write_relabel: hub.write_relabel.clone(),
                 send_metadata: hub.send_metadata,
-                line: LineOptions::default(),
+                line: config.line.clone(),
             };
             let link = Arc::new(link);
             let clock = Arc::clone(self.buffer.clock());

@@ -408,6 +408,11 @@ impl World {
                 break;
             };
             let settled = self.shipper.replied(&reply, now);
+            let there = &self.hub.disk.records;
+            let lacks = |record: &&crate::buffer::RecordMeta| !there.contains(record.seq);
+            if let Some(record) = settled.acknowledged.iter().find(lacks) {
+                return Err(format!("acknowledged, and not at the hub: {record:?}"));
+            }
             let written = self.buffer.acknowledge(HUB, &settled.acknowledged);
             written.map_err(|error| error.to_string())?;
             for (record, _) in settled.quarantined {

@@ -46,6 +46,8 @@ pub struct LineEncoder {
     forgotten: Vec<u32>,
     descriptions: Descriptions,
     before: Option<Before>,
+    /// Of all labels that are known.
+    text_bytes: usize,
     cells: Vec<Cell>,
 }
 
@@ -111,6 +113,8 @@ const COLUMNS_MAX: usize = 400_000;
 /// Entries of the log, and sessions that it is kept for.
 const LOG_MAX: usize = 10_000;
 const SESSIONS_MAX: usize = 64;
+/// Beside its labels, a series in a description takes about a byte once it is packed.
+const TEXT_EXTRA: usize = 10;
 /// Operations of descriptions.
 pub(super) const EXTEND: u64 = 0;
 pub(super) const FORGET: u64 = 1;
@@ -134,6 +138,7 @@ impl LineEncoder {
                 ..Descriptions::default()
             },
             before: None,
+            text_bytes: 0,
             cells: Vec::new(),
         }
     }
@@ -174,9 +179,8 @@ impl LineEncoder {
 
     /// About how many bytes a frame with all descriptions would have: what beginning a session costs.
     pub fn descriptions_bytes(&self) -> usize {
-        let labels = self.known.iter().flat_map(|known| &known.labels);
         // Text of labels shrinks to about a tenth.
-        labels.map(|labels| labels.as_bytes().len() / 10 + 1).sum()
+        self.text_bytes / 10
     }
 
     /// What somebody knows who read the session before this one to its end. `all_before`: and all that was described before it.
@@ -408,6 +412,7 @@ impl LineEncoder {
     fn push(&mut self, layout: usize, labels: &LabelSet, timed: bool) -> usize {
         self.layouts[layout].push(timed);
         self.cells.push(Cell::default());
+        self.text_bytes += labels.as_bytes().len() + TEXT_EXTRA;
         let known = &mut self.known[layout].labels;
         known.push(labels.clone());
         known.len() - 1
@@ -436,6 +441,11 @@ impl LineEncoder {
         for layout in std::mem::take(&mut self.forgotten) {
             put_number(described, u64::from(layout) << 1 | FORGET);
             self.layouts[layout as usize] = Layout::new();
+            let gone = self.known[layout as usize].labels.iter();
+            let gone: usize = gone
+                .map(|labels| labels.as_bytes().len() + TEXT_EXTRA)
+                .sum();
+            self.text_bytes -= gone;
             // Nothing is left to be described again.
             self.known[layout as usize] = Described::default();
             self.free.push(layout);
