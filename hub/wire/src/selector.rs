@@ -114,9 +114,18 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// Blanks, and comments to the end of their line.
     fn blanks(&mut self) {
-        let rest = self.rest();
-        self.at += rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len();
+        loop {
+            let rest = &self.text[self.at..];
+            let blank = rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len();
+            self.at += blank;
+            let rest = &self.text[self.at..];
+            if !rest.starts_with('#') {
+                return;
+            }
+            self.at += rest.find('\n').unwrap_or(rest.len());
+        }
     }
 
     fn peeks(&self, character: char) -> bool {

@@ -167,9 +167,8 @@ fn a_session_tells_once_what_the_series_are() {
     }
     assert_eq!((decoder.session(), decoder.next()), (Some(7), 20));
     assert_eq!((decoder.series(), decoder.described()), (100, 100));
-    let text = page(0)
-        .iter()
-        .map(|(labels, _)| labels.as_bytes().len() + 10);
+    let page = page(0);
+    let text = page.iter().map(|(labels, _)| labels.as_bytes().len() + 10);
     assert_eq!(encoder.descriptions_bytes(), text.sum::<usize>() / 10);
 }
 
