@@ -66,6 +66,16 @@ pub(super) struct Lost {
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
     pub(super) samples: u64,
+    pub(super) why: Why,
+}
+
+/// Why samples were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// There was no room.
+    Evicted,
+    /// No edge ran: how many samples there would have been, nobody knows.
+    EdgeDown,
 }
 
 /// More stretches are joined, from the oldest on.
@@ -146,7 +156,8 @@ impl Cursor {
     pub(super) fn lose(&mut self, new: Lost) {
         self.lost.push(new);
         self.lost.sort_by_key(|lost| lost.first);
-        let near = |a: &Lost, b: &Lost| b.first <= a.last.saturating_add(LOST_APART);
+        let near =
+            |a: &Lost, b: &Lost| a.why == b.why && b.first <= a.last.saturating_add(LOST_APART);
         let mut joined: Vec<Lost> = Vec::with_capacity(self.lost.len());
         for lost in self.lost.drain(..) {
             match joined.last_mut() {
@@ -190,7 +201,12 @@ impl Cursor {
         let _ = writeln!(text, "evicted_records {}", self.evicted_records);
         for lost in &self.lost {
             let (first, last) = (lost.first.millis(), lost.last.millis());
-            let _ = writeln!(text, "lost {first} {last} {}", lost.samples);
+            let _ = writeln!(
+                text,
+                "lost {first} {last} {} {}",
+                lost.samples,
+                lost.why.word()
+            );
         }
         let _ = writeln!(
             text,
@@ -240,6 +256,22 @@ impl Cursor {
     }
 }
 
+impl Why {
+    const ALL: [Why; 2] = [Why::Evicted, Why::EdgeDown];
+
+    /// As cursors and reports have it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Why::Evicted => "evicted",
+            Why::EdgeDown => "edge-down",
+        }
+    }
+
+    fn of(word: &str) -> Option<Why> {
+        Why::ALL.into_iter().find(|why| why.word() == word)
+    }
+}
+
 impl Lost {
     fn join(&mut self, other: &Lost) {
         self.first = self.first.min(other.first);
@@ -253,6 +285,7 @@ impl Lost {
             first: Timestamp::from_millis(numbers.next()?.parse().ok()?),
             last: Timestamp::from_millis(numbers.next()?.parse().ok()?),
             samples: numbers.next()?.parse().ok()?,
+            why: Why::of(numbers.next()?)?,
         };
         numbers.next().is_none().then_some(lost)
     }
@@ -320,9 +353,16 @@ mod tests {
                 first: Timestamp::from_millis(first),
                 last: Timestamp::from_millis(first + 9),
                 samples: 5,
+                why: Why::Evicted,
             });
         }
-        assert_eq!((cursor.lost.len(), cursor.lost[0].samples), (2, 10));
+        cursor.lose(Lost {
+            first: Timestamp::from_millis(60_000),
+            last: Timestamp::from_millis(120_000),
+            samples: 0,
+            why: Why::EdgeDown,
+        });
+        assert_eq!((cursor.lost.len(), cursor.lost[0].samples), (3, 10));
         cursor.synced = Synced {
             seq: 12,
             cumulative: cursor.evicted,

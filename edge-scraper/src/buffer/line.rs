@@ -193,7 +193,7 @@ impl Buffer {
             first_ms: lost.first.millis(),
             last_ms: lost.last.millis(),
             samples: lost.samples,
-            reason: "evicted".to_owned(),
+            reason: lost.why.word().to_owned(),
         };
         Ok(lost.map(interval).collect())
     }

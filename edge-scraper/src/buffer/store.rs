@@ -15,7 +15,7 @@ use wire::line::link::Known;
 use wire::line::{LineEncoder, LineScrape, Takeover};
 
 use super::books::{Books, HubBook, HubCounts};
-use super::cursor::{Cursor, Lost, Synced};
+use super::cursor::{Cursor, Lost, Synced, Why};
 use super::files::{
     State, cursor_file, guess_state, io_error, new_epoch, read_cursors, read_state, write_small,
 };
@@ -47,6 +47,8 @@ pub struct BufferOptions {
     pub sync_bound: Option<Duration>,
     /// Longest time between an acknowledgement and its being saved. Default 5 s.
     pub save_bound: Duration,
+    /// A restart that takes less is no gap: it falls between two scrapes of a target. Default 1 min.
+    pub downtime_least: Duration,
     /// Name of the edge, which the frames carry: visible ASCII characters. Default `edge`.
     pub edge: String,
     /// The epoch of a buffer that has to be made; None draws a random one. For tests.
@@ -59,6 +61,7 @@ impl Default for BufferOptions {
             bytes_max: 1 << 30,
             sync_bound: Some(Duration::from_secs(1)),
             save_bound: Duration::from_secs(5),
+            downtime_least: Duration::from_secs(60),
             edge: "edge".to_owned(),
             epoch_if_new: None,
         }
@@ -141,6 +144,8 @@ struct Appending {
     /// Of all records appended, synced or not.
     cumulative: Counts,
     refused: Counts,
+    /// Time of the last record of the edge before this one, until this one has its first.
+    before: Option<Timestamp>,
     /// Codes every record. Its session is that of the active segment's last record, if it has one.
     encoder: LineEncoder,
 }
@@ -233,6 +238,7 @@ impl Buffer {
             appending: Mutex::new(Appending {
                 cumulative: state.before,
                 refused: Counts::default(),
+                before: None,
                 encoder: LineEncoder::new(0, &edge, state.epoch),
             }),
             replays: Mutex::default(),
@@ -266,11 +272,13 @@ impl Buffer {
             seq: books.kept_from - 1,
             cumulative: books.before,
         };
+        let mut newest = None;
         let through = self.journal.synced_seq();
         for info in self.journal.segments().iter().rev() {
             let before = books.before;
             let segment = books.index.segment(&self.journal, info, through, before)?;
             if let Some(record) = segment.records.last() {
+                newest = Some(record.at);
                 last = Synced {
                     seq: record.seq,
                     cumulative: record.cumulative,
@@ -297,6 +305,7 @@ impl Buffer {
         if !planted::is(Planted::ForgetsWhatWasScraped) {
             lock(&self.appending).cumulative = last.cumulative;
         }
+        lock(&self.appending).before = newest;
         lock(&self.durable).synced = Synced {
             seq: last.seq.max(through),
             cumulative: last.cumulative,
@@ -386,6 +395,9 @@ impl Buffer {
             match self.append_part(&mut appending, &header, number as u32, part) {
                 Ok(appended) => {
                     appending.cumulative = header.cumulative;
+                    if let Some(before) = appending.before.take() {
+                        self.note_downtime(before, scrape.at);
+                    }
                     let now = Synced {
                         seq: appended.last_seq,
                         cumulative: header.cumulative,
@@ -406,6 +418,24 @@ impl Buffer {
             }
         }
         Ok(())
+    }
+
+    /// Between the last record before a restart and the first one after it nobody scraped: a hub has to know that nothing of
+    /// that time will come.
+    fn note_downtime(&self, first: Timestamp, last: Timestamp) {
+        if last.saturating_since(first) < self.options.downtime_least {
+            return;
+        }
+        let now = self.clock.elapsed();
+        for hub in self.books().hubs.values_mut() {
+            hub.cursor.lose(Lost {
+                first,
+                last,
+                samples: 0,
+                why: Why::EdgeDown,
+            });
+            hub.dirty_since.get_or_insert(now);
+        }
     }
 
     /// Codes a record and hands it to the journal. A frame that could not be kept leaves the session unreadable from there
@@ -627,6 +657,7 @@ impl Buffer {
                     first,
                     last,
                     samples: lost.samples,
+                    why: Why::Evicted,
                 });
             }
             cursor.forget_before(kept_from);

@@ -381,6 +381,43 @@ fn damage_costs_the_rest_of_a_session_and_is_counted() {
 }
 
 #[test]
+fn the_time_without_an_edge_is_reported_as_lost() {
+    let disk = SimDisk::new(1);
+    let buffer = open(&disk);
+    for at in [0, 15] {
+        buffer.append(&scrape(at, 4)).unwrap();
+    }
+    buffer.sync().unwrap();
+    drop(buffer);
+    // A quick restart is none, a night is.
+    let buffer = open(&disk);
+    buffer.append(&scrape(60, 4)).unwrap();
+    buffer.sync().unwrap();
+    assert_eq!(buffer.lost_intervals("hq").unwrap(), []);
+    buffer.save().unwrap();
+    drop(buffer);
+    let buffer = open(&disk);
+    buffer.append(&scrape(30_000, 4)).unwrap();
+    buffer.append(&scrape(30_015, 4)).unwrap();
+    buffer.sync().unwrap();
+    buffer.save().unwrap();
+    drop(buffer);
+    let lost = open(&disk).lost_intervals("hq").unwrap();
+    let [lost] = &lost[..] else {
+        panic!("{lost:?}")
+    };
+    assert_eq!(
+        (
+            lost.first_ms,
+            lost.last_ms,
+            lost.samples,
+            lost.reason.as_str()
+        ),
+        (NOW + 60_000, NOW + 30_000_000, 0, "edge-down")
+    );
+}
+
+#[test]
 fn segments_can_be_read_without_the_ones_before() {
     let disk = SimDisk::new(1);
     let buffer = open_with(&disk, options(1 << 20));

@@ -76,6 +76,7 @@ fn open(plot: Plot, disk: &SimDisk, clock: &SimClock) -> Result<Buffer, String> 
         bytes_max: plot.bytes_max,
         sync_bound: None,
         edge: "b07".into(),
+        downtime_least: Duration::from_secs(60),
         epoch_if_new: Some(7),
         save_bound: Duration::from_secs(3),
     };

@@ -297,11 +297,15 @@ impl From<PutError> for ReloadError {
 }
 
 fn buffer_options(config: &EdgeConfig) -> BufferOptions {
+    let usual = BufferOptions::default();
+    let jobs = config.jobs.iter().map(|job| job.target.interval);
+    let longest = jobs.max().unwrap_or_default();
     BufferOptions {
         bytes_max: config.buffer.bytes_max,
         sync_bound: Some(config.buffer.sync_within),
+        downtime_least: usual.downtime_least.max(2 * longest),
         edge: config.edge.clone(),
-        ..BufferOptions::default()
+        ..usual
     }
 }
 

@@ -244,6 +244,7 @@ fn open(plot: Plot, disk: &SimDisk, clock: &SimClock) -> Result<Buffer, String> 
         epoch_if_new: Some(7),
         save_bound: Duration::from_secs(3),
         edge: "b07".into(),
+        downtime_least: Duration::from_secs(60),
     };
     let buffer = Buffer::open(
         Arc::new(disk.clone()),
@@ -566,8 +567,10 @@ impl World {
     }
 
     fn send(&mut self, message: FromEdge) {
-        let at = self.clock.elapsed() + TRIP;
+        // Some take long, and none overtakes another: an answer may come while the next record is still on its way.
+        let at = self.clock.elapsed() + TRIP + Duration::from_millis(self.rng.below(300));
         if let Some(pipe) = &mut self.pipe {
+            let at = pipe.to_hub.back().map_or(at, |(before, _)| at.max(*before));
             pipe.to_hub.push_back((at, message.encode()));
         }
     }
