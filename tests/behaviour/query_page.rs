@@ -100,6 +100,7 @@ impl Page {
     fn coloured_dots(&self) -> u64 {
         let dots = self.browser.script(
             "const c = document.querySelector('canvas');
+             if (!c) return null;
              const {data} = c.getContext('2d').getImageData(0, 0, c.width, c.height);
              let dots = 0;
              for (let i = 0; i < data.length; i += 4) {
@@ -486,6 +487,7 @@ fn an_outage_is_seen_where_it_was() {
     let ribbon = |colour: [u8; 3]| {
         let found = browser.script(
             "const c = document.querySelector('canvas');
+             if (!c) return null;
              const {data} = c.getContext('2d').getImageData(0, c.height - Math.round(26 * devicePixelRatio), c.width, 1);
              const at = [];
              for (let x = 0; x < c.width; x++) if (arguments[0].every((part, n) => data[4 * x + n] === part)) at.push(x / c.width);
