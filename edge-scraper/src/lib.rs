@@ -1,7 +1,8 @@
 //! What happens in a branch, and how does the hub learn of it? Discover, scrape, collect, buffer, ship.
 //!
 //! An edge reads a Prometheus configuration file ([`config`]), finds targets, scrapes them and the machine itself
-//! ([`collect`]), keeps every scrape on disk until a hub has it, and remote-writes it to every hub in the file.
+//! ([`collect`]), takes what is pushed ([`push`]), keeps every scrape on disk until a hub has it, and ships it to every hub in the
+//! file: over a line to hubs of ours, by remote write to all others.
 //!
 //! Not in here: any hub (storage, queries, rules, federation) and any alert routing. The edge uses `model`, `wire`,
 //! `journal` and `daemon` and nothing else of the workspace.

@@ -1,5 +1,8 @@
 //! How do scrapes get from the buffer to the hubs? One shipper per `remote_write` target.
 //!
+//! A hub of ours is asked for a line first (`line/`, with a header of its own). What follows is remote write: to foreign endpoints, to a hub
+//! of ours that knows no line, to the hub in the same process, and where series are changed on their way.
+//!
 //! [`Shipper`] decides and does nothing: answers and time go in, "send this" and "the hub has that" come out, so that a
 //! test can replay any run. [`Forwarder`] is the task around it: it reads batches from the buffer,
 //! sends them over a [`Link`] and writes what came of it into the hub's cursor.
