@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use journal::{Journal, JournalError, Reader};
 use model::Timestamp;
-use wire::line::{Frame, LineDecoder, LineLimits, LineSink};
+use wire::line::{Frame, LineDecoder, LineLimits, LineSink, LineState};
 use wire::remote_write::convert::append_float;
 
 use super::record::frame;
@@ -72,6 +72,43 @@ impl Replay {
             }
         }
     }
+}
+
+/// How a session that began with the record `start` stood before one of its frames. None when it cannot be read so far.
+///
+/// # Errors
+/// A disk that cannot be read.
+pub(super) fn state_before(
+    journal: &Journal,
+    start: u64,
+    session: u32,
+    number: u64,
+) -> Result<Option<LineState>, JournalError> {
+    let mut reader = journal.read_synced_from(start);
+    let (limits, mut decoder) = (LineLimits::default(), LineDecoder::new());
+    while decoder.session().is_none() || decoder.next() < number {
+        let record = match reader.next() {
+            Some(Ok((_, record))) => record,
+            None | Some(Err(JournalError::Damaged { .. })) => return Ok(None),
+            Some(Err(error)) => return Err(error),
+        };
+        let decoded = Frame::read(frame(&record), &limits)
+            .and_then(|frame| decoder.decode(&frame, &limits, &mut Nothing));
+        if decoded.is_err() || decoder.session() != Some(session) {
+            return Ok(None);
+        }
+    }
+    Ok(decoder.into_state())
+}
+
+/// Keeps nothing of what is decoded.
+struct Nothing;
+
+impl LineSink for Nothing {
+    type Key = ();
+    fn series(&mut self, _: &[u8]) {}
+    fn sample(&mut self, (): &(), _: i64, _: f64) {}
+    fn rest(&mut self, _: Vec<u8>) {}
 }
 
 /// Makes a message of what is decoded; without one it only decodes.

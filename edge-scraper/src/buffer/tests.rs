@@ -350,7 +350,7 @@ fn damage_costs_the_rest_of_a_session_and_is_counted() {
         let (path, bytes) = segment_file(&disk);
         let bit = (bytes as f64 * 8.0 * bit_of) as u64;
         disk.flip_bit(&path, bit).unwrap();
-        buffer.begin_session();
+        buffer.begin_session(None);
         for at in 20..25 {
             buffer.append(&scrape(at, 50)).unwrap();
         }

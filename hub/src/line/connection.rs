@@ -234,7 +234,7 @@ struct Line {
 impl Line {
     /// The first reply says who we are and what we have.
     fn greet(&mut self, report: &Report) {
-        let receiver = self.receiver.as_deref();
+        let known = self.receiver.as_deref_mut().map(Receiver::known);
         let Sender { branch, edge, .. } = &*self.sender;
         // Of an edge that was never heard of there is nothing, and that is said too.
         let records = self.hub.ledger.records(branch, edge, report.epoch);
@@ -250,7 +250,7 @@ impl Line {
         self.reply = Reply {
             hub: self.hub.ingest.hub_id().to_owned(),
             version: daemon::VERSION.to_owned(),
-            known: receiver.map(Receiver::known).unwrap_or_default(),
+            known: known.unwrap_or_default(),
             has: Some(has),
             ..Reply::default()
         };

@@ -3,7 +3,8 @@
 //!
 //! One session grows, on the live lane. When the link breaks it may be left unfinished: another one begins, live, and the rest of
 //! the old one comes as backlog, in its order. So a frame finds its decoder by session and number, whatever its lane. One that
-//! begins a session with the descriptions of another takes a copy of that one's decoder: the other goes on. A frame that finds none is
+//! begins a session with what another one described and knew takes a copy of that one's decoder, as it was when the edge was told of it: the other
+//! goes on, and may have done so before, as backlog. A frame that finds none is
 //! answered "unknown": the edge sends that session from its beginning. Sessions stay when a connection ends, see [`super::kept`].
 
 use std::collections::VecDeque;
@@ -28,6 +29,8 @@ pub(crate) struct Receiver {
     sessions: VecDeque<Session>,
     /// The live lane's.
     live: Option<u32>,
+    /// That one as it was, if it has gone on as backlog since.
+    told: Option<Session>,
     /// A series is the same in all sessions.
     unstored: Unstored,
 }
@@ -83,7 +86,7 @@ impl Receiver {
             number: frame.number,
             live: lane == Lane::Live,
         };
-        let Some(mut session) = self.take_session(&frame) else {
+        let Some(mut session) = self.take_session(lane, &frame) else {
             return Ok(Read::Unknown(unknown));
         };
         let mut sink = Sink {
@@ -112,19 +115,23 @@ impl Receiver {
     }
 
     /// The session that a frame is for: its own, a copy of the one that it goes on with, or a new one.
-    fn take_session(&mut self, frame: &Frame<'_>) -> Option<Session> {
+    fn take_session(&mut self, lane: Lane, frame: &Frame<'_>) -> Option<Session> {
         if frame.starts() {
             return Some(Session::default());
         }
         if let Some(other) = frame.followed() {
             let is = |session: &&Session| session.decoder.session() == Some(other);
-            return self.sessions.iter().find(is).cloned();
+            let told = self.told.take().filter(|told| is(&told));
+            return told.or_else(|| self.sessions.iter().find(is).cloned());
         }
         let is = |session: &Session| {
             session.decoder.session() == Some(frame.session)
                 && session.decoder.next() == frame.number
         };
         let at = self.sessions.iter().position(is)?;
+        if lane == Lane::Backlog && Some(frame.session) == self.live && self.told.is_none() {
+            self.told = self.sessions.get(at).cloned();
+        }
         self.sessions.remove(at)
     }
 
@@ -132,6 +139,7 @@ impl Receiver {
         let id = session.decoder.session();
         if lane == Lane::Live {
             self.live = id;
+            self.told = None;
         }
         // A session that begins again ends what was known of it.
         self.sessions.retain(|other| other.decoder.session() != id);
@@ -158,8 +166,9 @@ impl Receiver {
             .retain(|session| session.decoder.session() != gone);
     }
 
-    /// Sessions that the next connection can go on with.
-    pub(super) fn known(&self) -> Vec<Known> {
+    /// Sessions that this connection can go on with, whose edge is told of them now.
+    pub(super) fn known(&mut self) -> Vec<Known> {
+        self.told = None;
         let known = |session: &Session| {
             session
                 .decoder

@@ -3,11 +3,12 @@
 use journal::JournalError;
 use model::Timestamp;
 use wire::line::link::Known;
-use wire::line::{LineEncoder, LineScrape, Takeover};
+use wire::line::{LineEncoder, LineScrape, LineState, Takeover};
 
 use super::super::cursor::{Lost, Why};
 use super::super::index::RecordMeta;
 use super::super::record::{self, Header, Part};
+use super::super::replay::state_before;
 use super::{
     Appending, Buffer, BufferError, Place, SEGMENT_BYTES, SEGMENT_RECORDS_MAX, Synced, lock,
 };
@@ -95,8 +96,10 @@ impl Buffer {
             let first = self.journal.active().first_seq;
             let is_first = first == seq && !planted::is(Planted::SegmentNeedsTheOneBefore);
             let has_gap = !whole && !planted::is(Planted::GoesOnAfterAGap);
-            if has_gap || is_first || appending.encoder.session() == 0 {
+            if has_gap || appending.encoder.session() == 0 {
                 appending.encoder.begin(self.session_at(seq));
+            } else if is_first {
+                appending.encoder.begin_after_this(self.session_at(seq));
             }
             let place = (appending.encoder.session(), appending.encoder.next());
             let frame = appending.encoder.encode(&LineScrape {
@@ -157,15 +160,43 @@ impl Buffer {
         (mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32 | 1
     }
 
-    /// From the next record on another session: its first frame can be read by a hub that has nothing of what came before. Which record
-    /// that will be.
-    pub fn begin_session(&self) -> u64 {
+    /// From the next record on another session: its first frame can be read by a hub that has nothing of what came before; one that
+    /// stands at `state` gets less. Which record that will be.
+    pub fn begin_session(&self, state: Option<LineState>) -> u64 {
         let mut appending = lock(&self.appending);
         let seq = self.journal.last_seq() + 1;
-        if appending.encoder.next() > 0 {
-            appending.encoder.begin(self.session_at(seq));
+        let session = self.session_at(seq);
+        match state {
+            _ if appending.encoder.next() == 0 => {}
+            Some(state) => appending.encoder.begin_after(session, state),
+            None => appending.encoder.begin_after_this(session),
         }
         seq
+    }
+
+    /// How a session that began with the record `start` stood before the frame that a reader of it wants next. None when it is not
+    /// there any more. Reads at most a segment.
+    ///
+    /// # Errors
+    /// A disk that cannot be read.
+    pub fn session_state(
+        &self,
+        start: u64,
+        known: &Known,
+    ) -> Result<Option<LineState>, BufferError> {
+        Ok(state_before(
+            &self.journal,
+            start,
+            known.session,
+            known.next,
+        )?)
+    }
+
+    /// The first scrape of a layout in a session, for a hub that has taken over the values of the session before.
+    pub fn columns_for_followers(&self, session: u32, number: u64) -> Option<Vec<u8>> {
+        let appending = lock(&self.appending);
+        let encoder = (appending.encoder.session() == session).then_some(&appending.encoder)?;
+        encoder.columns_for_followers(number).map(<[u8]>::to_vec)
     }
 
     /// Where somebody goes on who has read a session up to a frame. None when that session is not there, or ended before.

@@ -9,7 +9,8 @@ use wire::line::link::{BACKLOG_BYTES_FIRST, Has, Known, Reply};
 
 use super::budget::Budget;
 use super::clock::HubClock;
-use super::window::Window;
+use super::lanes::Greeting;
+use super::window::{Answer, Window};
 use crate::buffer::{RecordMeta, SequenceSet};
 use crate::forward::LinkState;
 use crate::planted::{self, Planted};
@@ -85,6 +86,8 @@ pub struct LineShipper {
     clock: HubClock,
     /// Of the connections so far: numbers rise over all of them.
     reports: u64,
+    /// The session of the live lane, and the record that it began with.
+    live_session: Option<(u32, u64)>,
 }
 
 #[derive(Debug)]
@@ -144,6 +147,8 @@ struct Flight {
     lane: Lane,
     bytes: u64,
     sent: Duration,
+    /// Bytes without an answer then, its own among them.
+    under_way: u64,
     /// More would have been sent, had there been room.
     was_full: bool,
 }
@@ -172,6 +177,7 @@ impl LineShipper {
             link: LinkState::Connecting,
             clock: HubClock::default(),
             reports: 0,
+            live_session: None,
         }
     }
 
@@ -335,15 +341,29 @@ impl LineShipper {
         }
     }
 
-    /// Whether the live lane may go on with a record that is waiting for it, or has to leave it to the backlog.
-    pub fn is_recent(&self, waiting: Timestamp, wall: Timestamp) -> bool {
-        wall.saturating_since(waiting) <= self.options.live_gap
+    /// The hub's first reply, with what is needed to find out where the live lane goes on.
+    pub(super) fn greeting(
+        &self,
+        known: Option<Known>,
+        has: Option<Has>,
+        now: Timestamp,
+    ) -> Greeting {
+        let session = known.zip(self.live_session);
+        Greeting {
+            known,
+            has,
+            session_start: session
+                .and_then(|(known, (session, start))| (known.session == session).then_some(start)),
+            live_gap: self.options.live_gap,
+            now,
+        }
     }
 
     /// A live frame was sent.
     pub fn live_sent(&mut self, record: RecordMeta, bytes: u64, now: Duration) {
         if let State::Up(up) = &mut self.state {
             self.budget.spend(bytes, now);
+            self.live_session = Some((record.session, record.seq - u64::from(record.number)));
             if let Some(live) = &mut up.live {
                 live.next = record.seq + 1;
                 live.waiting_since = None;
@@ -544,6 +564,7 @@ impl Up {
             lane,
             bytes,
             sent: now,
+            under_way: self.in_flight_bytes,
             was_full: false,
         });
     }
@@ -561,8 +582,13 @@ impl Up {
             if flight.lane == Lane::Backlog {
                 self.backlog.in_flight_bytes -= flight.bytes;
             }
-            self.window
-                .answered(flight.bytes, flight.sent, now, flight.was_full);
+            let answer = Answer {
+                bytes: flight.bytes,
+                sent: flight.sent,
+                under_way: flight.under_way,
+                was_full: flight.was_full,
+            };
+            self.window.answered(answer, now);
             records.extend(flight.record);
         }
         self.flights = left;

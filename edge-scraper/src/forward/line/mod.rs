@@ -7,7 +7,7 @@
 //!
 //! *Live* goes record by record from where it began. When a connection is new, the hub says which frame of which session it wants
 //! next; if that one is a few seconds old the live lane goes on there. Otherwise it begins with what is scraped from now on:
-//! the buffer begins a session, and the hub takes over the descriptions that it knows.
+//! the buffer begins a session, and the hub takes over descriptions and values that it knows.
 //! *Backlog* is all that is pending before that, the oldest first, with what live leaves of the [window](window), of the
 //! hub's credit and of the byte budget. Its frames can be read only after those before them in their session; where the hub lacks
 //! these, they are sent again, and stored once.
@@ -27,6 +27,7 @@
 
 mod budget;
 mod clock;
+mod lanes;
 mod link;
 mod machine;
 mod report;

@@ -9,13 +9,13 @@ use model::Timestamp;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 use wire::edge_headers::Lane;
-use wire::line::Frame;
 use wire::line::link::{FromEdge, Has, Known, Reply};
 
+use super::lanes::{Lanes, Ready, resume};
 use super::link::{LineConnection, LineLink, NoLine};
 use super::machine::{LineShipper, LineStep, Settled};
 use super::report::{LineFigures, report};
-use crate::buffer::{BatchLimits, BufferError, FrameFound, FrameReader, RecordMeta, Want};
+use crate::buffer::{BatchLimits, BufferError, FrameFound, RecordMeta, Want};
 use crate::forward::status::LinkState;
 use crate::forward::task::{Chance, Forwarder};
 
@@ -36,16 +36,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(20);
 /// What a connection carries with it.
 struct Wire {
     connection: LineConnection,
-    live: FrameReader,
-    backlog: FrameReader,
-    /// What the hub knows, until the first live frame is made with it.
-    known: Option<Known>,
-    /// The live session took over: descriptions that are repeated are left out.
-    takes_over: bool,
-    /// Live frames were sent on this connection.
-    follows: bool,
-    /// The hub knows all that was described.
-    knows_all: bool,
+    lanes: Lanes,
     /// Frames that were read and not sent yet.
     ready: std::collections::VecDeque<RecordMeta>,
 }
@@ -209,38 +200,17 @@ impl Forwarder {
         clock: &dyn Clock,
     ) -> Result<(), BufferError> {
         let (buffer, hub) = (self.buffer().clone(), self.hub().to_owned());
-        if let Some(has) = has.filter(|has| has.epoch == buffer.epoch()) {
-            let (buffer, hub) = (buffer.clone(), hub.clone());
-            let again = blocking(move || buffer.reconcile(&hub, &has)).await?;
-            if again.samples > 0 {
-                tracing::warn!(
-                    hub = self.hub(),
-                    samples = again.samples,
-                    "the hub has lost what it had acknowledged: sending it again"
-                );
-            }
+        let greeting = shipper.greeting(known, has, clock.now());
+        let resumed = blocking(move || resume(&buffer, &hub, &greeting)).await?;
+        if resumed.again.samples > 0 {
+            tracing::warn!(
+                hub = self.hub(),
+                samples = resumed.again.samples,
+                "the hub has lost what it had acknowledged: sending it again"
+            );
         }
-        let wall = clock.now();
-        let place = blocking(move || match known {
-            Some(known) => buffer.resume_at(known.session, known.next),
-            None => Ok(None),
-        })
-        .await?;
-        let goes_on = place.filter(|place| match place.waiting {
-            Some(at) => shipper.is_recent(at, wall),
-            None => true,
-        });
-        match goes_on {
-            Some(place) => {
-                // What it took over before, it still has.
-                wire.knows_all = false;
-                shipper.resume(place.seq);
-            }
-            None => {
-                wire.known = known;
-                shipper.resume(self.buffer().begin_session());
-            }
-        }
+        wire.lanes.resumed(&resumed, known);
+        shipper.resume(resumed.seq);
         Ok(())
     }
 
@@ -265,38 +235,15 @@ impl Forwarder {
             shipper.nothing_live();
             return Ok(Sent::Done);
         };
-        let frame = match buffer.frame(&mut wire.live, record.seq)? {
-            FrameFound::Here(frame) => frame,
-            FrameFound::Gone => {
-                shipper.session_broken("a record of the live lane is gone from the buffer");
-                return Ok(Sent::Done);
+        match wire.lanes.live(buffer, &record)? {
+            Ready::Frame(frame) => {
+                let bytes = wire.send(FromEdge::Frame(Lane::Live, frame.into()).encode());
+                wire.ready.pop_front();
+                shipper.live_sent(record, bytes, clock.elapsed());
+                self.note_sent(bytes);
             }
-            FrameFound::Damaged => {
-                buffer.give_up(&[record]);
-                shipper.session_broken("a record of the live lane is damaged");
-                return Ok(Sent::Done);
-            }
-        };
-        let mut takeover = None;
-        if record.number == 0 {
-            takeover = match wire.known.take() {
-                Some(known) => buffer.takeover(record.session, &known),
-                // On this connection it has read the session before, to its end.
-                None if wire.follows => buffer.takeover_by_follower(record.session, wire.knows_all),
-                None => None,
-            };
-            wire.takes_over = takeover.is_some();
-            wire.knows_all |= takeover.is_some();
+            Ready::Not(why) => shipper.session_broken(why),
         }
-        let frame = match wire.takes_over {
-            true => Frame::taking_over(&frame, takeover.as_ref()).unwrap_or(frame),
-            false => frame,
-        };
-        let bytes = wire.send(FromEdge::Frame(Lane::Live, frame.into()).encode());
-        wire.follows = true;
-        wire.ready.pop_front();
-        shipper.live_sent(record, bytes, clock.elapsed());
-        self.note_sent(bytes);
         Ok(Sent::Done)
     }
 
@@ -310,7 +257,7 @@ impl Forwarder {
         if !wire.has_room() {
             return Ok(Sent::Full);
         }
-        match self.buffer().frame(&mut wire.backlog, seq)? {
+        match wire.lanes.backlog(self.buffer(), seq)? {
             FrameFound::Here(frame) => {
                 let bytes = wire.send(FromEdge::Frame(Lane::Backlog, frame.into()).encode());
                 shipper.backlog_sent(seq, bytes, clock.elapsed());
@@ -378,12 +325,7 @@ impl Wire {
     fn new(connection: LineConnection) -> Wire {
         Wire {
             connection,
-            live: FrameReader::default(),
-            backlog: FrameReader::default(),
-            known: None,
-            takes_over: false,
-            follows: false,
-            knows_all: false,
+            lanes: Lanes::default(),
             ready: std::collections::VecDeque::new(),
         }
     }

@@ -13,10 +13,9 @@ use wire::edge_headers::Lane;
 use wire::line::link::{Echo, FromEdge, Has, Known, Records, Refused, Reply, UnknownFrame};
 use wire::line::{Frame, LineDecoder, LineError, LineLimits, LineSink};
 
+use super::lanes::{Lanes, Ready, resume};
 use super::machine::{LineOptions, LineShipper, LineStep};
-use crate::buffer::{
-    BatchLimits, Buffer, BufferOptions, Counts, FrameFound, FrameReader, SequenceSet, Want,
-};
+use crate::buffer::{BatchLimits, Buffer, BufferOptions, Counts, FrameFound, SequenceSet, Want};
 use crate::forward::LinkState;
 use crate::forward::tests::{NOW, scrape};
 use crate::planted::{self, Planted};
@@ -96,6 +95,8 @@ struct Hub {
     live: LineDecoder<Vec<u8>>,
     backlog: Vec<LineDecoder<Vec<u8>>>,
     refused: BTreeSet<u64>,
+    /// Frames that built on the values of another session.
+    carried: u32,
 }
 
 impl Hub {
@@ -121,6 +122,7 @@ impl Hub {
     fn frame(&mut self, lane: Lane, bytes: &[u8], refuses: bool) -> Result<Reply, LineError> {
         let limits = LineLimits::default();
         let frame = Frame::read(bytes, &limits)?;
+        self.carried += u32::from(frame.carries());
         let mut taken = Taken::default();
         let decoded = match lane {
             Lane::Live => {
@@ -209,13 +211,7 @@ struct Pipe {
     to_hub: VecDeque<(Duration, Bytes)>,
     to_edge: VecDeque<(Duration, Reply)>,
     greeted: bool,
-    live: FrameReader,
-    backlog: FrameReader,
-    known: Option<Known>,
-    takes_over: bool,
-    knows_all: bool,
-    /// Live frames were sent on it.
-    follows: bool,
+    lanes: Lanes,
 }
 
 pub(super) struct World {
@@ -437,12 +433,7 @@ impl World {
                     to_hub: VecDeque::new(),
                     to_edge: VecDeque::new(),
                     greeted: false,
-                    live: FrameReader::default(),
-                    backlog: FrameReader::default(),
-                    known: None,
-                    takes_over: false,
-                    knows_all: false,
-                    follows: false,
+                    lanes: Lanes::default(),
                 });
                 self.shipper.connected(now);
             }
@@ -463,28 +454,12 @@ impl World {
                 self.send(FromEdge::Report(Box::new(report)));
             }
             LineStep::Resume(known, has) => {
-                if let Some(has) = has {
-                    self.buffer.reconcile(HUB, &has).map_err(text)?;
+                let greeting = self.shipper.greeting(known, has, wall);
+                let resumed = resume(&self.buffer, HUB, &greeting).map_err(text)?;
+                if let Some(pipe) = &mut self.pipe {
+                    pipe.lanes.resumed(&resumed, known);
                 }
-                let place = match known {
-                    Some(known) => self.buffer.resume_at(known.session, known.next),
-                    None => Ok(None),
-                };
-                let recent = |place: &crate::buffer::Place| {
-                    place
-                        .waiting
-                        .is_none_or(|at| self.shipper.is_recent(at, wall))
-                };
-                match place.map_err(text)?.filter(recent) {
-                    Some(place) => self.shipper.resume(place.seq),
-                    None => {
-                        if let Some(pipe) = &mut self.pipe {
-                            pipe.known = known;
-                        }
-                        let seq = self.buffer.begin_session();
-                        self.shipper.resume(seq);
-                    }
-                }
+                self.shipper.resume(resumed.seq);
             }
             LineStep::Live(next) => self.live(next)?,
             LineStep::Choose(before, under_way) => {
@@ -502,7 +477,7 @@ impl World {
                 let Some(pipe) = &mut self.pipe else {
                     return Err("no connection".into());
                 };
-                match self.buffer.frame(&mut pipe.backlog, seq).map_err(text)? {
+                match pipe.lanes.backlog(&self.buffer, seq).map_err(text)? {
                     FrameFound::Here(frame) => {
                         let bytes = frame.len() as u64;
                         self.send(FromEdge::Frame(Lane::Backlog, frame.into()));
@@ -535,30 +510,12 @@ impl World {
             self.shipper.nothing_live();
             return Ok(());
         };
-        let FrameFound::Here(frame) = self
-            .buffer
-            .frame(&mut pipe.live, record.seq)
-            .map_err(text)?
-        else {
-            self.shipper.session_broken("gone");
-            return Ok(());
-        };
-        let mut takeover = None;
-        if record.number == 0 {
-            takeover = match pipe.known.take() {
-                Some(known) => self.buffer.takeover(record.session, &known),
-                None if pipe.follows => self
-                    .buffer
-                    .takeover_by_follower(record.session, pipe.knows_all),
-                None => None,
-            };
-            pipe.takes_over = takeover.is_some();
-            pipe.knows_all |= takeover.is_some();
-        }
-        pipe.follows = true;
-        let frame = match pipe.takes_over {
-            true => Frame::taking_over(&frame, takeover.as_ref()).map_err(|e| e.to_string())?,
-            false => frame,
+        let frame = match pipe.lanes.live(&self.buffer, &record).map_err(text)? {
+            Ready::Frame(frame) => frame,
+            Ready::Not(why) => {
+                self.shipper.session_broken(why);
+                return Ok(());
+            }
         };
         let bytes = frame.len() as u64;
         self.send(FromEdge::Frame(Lane::Live, frame.into()));
@@ -697,9 +654,11 @@ fn seeds(usual: u64) -> std::ops::RangeInclusive<u64> {
 
 #[test]
 fn nothing_is_lost() {
+    let mut carried = 0;
     for seed in seeds(40) {
-        play(PLAIN, seed, 400).unwrap();
+        carried += play(PLAIN, seed, 400).unwrap().hub.carried;
     }
+    assert!(carried > 5, "{carried}");
 }
 
 #[test]

@@ -2,15 +2,19 @@
 //!
 //! The window is what keeps live scrapes quick behind a backlog: it grows while answers come as fast as when nothing is under
 //! way, and shrinks when they begin to take longer, that is when bytes stand in a queue somewhere on the link (delay-based
-//! congestion control, as in LEDBAT, RFC 6817).
+//! congestion control, as in LEDBAT, RFC 6817). How far is no guess: what was under way and how long it took tell what the
+//! link carries, so that one answer is enough to find the window of a link that became slow.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Answers may take so much longer than the quickest one. Half a second of a link's bytes.
+/// Answers may take so much longer than the quickest one: so long may bytes stand in a queue.
 const QUEUE: Duration = Duration::from_millis(400);
+/// What is aimed for once they took longer.
+const QUEUE_AFTER: Duration = Duration::from_millis(200);
 const LEAST: u64 = 4 << 10;
-const FIRST: u64 = 32 << 10;
+/// A link of 9,600 bytes a second is done with it in a second.
+const FIRST: u64 = 8 << 10;
 const MOST: u64 = 4 << 20;
 /// How long the quickest answer is remembered: routes change.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -24,6 +28,17 @@ pub(super) struct Window {
     quickest: VecDeque<(Duration, Duration)>,
     /// It shrinks once for what was under way together.
     shrunk_at: Duration,
+}
+
+/// What is known of a message when its answer comes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub(super) bytes: u64,
+    pub(super) sent: Duration,
+    /// Bytes without an answer when it was sent, its own among them.
+    pub(super) under_way: u64,
+    /// There was more to send than the window took.
+    pub(super) was_full: bool,
 }
 
 impl Window {
@@ -41,8 +56,14 @@ impl Window {
         self.bytes
     }
 
-    /// The answer to `bytes` that were sent at `sent` came; `was_full`: there was more to send than the window took.
-    pub(super) fn answered(&mut self, bytes: u64, sent: Duration, now: Duration, was_full: bool) {
+    /// An answer came.
+    pub(super) fn answered(&mut self, answer: Answer, now: Duration) {
+        let Answer {
+            bytes,
+            sent,
+            under_way,
+            was_full,
+        } = answer;
         let delay = now.saturating_sub(sent);
         while self
             .quickest
@@ -64,7 +85,10 @@ impl Window {
             if sent >= self.shrunk_at {
                 self.shrunk_at = now;
                 self.is_growing = false;
-                self.bytes = (self.bytes * 3 / 4).max(LEAST);
+                let carried = under_way as f64 / delay.as_secs_f64();
+                let fits = carried * (least + QUEUE_AFTER).as_secs_f64();
+                self.bytes = (fits as u64).clamp(self.bytes / 8, self.bytes * 3 / 4);
+                self.bytes = self.bytes.max(LEAST);
             }
         } else if was_full {
             let by = match self.is_growing {
@@ -81,38 +105,54 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// A link of so many bytes a second and so much delay: the longest time that bytes stood in its queue, late in the play.
-    fn play(rate: u64, delay: Duration) -> (u64, Duration) {
+    /// A link of so many bytes a second and so much delay, from `from` to 200 s: what it carried a second, and the longest
+    /// time that bytes stood in its queue.
+    fn play(rate: u64, delay: Duration, from: u64) -> (u64, Duration) {
         let (mut window, mut now) = (Window::new(), Duration::ZERO);
         let mut free_at = Duration::ZERO;
-        let mut flights: VecDeque<(Duration, Duration)> = VecDeque::new();
+        let mut flights: VecDeque<(Answer, Duration)> = VecDeque::new();
         let (mut sent, mut longest) = (0, Duration::ZERO);
         const FRAME: u64 = 600;
         while now < Duration::from_secs(200) {
             while flights.len() as u64 * FRAME + FRAME <= window.bytes() {
                 free_at = free_at.max(now) + Duration::from_micros(FRAME * 1_000_000 / rate);
-                flights.push_back((now, free_at + delay));
+                let answer = Answer {
+                    bytes: FRAME,
+                    sent: now,
+                    under_way: (flights.len() as u64 + 1) * FRAME,
+                    was_full: true,
+                };
+                flights.push_back((answer, free_at + delay));
                 sent += FRAME;
-                if now > Duration::from_secs(60) {
+                if now > Duration::from_secs(from) {
                     longest = longest.max(free_at - now);
                 }
             }
-            let (at, answer) = flights.pop_front().unwrap();
-            now = answer.max(now);
-            window.answered(FRAME, at, now, true);
+            let (answer, at) = flights.pop_front().unwrap();
+            now = at.max(now);
+            window.answered(answer, now);
         }
         (sent / 200, longest)
     }
 
     #[test]
     fn a_slow_link_is_used_and_its_queue_stays_short() {
-        for (rate, delay) in [(12_000, 50), (12_000, 600), (200_000, 20), (1_000_000, 100)] {
-            let (used, queue) = play(rate, Duration::from_millis(delay));
-            assert!(used * 100 > rate * 85, "{used} of {rate} bytes a second");
-            assert!(
-                queue < Duration::from_millis(1200),
-                "{queue:?} in the queue at {rate}"
-            );
+        for (rate, delay) in [
+            (9_000, 30),
+            (12_000, 50),
+            (12_000, 600),
+            (200_000, 20),
+            (1_000_000, 100),
+        ] {
+            // From the beginning: what was scraped when a link has just come back should not wait.
+            for from in [5, 60] {
+                let (used, queue) = play(rate, Duration::from_millis(delay), from);
+                assert!(used * 100 > rate * 85, "{used} of {rate} bytes a second");
+                assert!(
+                    queue < Duration::from_millis(1200),
+                    "{queue:?} in the queue at {rate} after {from} s"
+                );
+            }
         }
     }
 }

@@ -80,17 +80,14 @@ impl Layout {
             .is_some_and(|column| column.offset.is_some())
     }
 
-    /// Forgets values, keeps series.
-    pub(super) fn reset(&mut self) {
-        let times: Vec<bool> = self
-            .columns
-            .iter()
-            .map(|column| column.offset.is_some())
-            .collect();
-        *self = Layout::new();
-        for has_times in times {
-            self.push(has_times);
+    /// The same series, without what is remembered of their values.
+    pub(super) fn anew(&self) -> Layout {
+        let mut layout = Layout::new();
+        layout.columns.reserve_exact(self.columns.len());
+        for column in &self.columns {
+            layout.push(column.offset.is_some());
         }
+        layout
     }
 }
 

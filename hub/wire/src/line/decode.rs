@@ -1,10 +1,11 @@
 //! The hub's end of a session.
 
 use super::block::{Cell, Digest, Head, Layout, Shared};
+use super::carry::{Carried, LineState};
 use super::encode::{EXTEND, FORGET};
 use super::frame::{self, Begin, Bytes, Frame};
 use super::link::Known;
-use super::range::Reader;
+use super::range::{Reader, Writer};
 use super::{LineError, LineLimits};
 
 /// Where decoded samples go.
@@ -46,6 +47,8 @@ pub struct LineDecoder<K> {
     epoch: u64,
     shared: Shared,
     layouts: Vec<Layout>,
+    /// What the session that this one follows left.
+    carried: Option<Carried>,
     keys: Vec<Vec<K>>,
     columns: usize,
     described: u64,
@@ -68,6 +71,7 @@ impl<K: Clone> LineDecoder<K> {
             epoch: 0,
             shared: Shared::new(),
             layouts: Vec::new(),
+            carried: None,
             keys: Vec::new(),
             columns: 0,
             described: 0,
@@ -133,8 +137,10 @@ impl<K: Clone> LineDecoder<K> {
                 return Err(unknown);
             }
             self.session = None;
-            self.shared = Shared::new();
-            self.layouts.iter_mut().for_each(Layout::reset);
+            let anew = self.layouts.iter().map(Layout::anew).collect();
+            let layouts = std::mem::replace(&mut self.layouts, anew);
+            let shared = std::mem::replace(&mut self.shared, Shared::new());
+            self.carried = Some(Carried::new(shared, layouts));
             self.descriptions(&mut body, limits, sink, Again::No)?;
             if self.described != begin.described {
                 return Err(body.bad("as many descriptions as the session begins with"));
@@ -148,7 +154,21 @@ impl<K: Clone> LineDecoder<K> {
         let decoded = self.frame(frame, body, limits, sink)?;
         self.session = Some(frame.session);
         self.next = frame.number + 1;
+        self.carried = self
+            .carried
+            .take()
+            .filter(|carried| !carried.is_over(self.next));
         Ok(decoded)
+    }
+
+    /// How the session stands, for an encoder to [go on from](super::LineEncoder::begin_after). None when it knows none.
+    pub fn into_state(self) -> Option<LineState> {
+        Some(LineState {
+            session: self.session?,
+            next: self.next,
+            shared: self.shared,
+            layouts: self.layouts,
+        })
     }
 
     fn begin(&mut self, begin: &Begin<'_>) {
@@ -176,7 +196,7 @@ impl<K: Clone> LineDecoder<K> {
         if has(frame::HAS_REST) {
             sink.rest(body.section("bytes beside the columns", limits.section_bytes_max)?);
         }
-        self.scrape(&mut body, limits, sink)
+        self.scrape(&mut body, has(frame::CARRIES), limits, sink)
     }
 
     fn descriptions(
@@ -223,6 +243,9 @@ impl<K: Clone> LineDecoder<K> {
             if operation & 1 == FORGET {
                 self.columns -= layout.columns.len();
                 self.described = self.described.wrapping_add(1);
+                if let Some(carried) = &mut self.carried {
+                    carried.forget(number as u32);
+                }
                 (*layout, *keys) = (Layout::new(), Vec::new());
                 continue;
             }
@@ -250,6 +273,7 @@ impl<K: Clone> LineDecoder<K> {
     fn scrape(
         &mut self,
         body: &mut Bytes<'_>,
+        carries: bool,
         limits: &LineLimits,
         sink: &mut impl LineSink<Key = K>,
     ) -> Result<LineDecoded, LineError> {
@@ -260,12 +284,17 @@ impl<K: Clone> LineDecoder<K> {
             .split_last_chunk::<2>()
             .ok_or(body.bad("columns and a digest"))?;
         let mut reader = Reader::new(coded);
-        let head = self
-            .shared
-            .head(&mut reader, &mut self.layouts, Head::default());
+        let mut carried = self.carried.as_mut().filter(|_| carries);
+        let head = match &mut carried {
+            Some(carried) => carried.head(&mut reader, Head::default()),
+            None if carries => return Err(bad("the session before left nothing to build on")),
+            None => self
+                .shared
+                .head(&mut reader, &mut self.layouts, Head::default()),
+        };
         let head = head.ok_or(bad("its layout was not described"))?;
-        // It was found: there is such a layout.
-        let layout = &mut self.layouts[head.layout as usize];
+        let layout = self.layouts.get_mut(head.layout as usize);
+        let layout = layout.ok_or(bad("its layout was not described"))?;
         if layout.columns.len() as u64 > limits.samples_max {
             return Err(LineError::TooLong {
                 what: "samples of a frame",
@@ -276,7 +305,10 @@ impl<K: Clone> LineDecoder<K> {
         let mut cells = std::mem::take(&mut self.cells);
         cells.clear();
         cells.resize(layout.columns.len(), Cell::default());
-        let read = self.shared.cells(&mut reader, layout, &mut cells);
+        let read = match &mut carried {
+            Some(carried) => carried.cells(&mut reader, head.layout, layout, &mut cells),
+            None => self.shared.cells(&mut reader, layout, &mut cells),
+        };
         read.map_err(|_| bad("a rule for values that version 1 does not have"))?;
         if reader.is_past_end() {
             return Err(bad("it ends too early"));
@@ -285,6 +317,13 @@ impl<K: Clone> LineDecoder<K> {
         digest.add(&head, &cells);
         if reader.left() > 0 || digest.short() != u16::from_le_bytes(*expected) {
             return Err(bad("its columns do not come out as the digest says"));
+        }
+        if carries {
+            // From here on as one who read the frame that needs nothing from before.
+            let mut anew = Writer::new();
+            let _ = self.shared.head(&mut anew, &mut self.layouts, head);
+            let layout = &mut self.layouts[head.layout as usize];
+            let _ = self.shared.cells(&mut anew, layout, &mut cells);
         }
         let mut samples = 0;
         let keys = &self.keys[head.layout as usize];

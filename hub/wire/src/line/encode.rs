@@ -6,6 +6,7 @@ use model::{LabelSet, Sample, Value};
 
 use super::VERSION;
 use super::block::{Cell, Digest, Head, Layout, Shared};
+use super::carry::{Carried, LineState};
 use super::frame::{self, Begin, put_number, put_section};
 use super::link::Known;
 use super::range::Writer;
@@ -46,6 +47,12 @@ pub struct LineEncoder {
     forgotten: Vec<u32>,
     descriptions: Descriptions,
     before: Option<Before>,
+    /// What the session that this one follows left.
+    carried: Option<Carried>,
+    /// Session and number of the frame that would have come next in that one.
+    carried_from: Option<(u32, u64)>,
+    /// First scrapes as those can have them who read it up to there: number of the frame and its columns. Bounded by [`FOR_FOLLOWERS_MAX`].
+    for_followers: Vec<(u64, Vec<u8>)>,
     /// Of all labels that are known.
     text_bytes: usize,
     cells: Vec<Cell>,
@@ -104,6 +111,8 @@ pub struct Takeover {
     pub(super) described: u64,
     /// What was described since.
     pub(super) descriptions: Vec<u8>,
+    /// It read that session up to where this one goes on: it can have the columns [for followers](LineEncoder::columns_for_followers).
+    pub carries: bool,
 }
 
 /// Layouts of targets that have been gone for so long are forgotten.
@@ -113,6 +122,8 @@ const COLUMNS_MAX: usize = 400_000;
 /// Entries of the log, and sessions that it is kept for.
 const LOG_MAX: usize = 10_000;
 const SESSIONS_MAX: usize = 64;
+/// Bytes of columns for followers.
+const FOR_FOLLOWERS_MAX: usize = 1 << 20;
 /// Beside its labels, a series in a description takes about a byte once it is packed.
 const TEXT_EXTRA: usize = 10;
 /// Operations of descriptions.
@@ -138,18 +149,46 @@ impl LineEncoder {
                 ..Descriptions::default()
             },
             before: None,
+            carried: None,
+            carried_from: None,
+            for_followers: Vec::new(),
             text_bytes: 0,
             cells: Vec::new(),
         }
     }
 
     /// Begins another session: its first frame needs nothing from before, and each layout is described again with its first
-    /// scrape.
+    /// scrape. Who read the one before to its end can [take it over](LineEncoder::takeover) with its values.
+    pub fn begin_after_this(&mut self, session: u32) {
+        let from = (self.session, self.number);
+        if let Some((shared, layouts)) = self.start(session) {
+            self.carry_from(from, shared, layouts);
+        }
+    }
+
+    /// The same, for those who read a session of this buffer up to `state`.
+    pub fn begin_after(&mut self, session: u32, state: LineState) {
+        if self.start(session).is_some() {
+            self.carry_from((state.session, state.next), state.shared, state.layouts);
+        }
+    }
+
+    /// The same, and nobody knows how values stood before.
     pub fn begin(&mut self, session: u32) {
+        self.start(session);
+    }
+
+    fn carry_from(&mut self, from: (u32, u64), shared: Shared, layouts: Vec<Layout>) {
+        self.carried_from = Some(from);
+        self.carried = Some(Carried::new(shared, layouts));
+    }
+
+    /// What was remembered before, unless all of it is forgotten.
+    fn start(&mut self, session: u32) -> Option<(Shared, Vec<Layout>)> {
         let columns: usize = self.known.iter().map(|known| known.labels.len()).sum();
         if columns > COLUMNS_MAX {
             *self = LineEncoder::new(session, &self.edge, self.epoch);
-            return;
+            return None;
         }
         let is_known = |known: &Described| known.is_described || known.labels.is_empty();
         self.before = Some(Before {
@@ -159,12 +198,15 @@ impl LineEncoder {
             is_complete: self.known.iter().all(is_known),
         });
         (self.session, self.number) = (session, 0);
-        self.shared = Shared::new();
-        self.layouts.iter_mut().for_each(Layout::reset);
+        (self.carried, self.carried_from) = (None, None);
+        self.for_followers = Vec::new();
         for known in &mut self.known {
             known.is_described = false;
         }
         self.descriptions.begin(session);
+        let anew = self.layouts.iter().map(Layout::anew).collect();
+        let shared = std::mem::replace(&mut self.shared, Shared::new());
+        Some((shared, std::mem::replace(&mut self.layouts, anew)))
     }
 
     /// The number of the session.
@@ -236,6 +278,7 @@ impl LineEncoder {
             session,
             described,
             descriptions: bytes,
+            carries: self.carried_from == Some((session, known.next)),
         })
     }
 
@@ -286,9 +329,14 @@ impl LineEncoder {
             .shared
             .cells(&mut writer, &mut self.layouts[layout], &mut self.cells);
         digest.add(&head, &self.cells);
+        self.carry(&head);
         bytes.extend(writer.finish());
         bytes.extend_from_slice(&digest.short().to_le_bytes());
         self.number += 1;
+        self.carried = self
+            .carried
+            .take()
+            .filter(|carried| !carried.is_over(self.number));
         self.known[layout].last_at = scrape.at;
         if news > 0 {
             // Pages seldom grow: the room that was doubled is not needed again.
@@ -301,6 +349,42 @@ impl LineEncoder {
             self.forget(layout);
         }
         frame::seal(bytes)
+    }
+
+    /// Codes a layout's first scrape once more, for those who know how the session before stood.
+    fn carry(&mut self, head: &Head) {
+        let Some(carried) = self
+            .carried
+            .as_mut()
+            .filter(|carried| carried.has(head.layout))
+        else {
+            return;
+        };
+        let mut writer = Writer::new();
+        carried.head(&mut writer, *head);
+        let layout = &self.layouts[head.layout as usize];
+        let _ = carried.cells(&mut writer, head.layout, layout, &mut self.cells);
+        self.for_followers.push((self.number, writer.finish()));
+        let bytes: usize = self
+            .for_followers
+            .iter()
+            .map(|(_, columns)| columns.len())
+            .sum();
+        if bytes > FOR_FOLLOWERS_MAX {
+            // Those who follow get the rest as everybody does.
+            self.carried = None;
+        }
+    }
+
+    /// The columns of a frame of this session as those can have them whose [takeover](Takeover::carries) says so, and who got all before: for
+    /// [`Frame::taking_over`](super::Frame::taking_over). None: as everybody.
+    pub fn columns_for_followers(&self, number: u64) -> Option<&[u8]> {
+        let place = self
+            .for_followers
+            .binary_search_by_key(&number, |(number, _)| *number);
+        place
+            .ok()
+            .map(|place| self.for_followers[place].1.as_slice())
     }
 
     /// The samples into `cells`, what is in no column into `rest`, series that are new into `described`; how many those are.
@@ -440,6 +524,9 @@ impl LineEncoder {
     fn forget_what_is_due(&mut self, described: &mut Vec<u8>) {
         for layout in std::mem::take(&mut self.forgotten) {
             put_number(described, u64::from(layout) << 1 | FORGET);
+            if let Some(carried) = &mut self.carried {
+                carried.forget(layout);
+            }
             self.layouts[layout as usize] = Layout::new();
             let gone = self.known[layout as usize].labels.iter();
             let gone: usize = gone

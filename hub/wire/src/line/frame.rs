@@ -14,7 +14,9 @@ pub(super) const FOLLOWS: u8 = 2;
 pub(super) const DESCRIBES_AGAIN: u8 = 4;
 pub(super) const DESCRIBES: u8 = 8;
 pub(super) const HAS_REST: u8 = 16;
-const KNOWN: u8 = 31;
+/// The columns are coded by what the session that is followed left.
+pub(super) const CARRIES: u8 = 32;
+const KNOWN: u8 = 63;
 
 /// A frame whose checksum is right, not yet decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +104,11 @@ impl<'b> Frame<'b> {
         self.flags & FOLLOWS != 0
     }
 
+    /// Whether its values build on those of the session that its own one followed.
+    pub fn carries(&self) -> bool {
+        self.flags & CARRIES != 0
+    }
+
     /// The session whose descriptions it goes on with, if it [`follows`](Frame::follows) one.
     pub fn followed(&self) -> Option<u32> {
         let mut body = self.body;
@@ -112,11 +119,16 @@ impl<'b> Frame<'b> {
     }
 
     /// The frame for a hub that knows an earlier session: what that one described is left out. For the first frame of the
-    /// session `takeover` says how; for the others it is `None`. The frame itself, when there is nothing to leave out.
-    pub fn taking_over(bytes: &[u8], takeover: Option<&Takeover>) -> Result<Vec<u8>, LineError> {
+    /// session `takeover` says how; for the others it is `None`. `columns` are those that this hub
+    /// [can have](super::LineEncoder::columns_for_followers). The frame itself, when there is nothing to leave out.
+    pub fn taking_over(
+        bytes: &[u8],
+        takeover: Option<&Takeover>,
+        columns: Option<&[u8]>,
+    ) -> Result<Vec<u8>, LineError> {
         let frame = Frame::read(bytes, &LineLimits::default())?;
         let leaves_out = frame.flags & DESCRIBES_AGAIN != 0;
-        if !leaves_out && takeover.is_none() {
+        if !leaves_out && takeover.is_none() && columns.is_none() {
             return Ok(bytes.to_vec());
         }
         let mut body = frame.body;
@@ -140,8 +152,26 @@ impl<'b> Frame<'b> {
             put_number(&mut made, takeover.described);
             put_section(&mut made, &takeover.descriptions);
         }
+        match columns {
+            None => made.extend_from_slice(body.rest),
+            Some(columns) => {
+                let after = body.rest;
+                for section in [DESCRIBES, HAS_REST] {
+                    if flags & section != 0 {
+                        body.skip_section()?;
+                    }
+                }
+                flags |= CARRIES;
+                made.extend_from_slice(&after[..after.len() - body.rest.len()]);
+                made.extend_from_slice(columns);
+                made.extend_from_slice(
+                    body.rest
+                        .last_chunk::<2>()
+                        .ok_or(body.bad("columns and a digest"))?,
+                );
+            }
+        }
         made[1] = flags;
-        made.extend_from_slice(body.rest);
         Ok(seal(made))
     }
 }

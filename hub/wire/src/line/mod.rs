@@ -6,8 +6,8 @@
 //!
 //! The edge codes a scrape once: the frame stands in its buffer, and the same frame crosses the link, be it at once or after an outage. So
 //! the hub follows several sessions of an edge: the one that grows, and one that was left unfinished when the link broke. What has to be live again at once
-//! begins a new session, and the rest of the old one comes as backlog. A new session costs values (a few scrapes' worth
-//! of bytes); that it costs descriptions only where the hub does not know them is what [`Takeover`] is for.
+//! begins a new session, and the rest of the old one comes as backlog. On disk a new session costs descriptions and values anew (a few scrapes'
+//! worth of bytes); what of that a hub knows from a session before is left out on the link: [`Takeover`] says how.
 //!
 //! A reader that lacks what a frame builds on says "session unknown" and gets the session from its beginning.
 //!
@@ -18,6 +18,7 @@
 //! sockets, files, clocks, who may send what.
 
 mod block;
+mod carry;
 mod column;
 mod decode;
 mod encode;
@@ -30,6 +31,7 @@ mod scale;
 #[cfg(test)]
 mod tests;
 
+pub use carry::LineState;
 pub use decode::{LineDecoded, LineDecoder, LineSink};
 pub use encode::{LineEncoder, LineScrape, Takeover};
 pub use error::LineError;

@@ -298,7 +298,7 @@ fn a_hub_takes_over_what_it_knows() {
     assert_eq!(encoder.takeover(&known(7, 100, 99)), None);
     let mut takeover = Some(&takeover);
     for (frame, (_, _, sent)) in frames.iter().zip(&sent) {
-        let short = Frame::taking_over(frame, takeover.take()).unwrap();
+        let short = Frame::taking_over(frame, takeover.take(), None).unwrap();
         let (_, taken) = decode(&mut decoder, &short).unwrap();
         assert_eq!(taken.sorted(), sorted(sent));
         assert!(taken.described < 5 && short.len() < 400, "{}", short.len());
@@ -306,10 +306,72 @@ fn a_hub_takes_over_what_it_knows() {
     assert_eq!((decoder.session(), decoder.described()), (Some(8), 104));
     // To somebody who knows less it is as unknown as any other.
     let mut stranger = LineDecoder::new();
-    let short =
-        Frame::taking_over(&frames[0], encoder.takeover(&known(7, 100, 100)).as_ref()).unwrap();
+    let short = Frame::taking_over(
+        &frames[0],
+        encoder.takeover(&known(7, 100, 100)).as_ref(),
+        None,
+    )
+    .unwrap();
     assert!(is_unknown(&mut stranger, &short));
     decode(&mut stranger, &frames[0]).unwrap();
+}
+
+/// How a session stood before its frame number `next`.
+fn replayed(frames: &[Vec<u8>], next: u64) -> Option<LineState> {
+    let mut decoder = LineDecoder::new();
+    for frame in frames.get(..next as usize)? {
+        decode(&mut decoder, frame).unwrap();
+    }
+    decoder.into_state()
+}
+
+#[test]
+fn values_go_on_for_who_knows_them() {
+    let pages = |encoder: &mut LineEncoder, decoder: &mut LineDecoder<Vec<u8>>, steps| {
+        let mut frames = Vec::new();
+        for step in steps {
+            frames.push(page_frame(encoder, step));
+            decode(decoder, frames.last().unwrap()).unwrap();
+        }
+        frames
+    };
+    let (mut encoder, mut hub, mut disk) = (encoder(), LineDecoder::new(), LineDecoder::new());
+    let frames = pages(&mut encoder, &mut hub, 0..30);
+    pages(&mut encoder, &mut disk.clone(), 30..30);
+    // The link is down for some scrapes.
+    for step in 30..40 {
+        page_frame(&mut encoder, step);
+    }
+    encoder.begin_after(8, replayed(&frames, 30).unwrap());
+    let mut takeover = encoder.takeover(&hub.known(true).unwrap());
+    assert!(takeover.as_ref().is_some_and(|takeover| takeover.carries));
+    let mut lengths = Vec::new();
+    for step in 40..50 {
+        let frame = page_frame(&mut encoder, step);
+        let columns = encoder.columns_for_followers(encoder.next() - 1);
+        let short = Frame::taking_over(&frame, takeover.take().as_ref(), columns).unwrap();
+        lengths.push(short.len());
+        let (_, taken) = decode(&mut hub, &short).unwrap();
+        assert_eq!(taken.sorted(), sorted(&page(step)));
+        // Whoever has nothing from before reads the same from the disk.
+        let (_, taken) = decode(&mut disk, &frame).unwrap();
+        assert_eq!(taken.sorted(), sorted(&page(step)));
+    }
+    let plain = Frame::taking_over(
+        &page_frame(
+            &mut {
+                let mut new = self::encoder();
+                pages(&mut new, &mut LineDecoder::new(), 0..1);
+                new.begin(9);
+                new
+            },
+            1,
+        ),
+        None,
+        None,
+    )
+    .unwrap();
+    assert!(lengths[0] * 2 < plain.len(), "{lengths:?} {}", plain.len());
 }
 
 #[test]
@@ -323,7 +385,7 @@ fn who_followed_a_session_to_its_end_takes_over() {
     let known = encoder.known_by_follower(false).unwrap();
     let frame = page_frame(&mut encoder, 1);
     let takeover = encoder.takeover(&known).unwrap();
-    let short = Frame::taking_over(&frame, Some(&takeover)).unwrap();
+    let short = Frame::taking_over(&frame, Some(&takeover), None).unwrap();
     decode(&mut decoder, &short).unwrap();
     // Session 8 had nothing of the second target: only who took over knows it.
     encoder.begin(9);
@@ -508,7 +570,9 @@ proptest! {
         let (mut seq, mut at, mut session) = (0, 1_700_000_000_000_i64, 100);
         // What the buffer holds.
         let mut stored: Vec<(Series, Vec<u8>)> = Vec::new();
-        let mut follows = false;
+        // The same by session.
+        let mut held: Vec<(u32, Vec<Vec<u8>>)> = Vec::new();
+        let (mut follows, mut carries) = (false, false);
         let mut up = true;
         for (step, (event, noise, gone, target, comes_back)) in steps.iter().enumerate() {
             session += 1;
@@ -521,8 +585,20 @@ proptest! {
             if !up && *comes_back {
                 up = true;
                 known = live.known(true);
-                encoder.begin(session);
-                follows = false;
+                // What the buffer holds of the session that the hub knows, up to where it is.
+                let held = held.iter().find(|(held, _)| Some(*held) == live.session());
+                match held.and_then(|(_, frames)| replayed(frames, live.next())) {
+                    Some(state) => encoder.begin_after(session, state),
+                    None => encoder.begin_after_this(session),
+                }
+                (follows, carries) = (false, false);
+            }
+            let mut rolled = None;
+            if up && known.is_none() && noise[2] % 8 == 0 {
+                // A segment is full.
+                encoder.begin_after_this(session);
+                rolled = encoder.known_by_follower(false).filter(|_| follows);
+                (follows, carries) = (false, false);
             }
             at += 15_000 + (noise[0] % 3) as i64 + if noise[1] % 40 == 0 { 4_000_000 } else { 0 };
             let target = target % kinds.len();
@@ -539,13 +615,19 @@ proptest! {
                 continue;
             }
             stored.push((sent.clone(), frame.clone()));
+            match held.iter_mut().find(|(held, _)| *held == encoder.session()) {
+                Some((_, frames)) => frames.push(frame.clone()),
+                None => held.push((encoder.session(), vec![frame.clone()])),
+            }
             if !up {
                 continue;
             }
-            let takeover = known.and_then(|known| encoder.takeover(&known));
+            let takeover = known.or(rolled).and_then(|known| encoder.takeover(&known));
             follows |= takeover.is_some();
+            carries |= takeover.as_ref().is_some_and(|takeover| takeover.carries);
+            let columns = encoder.columns_for_followers(encoder.next() - 1).filter(|_| carries);
             let mut wire = match follows {
-                true => Frame::taking_over(&frame, takeover.as_ref()).unwrap(),
+                true => Frame::taking_over(&frame, takeover.as_ref(), columns).unwrap(),
                 false => frame,
             };
             if let Event::Spoiled(bit) = event {
@@ -592,7 +674,7 @@ proptest! {
             };
             prop_assert_eq!(columns(&taken.samples), columns(&sorted(&page(i64::from(follows)))));
         }
-        let _ = Frame::taking_over(&spoiled, encoder.takeover(&known(7, 100, 100)).as_ref());
+        let _ = Frame::taking_over(&spoiled, encoder.takeover(&known(7, 100, 100)).as_ref(), Some(b"columns"));
     }
 }
 
