@@ -522,6 +522,27 @@ fn unknown_keys_and_bad_values_are_named() {
         "branchline: {buffer: {bytes_max: 1MiB}}",
         &["branchline.buffer.bytes_max", "16MiB"],
     );
+    for bad in ["0", "1", "101"] {
+        refused(
+            &format!("branchline: {{buffer: {{eviction: {{thin_to_every: {bad}}}}}}}"),
+            &[
+                "branchline.buffer.eviction.thin_to_every",
+                "between 2 and 100",
+            ],
+        );
+    }
+    refused(
+        "branchline: {buffer: {eviction: {keep: ['up', '{job=}']}}}",
+        &["branchline.buffer.eviction.keep[1]", "byte 5"],
+    );
+    refused(
+        "branchline: {buffer: {eviction: {keep: ['{job!=\"x\"}']}}}",
+        &["branchline.buffer.eviction.keep[0]", "Name a label"],
+    );
+    refused(
+        "branchline: {buffer: {eviction: {kept: []}}}",
+        &["kept", "thin_to_every"],
+    );
     refused(
         "branchline: {buffer: {sync_within: 0s}}",
         &["branchline.buffer.sync_within"],

@@ -302,6 +302,7 @@ fn buffer_options(config: &EdgeConfig) -> BufferOptions {
     let longest = jobs.max().unwrap_or_default();
     BufferOptions {
         bytes_max: config.buffer.bytes_max,
+        eviction: config.buffer.eviction.clone(),
         sync_bound: Some(config.buffer.sync_within),
         downtime_least: usual.downtime_least.max(2 * longest),
         edge: config.edge.clone(),
