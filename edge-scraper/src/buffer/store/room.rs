@@ -35,6 +35,7 @@ pub(super) struct Room {
 
 /// What came of a rewriting.
 enum Outcome {
+    /// There is more room now.
     Done,
     /// It stays as it is: damaged, or it would free too little.
     Unfit,
@@ -51,54 +52,81 @@ struct Change {
 
 impl Buffer {
     pub(super) fn make_room(&self, bytes: u64) -> Result<(), BufferError> {
-        let bytes_max = self.options.bytes_max.max(4 * SEGMENT_BYTES.start());
-        while self.journal.bytes() + bytes > bytes_max {
+        while self.journal.bytes() + bytes > self.bytes_max() {
             if !self.free_some()? {
                 break;
             }
         }
-        self.keep_room_for_rewriting()
+        Ok(())
     }
 
-    /// On a disk that is full nothing can be rewritten any more, only evicted: so it happens while there is room for the new segment beside
-    /// the old one.
-    fn keep_room_for_rewriting(&self) -> Result<(), BufferError> {
+    /// Rewrites a segment when room becomes short, before scrapes have to wait for it. Takes seconds for a large one; to be called every few
+    /// seconds.
+    ///
+    /// # Errors
+    /// The disk's, or the journal is poisoned.
+    pub fn tend(&self) -> Result<(), BufferError> {
         if !self.options.eviction.rewrites() {
             return Ok(());
         }
-        let wanted = 2 * self.segment_bytes_usual() + RESERVE_BYTES as u64;
-        if self
-            .disk
-            .free_bytes(&self.dir)
-            .is_ok_and(|free| free < wanted)
-            && let Some((info, stage)) = self.next_to_rewrite()
-            && matches!(self.rewrite(&info, stage)?, Outcome::Unfit)
-        {
-            lock(&self.room).tried.insert(info.first_seq, stage);
+        let soon = 2 * self.segment_bytes_usual();
+        let is_short = || {
+            // On a disk that is full nothing can be rewritten any more, only evicted.
+            let free = self.disk.free_bytes(&self.dir);
+            self.journal.bytes() + soon > self.bytes_max()
+                || free.is_ok_and(|free| free < soon + RESERVE_BYTES as u64)
+        };
+        let mut room = lock(&self.room);
+        while is_short() {
+            match self.rewrite_next(&mut room)? {
+                Some(Outcome::Unfit) => {}
+                None | Some(Outcome::Done | Outcome::NoRoom) => break,
+            }
         }
         Ok(())
     }
 
+    fn bytes_max(&self) -> u64 {
+        self.options.bytes_max.max(4 * SEGMENT_BYTES.start())
+    }
+
     /// Frees a segment, or a part of one. False when there is nothing to free.
     pub(super) fn free_some(&self) -> Result<bool, BufferError> {
-        while let Some((info, stage)) = self.next_to_rewrite() {
-            match self.rewrite(&info, stage)? {
+        let bytes = self.journal.bytes();
+        let mut room = lock(&self.room);
+        if self.journal.bytes() < bytes {
+            // While it was waited for.
+            return Ok(true);
+        }
+        while let Some(outcome) = self.rewrite_next(&mut room)? {
+            match outcome {
                 Outcome::Done => return Ok(true),
-                Outcome::Unfit => lock(&self.room).tried.insert(info.first_seq, stage),
+                Outcome::Unfit => {}
                 Outcome::NoRoom => break,
-            };
+            }
         }
         self.evict_oldest()
     }
 
-    fn next_to_rewrite(&self) -> Option<(SegmentInfo, Stage)> {
+    /// Rewrites the segment whose turn it is. None: the oldest is to go, whole.
+    fn rewrite_next(&self, room: &mut Room) -> Result<Option<Outcome>, BufferError> {
+        let Some((info, stage)) = self.next_to_rewrite(room) else {
+            return Ok(None);
+        };
+        let outcome = self.rewrite(&info, stage, room)?;
+        if let Outcome::Unfit = outcome {
+            room.tried.insert(info.first_seq, stage);
+        }
+        Ok(Some(outcome))
+    }
+
+    fn next_to_rewrite(&self, room: &mut Room) -> Option<(SegmentInfo, Stage)> {
         let policy = &self.options.eviction;
         if !policy.rewrites() {
             return None;
         }
         let mut segments = self.journal.segments();
         segments.retain(|info| !info.active);
-        let mut room = lock(&self.room);
         let first = segments.first()?.first_seq;
         room.tried = room.tried.split_off(&first);
         let books = self.books();
@@ -121,7 +149,12 @@ impl Buffer {
     }
 
     /// Codes a closed segment anew with what is to stay, and puts it in the old one's place.
-    fn rewrite(&self, info: &SegmentInfo, stage: Stage) -> Result<Outcome, BufferError> {
+    fn rewrite(
+        &self,
+        info: &SegmentInfo,
+        stage: Stage,
+        room: &mut Room,
+    ) -> Result<Outcome, BufferError> {
         self.check_whole()?;
         let free = self.disk.free_bytes(&self.dir);
         if free.is_ok_and(|free| free < info.bytes + RESERVE_BYTES as u64) {
@@ -133,7 +166,7 @@ impl Buffer {
             stage,
             number: old.mark.number % u8::MAX + 1,
         };
-        match self.rewrite_as(info, mark, old.taken) {
+        match self.rewrite_as(info, mark, old.taken, room) {
             Err(BufferError::Journal(JournalError::DiskFull { .. })) => Ok(Outcome::NoRoom),
             Err(BufferError::Io { source, .. }) if journal::is_disk_full(&source) => {
                 Ok(Outcome::NoRoom)
@@ -151,11 +184,15 @@ impl Buffer {
         info: &SegmentInfo,
         mark: Mark,
         taken_before: Counts,
+        room: &mut Room,
     ) -> Result<Outcome, BufferError> {
-        let mut room = lock(&self.room);
         let session = self.session_at(info.first_seq ^ u64::from(mark.number) << 48);
         let (policy, edge) = (&self.options.eviction, &self.options.edge);
-        let turns = &mut room.turns;
+        let mut none = Turns::default();
+        let turns = match mark.stage {
+            Stage::Thinned => &mut room.turns,
+            Stage::Whole | Stage::KeptOnly => &mut none,
+        };
         let mut thinner = Thinner::new(policy, mark, turns, session, edge, self.epoch);
         let mut new = self.journal.replacement_of(info)?;
         let (mut changes, mut taken) = (Vec::new(), taken_before);
@@ -187,8 +224,11 @@ impl Buffer {
         }
         // What is left to do needs next to no room.
         new.finish()?;
-        drop(room);
         let mut books = self.books();
+        let now = self.journal.segment_of(info.first_seq);
+        if now.is_none_or(|now| now != *info) {
+            return Ok(Outcome::Done);
+        }
         for hub in books.hubs.values_mut() {
             hub.cursor.rewriting = taking(&hub.cursor, info.first_seq, mark, &changes);
         }

@@ -332,6 +332,9 @@ impl World {
                 // Should the power go meanwhile, it may be there nevertheless.
                 self.appended.push(samples);
                 self.buffer.append(&scrape).map_err(|e| e.to_string())?;
+                if self.plot.thin_to_every.is_some() && self.rng.below(4) == 0 {
+                    self.buffer.tend().map_err(|error| error.to_string())?;
+                }
             }
             60..85 => self.sync()?,
             85..160 => {
