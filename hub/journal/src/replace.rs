@@ -74,9 +74,6 @@ impl Journal {
     /// # Errors
     /// The system's, and [`JournalError::Damaged`] when it lacks records of the segment. Should the renaming itself fail, nobody knows
     /// which of the two a crash would leave: the journal is poisoned.
-    ///
-    /// # Panics
-    /// Never: a journal has an active segment.
     pub fn replace(&self, mut replacement: Replacement) -> Result<u64, JournalError> {
         replacement.finish()?;
         let dir = &self.shared.dir;
