@@ -37,6 +37,8 @@ mod window;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod thinning_plays;
 
 pub use link::{LineConnection, LineLink, NoLine};
 pub use machine::{LineOptions, LineShipper, LineStep, Settled};

@@ -122,7 +122,7 @@ pub struct Interval {
     /// Samples.
     #[prost(uint64, tag = "3")]
     pub samples: u64,
-    /// Why they are lost: `evicted`, or `edge-down` where no edge ran (then without a number of samples). Empty for pending ones.
+    /// Why they are lost: `evicted`, `thinned` where others of that time were left, or `edge-down` where no edge ran (then without a number of samples). Empty for pending ones.
     #[prost(string, tag = "4")]
     pub reason: String,
 }
