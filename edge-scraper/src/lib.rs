@@ -22,6 +22,7 @@
 //! ```
 
 pub mod buffer;
+pub mod clock;
 pub mod collect;
 pub mod config;
 pub mod diagnose;

@@ -42,6 +42,7 @@ pub(crate) use raw::StaticConfig;
 
 pub use crate::discovery::glob::find as find_files;
 
+use crate::clock::{ClockPolicy, WhenOff};
 use crate::collect::node::{DEFAULT_JOB, NodeOptions, Patterns, Switches};
 use crate::forward::LineOptions;
 use crate::kept::KeptKind;
@@ -71,6 +72,8 @@ pub struct EdgeConfig {
     pub buffer: BufferConfig,
     /// How it speaks to hubs of ours.
     pub line: LineOptions,
+    /// What is done when the machine's clock is not the hub's.
+    pub clock: ClockPolicy,
     /// What is handed to the edge instead of being scraped.
     pub push: PushConfig,
     /// What in the file has no effect, or will not work as it is now; for the log and `check-config`.
@@ -146,6 +149,7 @@ impl EdgeConfig {
             hubs: vec![HubConfig::plain(DEFAULT_HUB_URL)],
             buffer: BufferConfig::default(),
             line: LineOptions::default(),
+            clock: ClockPolicy::default(),
             push: PushConfig::default(),
             warnings: Vec::new(),
             from_disk: None,
@@ -324,6 +328,7 @@ impl Check {
         let hubs = self.hubs(file.remote_write.unwrap_or_default())?;
         let buffer = self.buffer(branchline.buffer.unwrap_or_default())?;
         let line = self.line(branchline.link.unwrap_or_default())?;
+        let clock = self.clock(branchline.clock.unwrap_or_default())?;
         let from_disk = self.read_from_disk();
         Ok(EdgeConfig {
             path: Some(self.path),
@@ -334,6 +339,7 @@ impl Check {
             node_collector,
             buffer,
             line,
+            clock,
             push,
             from_disk,
             files: self.fallback.files,
@@ -531,6 +537,30 @@ impl Check {
             ));
         }
         Ok(line)
+    }
+
+    fn clock(&self, section: raw::Clock) -> Result<ClockPolicy, ConfigError> {
+        let mut clock = ClockPolicy::default();
+        match section.when_off.as_deref() {
+            None | Some("correct") => {}
+            Some("flag") => clock.when_off = WhenOff::Flag,
+            Some(other) => {
+                return Err(self.invalid(
+                    "branchline.clock.when_off",
+                    format!("{other:?} is neither correct (scrapes are stamped with the hub's time) nor flag (they are not, and the hub says that the clock is off)"),
+                ));
+            }
+        }
+        if let Some(tolerance) = section.tolerance {
+            clock.tolerance = tolerance.get();
+        }
+        if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&clock.tolerance) {
+            return Err(self.invalid(
+                "branchline.clock.tolerance",
+                "it must be between 100ms and 1h",
+            ));
+        }
+        Ok(clock)
     }
 
     fn buffer(&self, section: raw::Buffer) -> Result<BufferConfig, ConfigError> {

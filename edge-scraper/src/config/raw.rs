@@ -298,6 +298,7 @@ pub(super) struct Branchline {
     pub(super) node_collector: Option<NodeCollector>,
     pub(super) buffer: Option<Buffer>,
     pub(super) link: Option<Link>,
+    pub(super) clock: Option<Clock>,
     /// Whether remote write is taken (`/api/v1/write`). Default: false.
     pub(super) remote_write_receiver: Option<bool>,
     /// Whether OTLP metrics are taken (`/api/v1/otlp/v1/metrics`). Default: false.
@@ -362,6 +363,16 @@ pub(super) struct NodeCollector {
 pub(super) struct Collectors {
     pub(super) enable: Option<Vec<String>>,
     pub(super) disable: Option<Vec<String>>,
+}
+
+/// What is done when this machine's clock is not the hub's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Clock {
+    /// `correct` (default) or `flag`.
+    pub(super) when_off: Option<String>,
+    /// So far it may be off. Default: 2s.
+    pub(super) tolerance: Option<PromDuration>,
 }
 
 /// The line to each hub of ours.

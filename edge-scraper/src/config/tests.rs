@@ -531,6 +531,14 @@ fn unknown_keys_and_bad_values_are_named() {
         &["branchline.link.bytes_per_second", "100B"],
     );
     refused(
+        "branchline: {clock: {when_off: guess}}",
+        &["branchline.clock.when_off", "\"guess\" is neither correct"],
+    );
+    refused(
+        "branchline: {clock: {tolerance: 2h}}",
+        &["branchline.clock.tolerance", "between 100ms and 1h"],
+    );
+    refused(
         "branchline: {link: {heartbeat: 2m}}",
         &["branchline.link.heartbeat", "between 1s and 1m"],
     );

@@ -51,6 +51,8 @@ pub struct HubStatus {
     pub bytes_sent: u64,
     /// How long the last acknowledged request took.
     pub round_trip: Option<Duration>,
+    /// The hub's clock less the machine's, in milliseconds; hubs of ours say.
+    pub clock_offset_ms: Option<i64>,
     /// The line is spoken, not remote write.
     pub speaks_line: bool,
     /// The books.

@@ -22,6 +22,7 @@ use super::rewrite::rewrite;
 use super::shipper::{Ask, Content, Outcome, Peer, Shipper, ShipperOptions, Step, Verdict};
 use super::status::{HubStatus, LinkState};
 use crate::buffer::{Buffer, BufferError, HubCounts, RecordMeta, SequenceSet, Want};
+use crate::clock::{Change, HubTime};
 
 /// What a forwarder needs to know.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct ForwardOptions {
     pub send_metadata: bool,
     /// How a line behaves.
     pub line: LineOptions,
+    /// Learns from the line how far the machine's clock is off.
+    pub time: Option<Arc<HubTime>>,
 }
 
 /// A hub's acknowledgements may become so scattered that only the oldest scrapes are sent, which joins them again.
@@ -384,6 +387,40 @@ impl Forwarder {
         self.lock().peer = Peer::Own {
             hub: hub.to_owned(),
         };
+    }
+
+    /// The machine's own time, whatever samples are stamped with.
+    pub(super) fn machine_now(&self) -> Timestamp {
+        match &self.options.time {
+            Some(time) => time.machine_now(),
+            None => self.buffer.clock().now(),
+        }
+    }
+
+    /// How much later samples are stamped than the machine's clock says.
+    pub(super) fn correction_ms(&self) -> Option<i64> {
+        self.options.time.as_ref()?.correction_ms()
+    }
+
+    /// How far the hub's clock is from the machine's.
+    pub(super) fn note_offset(&self, offset_ms: i64) {
+        self.lock().clock_offset_ms = Some(offset_ms);
+        let Some(time) = &self.options.time else {
+            return;
+        };
+        let (hub, seconds) = (&self.options.hub, offset_ms as f64 / 1e3);
+        match time.measured(hub, offset_ms) {
+            Some(Change::Follows) => {
+                tracing::warn!(
+                    hub,
+                    "this machine's clock is {seconds:+.1} s from the hub's: scrapes are stamped with the hub's time"
+                );
+            }
+            Some(Change::TrustsMachine) => {
+                tracing::info!(hub, "scrapes are stamped with this machine's time again");
+            }
+            None => {}
+        }
     }
 
     /// The line sent a message.

@@ -531,6 +531,7 @@ async fn a_silent_link_is_noticed_and_live_comes_first_when_it_is_back() {
         edge: "b07".into(),
         hub: "hq".into(),
         line: Default::default(),
+        time: None,
         shipper: ShipperOptions::default(),
         write_relabel: Vec::new(),
         send_metadata: true,

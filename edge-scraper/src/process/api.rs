@@ -94,6 +94,7 @@ fn edge_json(status: &EdgeStatus) -> Value {
             "lastAnswer": hub.last_answer.map(rfc3339),
             "watermark": hub.watermark.map(rfc3339),
             "roundTripSeconds": hub.round_trip.map(|time| time.as_secs_f64()),
+            "clockOffsetSeconds": hub.clock_offset_ms.map(|offset| offset as f64 / 1e3),
             "drain": match drain {
                 Drain::UpToDate => "up to date",
                 Drain::Within(_) => "draining",
@@ -128,6 +129,7 @@ fn edge_json(status: &EdgeStatus) -> Value {
         "bufferBytesMax": status.buffer.bytes_max,
         "bufferOldest": status.oldest.map(rfc3339),
         "bufferError": status.buffer.poisoned,
+        "clockCorrectionSeconds": status.clock_correction_ms.map(|correction| correction as f64 / 1e3),
         "configFromDisk": status.from_disk.as_ref().map(|from| json!({
             "at": rfc3339(from.at),
             "why": from.why,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use daemon::Tasks;
 
 use crate::buffer::{Buffer, BufferError};
+use crate::clock::HubTime;
 use crate::config::{EdgeConfig, HubConfig};
 use crate::forward::{
     ForwardOptions, Forwarder, HttpLink, HttpLinkOptions, HubStatus, LineLink, Link, LinkState,
@@ -39,6 +40,7 @@ pub enum HubError {
 
 pub(super) struct Hubs {
     buffer: Arc<Buffer>,
+    time: Arc<HubTime>,
     tasks: Tasks,
     in_process: Vec<InProcessHub>,
     running: Mutex<BTreeMap<String, Running>>,
@@ -65,9 +67,15 @@ struct New {
 }
 
 impl Hubs {
-    pub(super) fn new(buffer: Arc<Buffer>, tasks: Tasks, in_process: Vec<InProcessHub>) -> Hubs {
+    pub(super) fn new(
+        buffer: Arc<Buffer>,
+        time: Arc<HubTime>,
+        tasks: Tasks,
+        in_process: Vec<InProcessHub>,
+    ) -> Hubs {
         Hubs {
             buffer,
+            time,
             tasks,
             in_process,
             running: Mutex::default(),
@@ -91,6 +99,7 @@ impl Hubs {
                     write_relabel: Vec::new(),
                     send_metadata: true,
                     line: config.line.clone(),
+                    time: None,
                 };
                 plan.new.push(New {
                     config: None,
@@ -127,6 +136,7 @@ impl Hubs {
                 write_relabel: hub.write_relabel.clone(),
                 send_metadata: hub.send_metadata,
                 line: config.line.clone(),
+                time: Some(Arc::clone(&self.time)),
             };
             let link = Arc::new(link);
             let clock = Arc::clone(self.buffer.clock());

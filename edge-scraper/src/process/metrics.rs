@@ -147,7 +147,7 @@ const HUB_COUNTERS: [NumberOf<HubStatus>; 6] = [
     ),
 ];
 
-const HUB_GAUGES: [NumberOf<HubStatus>; 6] = [
+const HUB_GAUGES: [NumberOf<HubStatus>; 7] = [
     ("branchline_edge_link_up", "Whether the hub answers", |h| {
         flag(h.link == LinkState::Up)
     }),
@@ -176,6 +176,11 @@ const HUB_GAUGES: [NumberOf<HubStatus>; 6] = [
         "How long the last acknowledged request took",
         |h| seconds(h.round_trip),
     ),
+    (
+        "branchline_edge_clock_offset_seconds",
+        "The hub's clock less this machine's; 0 while it is not known",
+        |h| h.clock_offset_ms.unwrap_or(0) as f64 / 1e3,
+    ),
 ];
 
 const PUSHES: [PushOf; 4] = [
@@ -202,10 +207,15 @@ const PUSHES: [PushOf; 4] = [
 ];
 
 /// What keeps an edge going while it is cut off.
-fn discovery(status: &EdgeStatus) -> [(&'static str, &'static str, f64); 4] {
+fn going(status: &EdgeStatus) -> [(&'static str, &'static str, f64); 5] {
     let sources = || status.pools.iter().flat_map(|pool| &pool.sources);
     let count = |wanted: fn(&SourceStatus) -> bool| sources().filter(|s| wanted(s)).count() as f64;
     [
+        (
+            "branchline_edge_clock_correction_seconds",
+            "How much later scrapes are stamped than this machine's clock says, because it is not the hub's",
+            status.clock_correction_ms.unwrap_or(0) as f64 / 1e3,
+        ),
         (
             "branchline_edge_config_from_disk",
             "Whether the configuration in force, or files that it names, are those kept on disk, because they cannot be used as they are now",
@@ -256,7 +266,7 @@ impl Collector for EdgeMetrics {
                 MetricType::Gauge,
             )?)?;
         }
-        for (name, help, value) in self::discovery(&status) {
+        for (name, help, value) in self::going(&status) {
             ConstGauge::new(value).encode(out.encode_descriptor(
                 name,
                 help,

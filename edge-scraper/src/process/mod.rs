@@ -23,6 +23,7 @@ use journal::Disk;
 use model::Timestamp;
 
 use crate::buffer::{Buffer, BufferError, BufferOptions, BufferStatus};
+use crate::clock::HubTime;
 use crate::collect::Collector;
 use crate::collect::node::NodeCollector;
 use crate::config::{EdgeConfig, FromDisk, JobConfig, NodeCollectorConfig, TextfileConfig};
@@ -116,7 +117,9 @@ pub struct EdgeHandle {
 }
 
 struct Inner {
+    /// Follows `time`.
     clock: Arc<dyn Clock>,
+    time: Arc<HubTime>,
     started_at: Timestamp,
     address: Option<SocketAddr>,
     health: Health,
@@ -176,6 +179,8 @@ pub struct EdgeStatus {
     pub drains: Vec<Drain>,
     /// What is pushed.
     pub push: PushStatus,
+    /// How much later scrapes are stamped than the machine's clock says, in milliseconds. None: with the machine's clock.
+    pub clock_correction_ms: Option<i64>,
     /// The configuration.
     pub reload: ReloadState,
     /// What of the configuration in force was kept on disk, because its files cannot be used as they are now.
@@ -202,6 +207,8 @@ impl Edge {
         if let Some(address) = address {
             web.check_listen(address, None)?;
         }
+        let time = Arc::new(HubTime::new(clock, config.clock));
+        let clock: Arc<dyn Clock> = time.clone();
         let kept = Kept::of(&data_dir);
         let (data_dir, buffer, gateway) = {
             let (clock, options) = (Arc::clone(&clock), buffer_options(&config));
@@ -244,7 +251,8 @@ impl Edge {
             health: Health::default(),
             manager,
             kept,
-            hubs: hubs::Hubs::new(Arc::clone(&buffer), shipping, hubs),
+            hubs: hubs::Hubs::new(Arc::clone(&buffer), Arc::clone(&time), shipping, hubs),
+            time,
             buffer,
             pushes: Arc::new(pushes),
             drains: drain::Drains::default(),
@@ -386,6 +394,7 @@ impl EdgeHandle {
             drains: hubs.iter().map(drain).collect(),
             hubs,
             push: self.inner.pushes.status(),
+            clock_correction_ms: self.inner.time.correction_ms(),
             reload,
             from_disk,
         }
@@ -511,6 +520,8 @@ impl EdgeHandle {
         })
         .await;
         result.map_err(PutError::Scrape)?;
+        let first = config.hubs.first().map(|hub| hub.name.clone());
+        self.inner.time.set_policy(config.clock, first);
         self.inner.hubs.switch(hubs).await.map_err(PutError::Hub)?;
         self.inner
             .pushes

@@ -55,6 +55,12 @@ pub(super) fn home(status: &EdgeStatus, now: Timestamp) -> String {
                         " of " (rfc3339(from.at)) ", as it was kept on disk: " (from.why)
                     }
                 }
+                @if let Some(correction) = status.clock_correction_ms {
+                    p class="down" {
+                        "This machine's clock is wrong: scrapes are stamped with the hub's time, "
+                        (format!("{:+.1} s", correction as f64 / 1e3)) " from it"
+                    }
+                }
                 h2 { "Hubs" }
                 @if status.hubs.is_empty() {
                     p class="unknown" { "None: samples are buffered and go nowhere. Name one under remote_write." }

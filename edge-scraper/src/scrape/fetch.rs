@@ -18,6 +18,9 @@ use crate::config::{JobConfig, Protocol};
 /// Bound of pages without a `body_size_limit`: far above any real page, and below what would end a small machine.
 const BODY_BYTES_MAX: u64 = 256 << 20;
 
+/// So much room is made for a page at once, if it says that it is so long.
+const BODY_HINT_MAX: u64 = 1 << 20;
+
 /// The weight, in tenths, of the first choice in an `Accept` header; each next one has one less.
 const FIRST_WEIGHT: usize = 5;
 
@@ -171,7 +174,9 @@ impl HttpSource {
             .get(CONTENT_TYPE)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let format = PageFormat::from_content_type(content_type.as_deref(), self.fallback);
-        let mut bytes = Vec::new();
+        // What it says is only a hint, and only of what is not compressed.
+        let length = response.content_length().unwrap_or(0);
+        let mut bytes = Vec::with_capacity(length.min(BODY_HINT_MAX) as usize);
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             // Counted as it arrives, after decompression: a small answer may unfold to a huge page.
             if (bytes.len() + chunk.len()) as u64 > self.body_bytes_max {

@@ -186,19 +186,28 @@ fn identity(job: &str, labels: &LabelSet, url: &Url) -> u64 {
     hash
 }
 
-/// Where in its interval a target is scraped: the same for the same identity and edge, so that targets of one edge spread
-/// over the interval and a thousand edges over it too.
+/// Moments of an interval at which targets are scraped. Those of one moment share a wake-up and warm caches: most of what a
+/// scrape of a small page costs.
+const MOMENTS: u64 = 16;
+
+/// Where in its interval a target is scraped: the same for the same identity and edge. Targets of one edge spread over
+/// [`MOMENTS`] of the interval; those of a thousand edges lie at different places.
 pub(crate) fn phase(id: u64, edge: &str, interval: Duration) -> Duration {
-    let seed = edge.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+    let edge = edge.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    // FNV's low bits of similar texts are similar; this spreads them (a step of splitmix64).
-    let mut mixed = (id ^ seed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let interval_ms = (interval.as_millis() as u64).max(1);
+    let moment = spread(id ^ edge) % MOMENTS * interval_ms / MOMENTS;
+    let place = spread(edge) % (interval_ms / MOMENTS).max(1);
+    Duration::from_millis(moment + place)
+}
+
+/// FNV's low bits of similar texts are similar; this spreads them (a step of splitmix64).
+fn spread(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^= mixed >> 31;
-    let interval_ms = (interval.as_millis() as u64).max(1);
-    Duration::from_millis(mixed % interval_ms)
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
@@ -300,14 +309,19 @@ mod tests {
         let phases: Vec<u64> = (0..1000)
             .map(|n| phase(target(n).id, "edge", interval).as_millis() as u64)
             .collect();
-        for tenth in 0..10 {
-            let range = tenth * 1500..(tenth + 1) * 1500;
-            let count = phases.iter().filter(|phase| range.contains(*phase)).count();
-            assert!(
-                (60..=140).contains(&count),
-                "{count} of 1000 in tenth {tenth}"
-            );
+        let mut moments = std::collections::BTreeMap::new();
+        for phase in &phases {
+            assert!(*phase < 15_000);
+            *moments.entry(*phase).or_insert(0) += 1;
         }
+        assert_eq!(moments.len(), 16);
+        let even = moments.values().all(|count| (35..=90).contains(count));
+        assert!(even, "{moments:?}");
+        // Edges lie at different places: of two of them, hardly any two targets are scraped in the same millisecond.
+        let places: std::collections::BTreeSet<u64> = (0..1000)
+            .map(|n| phase(target(1).id, &format!("b{n}"), interval).as_millis() as u64)
+            .collect();
+        assert!(places.len() > 900, "{}", places.len());
         // Golden: a release must not move every edge's scrapes, nor start new series of records.
         assert_eq!((target(7).id, phases[7]), (350_500_973_803_771_969, 14_825));
     }

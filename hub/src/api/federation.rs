@@ -96,6 +96,7 @@ fn branch_json(branch: &Branch) -> Value {
         "quarantinedSamples": branch.quarantined_samples,
         "lostSamples": branch.lost_samples,
         "clockOffsetSeconds": branch.clock_offset_ms.map(|offset| offset as f64 / 1e3),
+        "clockCorrectionSeconds": branch.clock_correction_ms.map(|correction| correction as f64 / 1e3),
         "roundTripSeconds": branch.round_trip.map(|round_trip| round_trip.as_secs_f64()),
         "storedSamples": branch.stored_samples,
         "refusedRequests": branch.refused_requests,
@@ -137,6 +138,7 @@ fn edge_json(edge: &EdgeNow) -> Value {
         "config": about.config,
         "roundTripSeconds": about.round_trip_us.map(|us| us as f64 / 1e6),
         "clockOffsetSeconds": about.clock_offset_ms.map(|offset| offset as f64 / 1e3),
+        "clockCorrectionSeconds": about.clock_correction_ms.map(|correction| correction as f64 / 1e3),
         "lostReportsPercent": about.lost_percent,
     })
 }

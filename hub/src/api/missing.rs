@@ -9,20 +9,20 @@ use model::{BRANCH, METRIC_NAME, MatchOp, Matcher, Timestamp};
 use promql::Expr;
 use promql::ast::At;
 
-use crate::federation::ledger::{Ledger, Section, fold};
+use crate::federation::ledger::{Ledger, Section, fold, fold_clocks};
 
 /// The hub makes these itself, whether the branch is there or not.
 const OWN_PREFIX: &str = "branchline_branch_";
 
-/// The warning for an expression over a range; None when all is there, which costs next to nothing.
-pub(super) fn warning(
+/// The warnings for an expression over a range; none when all is there, which costs next to nothing.
+pub(super) fn warnings(
     ledger: &Ledger,
     expr: &Expr,
     start: Timestamp,
     end: Timestamp,
     lookback: Duration,
     now: Timestamp,
-) -> Option<String> {
+) -> Vec<String> {
     let (start, end) = (start.millis(), end.millis());
     let mut asked = Asked {
         query: (start, end),
@@ -31,10 +31,12 @@ pub(super) fn warning(
     };
     asked.walk(expr, start, end);
     let mut gaps: BTreeMap<String, Vec<Section>> = BTreeMap::new();
+    let mut clocks: BTreeMap<String, i64> = BTreeMap::new();
     let (mut first, mut last) = (i64::MAX, i64::MIN);
     for range in asked.merged() {
         (first, last) = (first.min(range.start), last.max(range.end));
         let wanted = |branch: &str| range.matchers.iter().all(|matcher| matcher.matches(branch));
+        clocks.extend(ledger.clocks_off(wanted));
         // Ranges of queries include their last instant.
         let (from, to) = (range.start, range.end.saturating_add(1));
         let (from, to) = (Timestamp::from_millis(from), Timestamp::from_millis(to));
@@ -52,7 +54,11 @@ pub(super) fn warning(
         sections.sort_by_key(|section| section.start);
     }
     let time = Timestamp::from_millis;
+    let clocks: Vec<_> = clocks.into_iter().collect();
     fold(&gaps, time(first), time(last), now.millis())
+        .into_iter()
+        .chain(fold_clocks(&clocks))
+        .collect()
 }
 
 /// What a selector reads.

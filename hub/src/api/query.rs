@@ -133,7 +133,7 @@ impl Ran {
     ) {
         let lookback = lookback.unwrap_or(LOOKBACK);
         let now = state.clock.now();
-        let missing = missing::warning(&state.ledger, expr, start, end, lookback, now);
+        let missing = missing::warnings(&state.ledger, expr, start, end, lookback, now);
         self.result.warnings.splice(0..0, missing);
     }
 }

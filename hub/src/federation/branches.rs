@@ -70,6 +70,8 @@ pub(crate) struct Branch {
     pub(crate) complete: Option<bool>,
     /// The hub's clock less the edge's.
     pub(crate) clock_offset_ms: Option<i64>,
+    /// How much later the edge stamps than its clock says.
+    pub(crate) clock_correction_ms: Option<i64>,
     pub(crate) round_trip: Option<Duration>,
     /// Its edges with a held connection, now or before.
     pub(crate) edges: Vec<EdgeNow>,
@@ -273,6 +275,7 @@ impl Entry {
             lost_samples: self.evicted_samples,
             complete: None,
             clock_offset_ms: None,
+            clock_correction_ms: None,
             round_trip: None,
             edges: Vec::new(),
             stored_samples: self.stored_samples,
@@ -335,6 +338,11 @@ impl Branch {
                 .iter()
                 .filter(heard)
                 .find_map(|edge| edge.about.clock_offset_ms),
+            clock_correction_ms: self
+                .edges
+                .iter()
+                .filter(heard)
+                .find_map(|edge| edge.about.clock_correction_ms),
             round_trip: self
                 .edges
                 .iter()

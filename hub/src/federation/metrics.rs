@@ -35,7 +35,7 @@ impl fmt::Debug for BranchMetrics {
 /// A gauge of one branch: name, help, and its value where there is one.
 type Gauge = (&'static str, &'static str, fn(&Branch) -> Option<f64>);
 
-const GAUGES: [Gauge; 13] = [
+const GAUGES: [Gauge; 14] = [
     (
         "branchline_branch_up",
         "Whether the branch is heard: 1, or 0 when it is silent",
@@ -88,6 +88,14 @@ const GAUGES: [Gauge; 13] = [
         "branchline_branch_clock_offset_seconds",
         "The hub's clock less the edge's",
         |b| b.clock_offset_ms.map(|offset| offset as f64 / 1e3),
+    ),
+    (
+        "branchline_branch_clock_correction_seconds",
+        "How much later the edge stamps scrapes than its clock says, because that is not the hub's",
+        |b| {
+            b.clock_offset_ms
+                .map(|_| b.clock_correction_ms.unwrap_or(0) as f64 / 1e3)
+        },
     ),
     (
         "branchline_branch_round_trip_seconds",

@@ -472,6 +472,7 @@ fn about_of(report: &Report) -> About {
         buffer_bytes_max: report.buffer_bytes_max,
         round_trip_us: Some(report.round_trip_us).filter(|round_trip| *round_trip > 0),
         clock_offset_ms: report.clock_offset_ms,
+        clock_correction_ms: report.clock_correction_ms,
         lost_percent: report.lost_percent,
     }
 }

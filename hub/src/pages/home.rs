@@ -184,6 +184,7 @@ mod tests {
             lost_samples: 0,
             complete: None,
             clock_offset_ms: None,
+            clock_correction_ms: None,
             round_trip: None,
             edges: Vec::new(),
             stored_samples: 0,

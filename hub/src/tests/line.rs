@@ -499,6 +499,31 @@ async fn backlog_is_granted_to_who_has_some() {
     edge.until(|reply| reply.backlog_bytes == Some(0)).await;
 }
 
+#[tokio::test]
+async fn a_clock_that_is_off_is_said_with_the_answer() {
+    let hub = TestHub::start("").await;
+    let mut edge = LineEdge::connect(&hub, "", report("b01", 5)).await;
+    edge.report(|report| report.clock_offset_ms = Some(1_500))
+        .await;
+    assert_eq!(warnings(&hub, "m").await, [""; 0]);
+    edge.report(|report| report.clock_offset_ms = Some(-61_000))
+        .await;
+    let found = warnings(&hub, "m{branch=\"b01\"}").await;
+    assert!(
+        found.len() == 1 && found[0].contains("b01 by 61.0 s ahead of the hub"),
+        "{found:?}"
+    );
+    assert_eq!(warnings(&hub, "m{branch=\"b02\"}").await, [""; 0]);
+    // It stamps with the hub's time.
+    edge.report(|report| report.clock_correction_ms = Some(-61_000))
+        .await;
+    assert_eq!(warnings(&hub, "m").await, [""; 0]);
+    let branches = hub.get("/api/v1/federation/branches").await.json();
+    let branch = &branches["data"]["branches"][0];
+    assert_eq!(branch["clockOffsetSeconds"], -61.0, "{branches}");
+    assert_eq!(branch["clockCorrectionSeconds"], -61.0);
+}
+
 /// Reads a session, and keeps nothing.
 struct Nothing;
 

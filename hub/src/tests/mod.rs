@@ -5,6 +5,7 @@ mod api;
 mod api_errors;
 mod api_more;
 mod durability;
+mod edge_clock;
 mod exemplars;
 mod features;
 mod harness;

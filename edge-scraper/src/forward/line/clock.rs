@@ -8,6 +8,8 @@ use wire::line::link::Echo;
 
 /// The quickest of so many round trips counts: its way there and back differ least.
 const KEPT: usize = 8;
+/// A clock that runs a little faster than the other is not set by anybody.
+const STEP_LEAST: Duration = Duration::from_millis(50);
 /// Reports of which it is known whether they were answered in time.
 const JUDGED: usize = 100;
 
@@ -53,6 +55,14 @@ impl HubClock {
             .saturating_sub(Duration::from_millis(held));
         let there = trip.as_millis() as i64 / 2;
         let offset = echo.received_at_ms - echo.sent_at_ms - there;
+        // No trip can have hidden that much: somebody has set a clock meanwhile.
+        let is_stepped = |known: &(Duration, i64)| {
+            let hidden = (known.0 + trip) / 2 + STEP_LEAST;
+            u128::from(known.1.abs_diff(offset)) > hidden.as_millis()
+        };
+        if self.trips.iter().any(is_stepped) {
+            self.trips.clear();
+        }
         if self.trips.len() >= KEPT {
             self.trips.pop_front();
         }

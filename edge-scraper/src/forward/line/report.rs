@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use model::Timestamp;
 use wire::line::link::Report;
 
 use super::machine::LineShipper;
@@ -14,6 +15,9 @@ pub struct LineFigures {
     lost_percent: u32,
     /// The hub has said what it has, and the buffer's books go by that.
     knows_hub: bool,
+    /// The machine's own time.
+    machine_now: Option<Timestamp>,
+    correction_ms: Option<i64>,
 }
 
 impl LineFigures {
@@ -24,6 +28,16 @@ impl LineFigures {
             clock_offset_ms: shipper.clock_offset_ms(),
             lost_percent: shipper.lost_percent(),
             knows_hub: shipper.knows_hub(),
+            ..LineFigures::default()
+        }
+    }
+
+    /// With the machine's own time, against which the hub's is measured, and what samples are corrected by.
+    pub(super) fn at(self, machine_now: Timestamp, correction_ms: Option<i64>) -> LineFigures {
+        LineFigures {
+            machine_now: Some(machine_now),
+            correction_ms,
+            ..self
         }
     }
 }
@@ -46,7 +60,7 @@ pub fn report(
         edge: edge.to_owned(),
         epoch: buffer.epoch(),
         number,
-        sent_at_ms: now.millis(),
+        sent_at_ms: line.machine_now.unwrap_or(now).millis(),
         scraped: counts.scraped.samples,
         before: counts.before.samples,
         acknowledged: counts.acknowledged.samples,
@@ -72,6 +86,7 @@ pub fn report(
             .round_trip
             .map_or(0, |trip| trip.as_micros().max(1) as u64),
         clock_offset_ms: line.clock_offset_ms,
+        clock_correction_ms: line.correction_ms,
         lost_percent: line.lost_percent,
         version: daemon::VERSION.to_owned(),
         config: String::new(),

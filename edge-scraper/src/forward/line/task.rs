@@ -136,6 +136,9 @@ impl Forwarder {
                                 self.note_hub(&reply.hub);
                             }
                             let settled = shipper.replied(&reply, clock.elapsed());
+                            if let Some(offset) = shipper.clock_offset_ms() {
+                                self.note_offset(offset);
+                            }
                             self.settle_line(settled, &*clock).await;
                             save_at.get_or_insert(clock.elapsed() + self.buffer().save_bound());
                             self.note_line(&shipper, None, clock.now());
@@ -166,7 +169,7 @@ impl Forwarder {
         match step {
             LineStep::Report(number) => {
                 let (hub, edge) = (self.hub().to_owned(), self.edge().to_owned());
-                let line = LineFigures::of(shipper);
+                let line = LineFigures::of(shipper).at(self.machine_now(), self.correction_ms());
                 let report = blocking(move || report(&buffer, &hub, &edge, number, &line)).await?;
                 wire.send(FromEdge::Report(Box::new(report)).encode());
                 Ok(Sent::Done)

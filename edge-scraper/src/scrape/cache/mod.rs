@@ -266,6 +266,11 @@ impl Cache {
         series
     }
 
+    /// How many series there may be.
+    pub(super) fn series(&self) -> usize {
+        self.labels.len()
+    }
+
     pub(super) fn labels(&self, series: u32) -> &LabelSet {
         &self.labels[series as usize]
     }

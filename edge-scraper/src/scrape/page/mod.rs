@@ -148,6 +148,9 @@ impl FetchError {
     }
 }
 
+/// Series that a target has beside those of its page.
+const REPORTS_MAX: usize = 8;
+
 /// Reads what was fetched for the scrape stamped `at`. `elapsed` is monotonic.
 pub(super) fn read(
     cache: &mut Cache,
@@ -159,7 +162,7 @@ pub(super) fn read(
     let mut read = Read {
         counts: Counts::default(),
         error: None,
-        series: Vec::new(),
+        series: Vec::with_capacity(cache.series() + REPORTS_MAX),
         exemplars: Vec::new(),
         metadata: Vec::new(),
         body_bytes: 0,

@@ -30,7 +30,7 @@ use disk::LedgerFile;
 pub(crate) use shelf::{About, EdgeNow, Forgotten, LinkNow};
 use shelf::{Now, Shelf};
 pub(crate) use spans::Span;
-pub(crate) use warning::fold;
+pub(crate) use warning::{fold, fold_clocks};
 
 /// How often what has changed is written. A crash loses no more than that of what edges say again anyway.
 const WRITE_INTERVAL: Duration = Duration::from_secs(5);
@@ -142,6 +142,11 @@ impl Ledger {
     pub(crate) fn sections(&self, branch: &str, start: Timestamp, end: Timestamp) -> Vec<Section> {
         self.shelf()
             .sections(branch, start.millis(), end.millis(), self.now())
+    }
+
+    /// Branches whose edge stamps samples with a clock that is off, and by how many ms.
+    pub(crate) fn clocks_off(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, i64)> {
+        self.shelf().clocks_off(self.now(), wanted)
     }
 
     /// Branches that may miss something between two instants, with where.

@@ -18,6 +18,8 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(4_500);
 pub(crate) const FRESH_MS: i64 = 10_000;
 /// While an edge is heard, its watermark may be so far behind and nothing is wrong: where it only scrapes once a minute.
 const WATERMARK_BEHIND_MS_MAX: i64 = 90_000;
+/// A clock that is further off is wrong, and not only measured badly. The edge's own tolerance is about that.
+const CLOCK_OFF_MS: u64 = 2_000;
 /// Edges kept: who makes up names cannot take all memory.
 const EDGES_MAX: usize = 10_000;
 
@@ -31,6 +33,8 @@ pub(crate) struct About {
     pub(crate) round_trip_us: Option<u64>,
     /// The hub's clock less the edge's.
     pub(crate) clock_offset_ms: Option<i64>,
+    /// How much later it stamps than its clock says.
+    pub(crate) clock_correction_ms: Option<i64>,
     /// Reports of the last hundred without an answer in time.
     pub(crate) lost_percent: u32,
 }
@@ -380,6 +384,20 @@ impl Shelf {
             .into_iter()
             .flat_map(BTreeMap::values);
         combine(edges.map(|edge| edge.sections(start, end, now)).collect())
+    }
+
+    /// Branches that are heard, and whose edge stamps samples with a clock that is off: by how much, the hub's less its own, ms.
+    pub(crate) fn clocks_off(&self, now: Now, wanted: impl Fn(&str) -> bool) -> Vec<(String, i64)> {
+        let off = |edge: &Edge| {
+            let about = &edge.about;
+            let trusted = about.clock_correction_ms.is_none() && edge.link(now) != LinkNow::Silent;
+            let offset = about.clock_offset_ms.filter(|_| trusted)?;
+            (offset.unsigned_abs() > CLOCK_OFF_MS).then_some(offset)
+        };
+        let branches = self.branches.iter().filter(|(branch, _)| wanted(branch));
+        branches
+            .filter_map(|(branch, edges)| Some((branch.clone(), edges.values().find_map(off)?)))
+            .collect()
     }
 
     /// Branches that may miss something between two instants, with where; only those that `wanted` takes.

@@ -51,6 +51,29 @@ pub(crate) fn fold(
     Some(text)
 }
 
+/// The same for clocks that are off: by so many ms the hub's is ahead.
+pub(crate) fn fold_clocks(off: &[(String, i64)]) -> Option<String> {
+    if off.is_empty() {
+        return None;
+    }
+    let mut text = String::from("samples are stamped by clocks that are off: ");
+    for (number, (branch, ms)) in off.iter().take(BRANCHES_SHOWN).enumerate() {
+        if number > 0 {
+            text.push_str("; ");
+        }
+        let seconds = ms.unsigned_abs() as f64 / 1e3;
+        let way = if *ms > 0 { "behind" } else { "ahead of" };
+        let _ = write!(text, "{branch} by {seconds:.1} s {way} the hub");
+    }
+    match off.len().saturating_sub(BRANCHES_SHOWN) {
+        0 => {}
+        1 => text.push_str("; and 1 more branch"),
+        more => drop(write!(text, "; and {more} more branches")),
+    }
+    text.push_str("; set them right, or branchline.clock.when_off of the edge to correct");
+    Some(text)
+}
+
 fn show(text: &mut String, section: &Section, at_open_end: i64) {
     text.push_str(section.state.name());
     let time = |ms: i64| crate::api::rfc3339(Timestamp::from_millis(ms - ms.rem_euclid(1_000)));

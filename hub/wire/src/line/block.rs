@@ -6,19 +6,13 @@ use super::range::{Bit, Coder};
 /// What both ends remember of a target: its series in order.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Vec<Track>,
+    /// Of the columns whose samples have times of their own, in order: how far they are from the scrape's.
+    offsets: Vec<(u32, Track)>,
     /// Times of its scrapes.
     at: Track,
     /// The layout whose scrape came after this one's, the last time.
     next: u32,
-}
-
-/// One series of a layout.
-#[derive(Clone, Debug)]
-pub(super) struct Column {
-    track: Track,
-    /// For samples with a time of their own: how far that is from the scrape's.
-    pub(super) offset: Option<Box<Track>>,
 }
 
 /// One sample of a scrape that is being coded.
@@ -58,6 +52,7 @@ impl Layout {
     pub(super) fn new() -> Self {
         Layout {
             columns: Vec::new(),
+            offsets: Vec::new(),
             at: Track::default(),
             next: 0,
         }
@@ -67,25 +62,34 @@ impl Layout {
         let mut track = Track::default();
         // Never seen is as good as absent before.
         track.set_absent(true);
-        self.columns.push(Column {
-            track,
-            offset: has_times.then(Box::default),
-        });
+        if has_times {
+            let place = self.columns.len() as u32;
+            self.offsets.push((place, Track::default()));
+        }
+        self.columns.push(track);
     }
 
     /// Whether the samples of a column have times of their own.
     pub(super) fn has_times(&self, place: usize) -> bool {
-        self.columns
-            .get(place)
-            .is_some_and(|column| column.offset.is_some())
+        let find = |(timed, _): &(u32, Track)| (*timed as usize).cmp(&place);
+        self.offsets.binary_search_by(find).is_ok()
+    }
+
+    /// Its series with all that is remembered of them; none are left here.
+    pub(super) fn take_series(&mut self) -> Layout {
+        Layout {
+            columns: std::mem::take(&mut self.columns),
+            offsets: std::mem::take(&mut self.offsets),
+            ..Layout::new()
+        }
     }
 
     /// The same series, without what is remembered of their values.
     pub(super) fn anew(&self) -> Layout {
         let mut layout = Layout::new();
         layout.columns.reserve_exact(self.columns.len());
-        for column in &self.columns {
-            layout.push(column.offset.is_some());
+        for place in 0..self.columns.len() {
+            layout.push(self.has_times(place));
         }
         layout
     }
@@ -145,30 +149,29 @@ impl Shared {
         cells: &mut [Cell],
     ) -> Result<(), UnknownRule> {
         let mut pairs = layout.columns.iter().zip(cells.iter());
-        let regular =
-            C::WRITES && pairs.all(|(column, cell)| cell.present != column.track.is_absent());
+        let regular = C::WRITES && pairs.all(|(column, cell)| cell.present != column.is_absent());
         let context = usize::from(self.was_regular);
         let regular = coder.bit(&mut self.regular[context], regular);
         self.was_regular = regular;
         let mut neighbour = Neighbour::default();
         let mut absent_before = false;
-        for (column, cell) in layout.columns.iter_mut().zip(cells) {
-            let was_absent = column.track.is_absent();
+        let mut offsets = layout.offsets.iter_mut().peekable();
+        for (place, (column, cell)) in layout.columns.iter_mut().zip(cells).enumerate() {
+            let offset = offsets.next_if(|(timed, _)| *timed as usize == place);
+            let was_absent = column.is_absent();
             let mut absent = was_absent;
             if !regular {
                 let context = usize::from(was_absent) << 1 | usize::from(absent_before);
                 absent = coder.bit(&mut self.models.absent[context], !cell.present);
                 absent_before = absent;
-                column.track.set_absent(absent);
+                column.set_absent(absent);
             }
             cell.present = !absent;
             if absent {
                 continue;
             }
-            cell.bits = column
-                .track
-                .value(coder, &mut self.models, &mut neighbour, cell.bits)?;
-            if let Some(offset) = &mut column.offset {
+            cell.bits = column.value(coder, &mut self.models, &mut neighbour, cell.bits)?;
+            if let Some((_, offset)) = offset {
                 let mut alone = Neighbour::default();
                 cell.offset = offset.integer(coder, &mut self.heads, &mut alone, cell.offset);
             }

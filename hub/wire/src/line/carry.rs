@@ -76,9 +76,7 @@ impl Carried {
         let Some(layout) = self.layouts.get_mut(number as usize) else {
             return Ok(());
         };
-        let columns = std::mem::take(&mut layout.columns);
-        let mut used = Layout::new();
-        used.columns = columns;
+        let mut used = layout.take_series();
         for place in used.columns.len()..like.columns.len() {
             used.push(like.has_times(place));
         }

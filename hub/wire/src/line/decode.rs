@@ -35,7 +35,7 @@ pub struct LineDecoded {
     pub samples: u64,
 }
 
-/// See the [module](super). `K` is what the receiver remembers of a series. Memory: about 72 bytes and a `K` for each
+/// See the [module](super). `K` is what the receiver remembers of a series. Memory: about 60 bytes and a `K` for each
 /// series that the session has described.
 #[derive(Clone, Debug)]
 pub struct LineDecoder<K> {

@@ -29,7 +29,7 @@ pub struct LineScrape<'s> {
     pub beside: &'s [u8],
 }
 
-/// See the [module](super). Memory: about 90 bytes for each series that was described and not forgotten; the label sets are
+/// See the [module](super). Memory: about 75 bytes for each series that was described and not forgotten; the label sets are
 /// shared with whoever made them.
 #[derive(Debug)]
 pub struct LineEncoder {

@@ -108,6 +108,9 @@ pub struct Report {
     /// What tells its configuration from another.
     #[prost(string, tag = "23")]
     pub config: String,
+    /// Scrapes are stamped so much later than the edge's clock says, ms. None: with the edge's clock.
+    #[prost(sint64, optional, tag = "24")]
+    pub clock_correction_ms: Option<i64>,
 }
 
 /// A stretch of time and the samples in it.
