@@ -60,6 +60,7 @@ enum Command {
 
 fn main() -> ExitCode {
     daemon::keep_allocator_thresholds(daemon::Heaps::Many);
+    daemon::raise_open_files();
     let cli = Cli::parse();
     let result = runtime().and_then(|runtime| {
         runtime.block_on(async {

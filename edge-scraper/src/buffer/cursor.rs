@@ -18,6 +18,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use model::Timestamp;
+use wire::line::link::HUB_RESTORED;
 
 use super::ranges::SequenceSet;
 use super::record::Counts;
@@ -48,6 +49,8 @@ pub(super) struct Cursor {
     /// What was scraped and gone before this hub was known: none of its business.
     pub(super) before: Counts,
     pub(super) acknowledged: Settled,
+    /// Of records before `kept_from`: should the hub come back without them, it can be told so.
+    pub(super) acknowledged_gone: SequenceSet,
     /// Refused for good by the hub; still on disk.
     pub(super) quarantined: Settled,
     /// Found damaged before they could be sent.
@@ -97,10 +100,14 @@ pub(super) enum Why {
     Thinned,
     /// No edge ran: how many samples there would have been, nobody knows.
     EdgeDown,
+    /// The hub had them, came back from an older state, and they were gone here by then.
+    HubRestored,
 }
 
 /// More stretches are joined, from the oldest on.
 const LOST_MAX: usize = 64;
+/// Ranges of acknowledged records that are gone; of older ones a hub that lacks them is not asked.
+const GONE_MAX: usize = 256;
 /// Stretches nearer than this are one: an eviction takes a segment, and the next one goes on where it ended.
 const LOST_APART: Duration = Duration::from_secs(120);
 
@@ -163,6 +170,17 @@ impl Cursor {
     pub(super) fn forget_before(&mut self, kept_from: u64) {
         if kept_from > self.kept_from {
             self.kept_from = kept_from;
+            let gone = self.acknowledged.sequences.ranges();
+            for range in gone.filter(|range| range.first < kept_from) {
+                let last = range.last.min(kept_from - 1);
+                self.acknowledged_gone.insert_range(range.first, last);
+            }
+            while self.acknowledged_gone.range_count() > GONE_MAX {
+                let oldest = self.acknowledged_gone.ranges().next();
+                let Some(oldest) = oldest else { break };
+                self.acknowledged_gone
+                    .remove_range(oldest.first, oldest.last);
+            }
             for set in [
                 &mut self.acknowledged,
                 &mut self.quarantined,
@@ -246,6 +264,9 @@ impl Cursor {
             let Counts { samples, markers } = self.thinned;
             let _ = writeln!(text, "thinned_counts {samples} {markers}");
         }
+        if !self.acknowledged_gone.is_empty() {
+            let _ = writeln!(text, "acknowledged_gone {}", self.acknowledged_gone);
+        }
         for lost in &self.lost {
             let _ = writeln!(text, "lost {}", lost.line());
         }
@@ -283,6 +304,7 @@ impl Cursor {
                 "kept_from" => cursor.kept_from = value.parse().ok()?,
                 "acknowledged" => cursor.acknowledged.sequences = value.parse().ok()?,
                 "acknowledged_counts" => cursor.acknowledged.counts = parse_counts(value)?,
+                "acknowledged_gone" => cursor.acknowledged_gone = value.parse().ok()?,
                 "quarantined" => cursor.quarantined.sequences = value.parse().ok()?,
                 "quarantined_counts" => cursor.quarantined.counts = parse_counts(value)?,
                 "damaged" => cursor.damaged.sequences = value.parse().ok()?,
@@ -303,7 +325,7 @@ impl Cursor {
 }
 
 impl Why {
-    const ALL: [Why; 3] = [Why::Evicted, Why::Thinned, Why::EdgeDown];
+    const ALL: [Why; 4] = [Why::Evicted, Why::Thinned, Why::EdgeDown, Why::HubRestored];
 
     /// As cursors and reports have it.
     pub(super) fn word(self) -> &'static str {
@@ -311,6 +333,7 @@ impl Why {
             Why::Evicted => "evicted",
             Why::Thinned => "thinned",
             Why::EdgeDown => "edge-down",
+            Why::HubRestored => HUB_RESTORED,
         }
     }
 

@@ -7,6 +7,7 @@ use model::Timestamp;
 use wire::line::Frame;
 use wire::line::link::{Has, INTERVALS_MAX, Interval};
 
+use super::cursor::{Lost, Why};
 use super::index::RecordMeta;
 use super::ranges::SequenceSet;
 use super::record::{Counts, frame};
@@ -242,6 +243,7 @@ impl Buffer {
         {
             there.insert_range(records.first, records.last);
         }
+        self.lose_for_good(hub, first, &there)?;
         let mut books = self.books();
         let mut again = Counts::default();
         let lacks: Vec<(u64, u64)> = {
@@ -276,6 +278,43 @@ impl Buffer {
             }
         }
         Ok(again)
+    }
+
+    /// A hub may lack acknowledged records that are here no more: they were made before the oldest one that is. Where their time
+    /// begins only the hub can tell, from what it knew; how many samples they were, nobody.
+    fn lose_for_good(&self, hub: &str, first: u64, there: &SequenceSet) -> Result<(), BufferError> {
+        let lacks: Vec<(u64, u64)> = {
+            let books = self.books();
+            let gone = books.hub(hub)?.cursor.acknowledged_gone.ranges();
+            gone.filter(|range| range.last >= first)
+                .flat_map(|range| holes(there, range.first.max(first), range.last))
+                .collect()
+        };
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        let kept_from = self
+            .journal
+            .segments()
+            .first()
+            .map_or(1, |info| info.first_seq);
+        let oldest = self.records_from(kept_from, 1)?;
+        let before = oldest.first().map(|record| record.at.millis());
+        let before = before.unwrap_or_else(|| self.clock().now().millis());
+        let now = self.clock().elapsed();
+        let mut books = self.books();
+        let book = books.hub_mut(hub)?;
+        for (from, to) in lacks {
+            book.cursor.acknowledged_gone.remove_range(from, to);
+        }
+        book.cursor.lose(Lost {
+            first: Timestamp::from_millis(0),
+            last: Timestamp::from_millis(before - 1),
+            samples: 0,
+            why: Why::HubRestored,
+        });
+        book.dirty_since.get_or_insert(now);
+        Ok(())
     }
 }
 

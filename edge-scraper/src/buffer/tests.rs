@@ -413,7 +413,7 @@ fn the_time_without_an_edge_is_reported_as_lost() {
             lost.samples,
             lost.reason.as_str()
         ),
-        (NOW + 60_000, NOW + 30_000_000, 0, "edge-down")
+        (NOW + 60_001, NOW + 29_999_999, 0, "edge-down")
     );
 }
 

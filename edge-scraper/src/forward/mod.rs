@@ -51,6 +51,7 @@ mod tests;
 
 pub use classify::Answer;
 pub use http::{HttpLink, HttpLinkOptions};
+pub use line::parts as line_parts;
 pub use line::{
     LineConnection, LineLink, LineOptions, LineShipper, LineStep, NoLine, Settled, SocketLink,
 };

@@ -20,6 +20,7 @@ mod data_dir;
 pub mod http;
 mod log;
 pub mod metrics;
+mod open_files;
 mod signals;
 mod tasks;
 pub mod tls;
@@ -29,6 +30,7 @@ pub use allocator::{Heaps, keep_thresholds as keep_allocator_thresholds};
 pub use clock::{Clock, SimClock, Sleep, SystemClock};
 pub use data_dir::{DataDir, DataDirError};
 pub use log::{init as init_log, init_quiet as init_log_quiet};
+pub use open_files::raise_open_files;
 pub use signals::{Signal, Signals};
 pub use tasks::{TaskFailure, Tasks, blocking};
 

@@ -30,7 +30,7 @@ enum Write {
     Truncate(usize),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inode {
     durable: Vec<u8>,
     live: Vec<u8>,
@@ -44,13 +44,14 @@ enum NameChange {
     Rename(String, String),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Folder {
     durable: BTreeMap<String, u64>,
     live: BTreeMap<String, u64>,
     pending: Vec<NameChange>,
 }
 
+#[derive(Clone)]
 struct State {
     folders: BTreeMap<PathBuf, Folder>,
     inodes: BTreeMap<u64, Inode>,
@@ -73,6 +74,7 @@ struct State {
 }
 
 /// splitmix64: small, and the same everywhere.
+#[derive(Clone)]
 struct Rng(u64);
 
 impl Rng {
@@ -120,6 +122,16 @@ impl SimDisk {
 
     fn lock_state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another disk with the same bytes, synced or not, as of now: what a backup of a running machine is made from. `seed` is
+    /// for what becomes of that one.
+    pub fn copy(&self, seed: u64) -> SimDisk {
+        let mut state = self.lock_state().clone();
+        state.rng = Rng(seed);
+        Self {
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     /// The power goes and comes back: what was not synced is forgotten (see the module), open handles and locks are dead.

@@ -7,6 +7,7 @@
 //!    └──── replies ──────┘  └──────────────── "taken" once the commit is durable ◀───────┘
 //! ```
 //!
+//! What a connection decides stands in a [machine] of its own, which waits for nothing: the plays drive it together with the edge's.
 //! A connection takes live frames before backlog frames, whatever came first. Of all connections so many store at a time, and
 //! fewer of them backlog; how much backlog may be on its way the [desk](credits) grants. So live scrapes stay quick while a
 //! thousand edges drain. The edge inside the hub has the same connection over two channels instead of a socket.
@@ -19,6 +20,10 @@ mod connection;
 mod counts;
 mod credits;
 mod kept;
+mod machine;
+pub(crate) mod planted;
+#[cfg(test)]
+mod plays;
 mod receiver;
 mod seats;
 mod socket;
@@ -76,11 +81,24 @@ impl LineHub {
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> Arc<Self> {
+        let hub = Self::without_turns(ingest, ledger, branches, clock, tasks);
+        hub.give_turns();
+        hub
+    }
+
+    /// The same, with nobody who gives turns for backlog.
+    fn without_turns(
+        ingest: Arc<Ingest>,
+        ledger: Arc<Ledger>,
+        branches: Branches,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+    ) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let backlog_storing = cores.saturating_sub(1).clamp(1, BACKLOG_STORING_MAX);
         // Only the order of those that wait depends on it.
         let seed = clock.now().millis() as u64;
-        let hub = Arc::new(LineHub {
+        Arc::new(LineHub {
             ingest,
             ledger,
             branches,
@@ -95,9 +113,7 @@ impl LineHub {
             counts: LineCounts::default(),
             backlog_storing: Arc::new(Semaphore::new(backlog_storing)),
             tasks,
-        });
-        hub.give_turns();
-        hub
+        })
     }
 
     /// A connection without a socket, for the edge inside: where its messages go, and where replies come from. It ends when

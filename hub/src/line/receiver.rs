@@ -15,6 +15,7 @@ use wire::line::link::{Known, UnknownFrame};
 use wire::line::{Frame, LineDecoder, LineError, LineLimits};
 
 use super::batch::{Batch, Sink, Unstored};
+use super::planted::{self, Planted};
 
 /// Sessions of an edge: the one that grows, and those that were left unfinished last.
 const SESSIONS_MAX: usize = 3;
@@ -116,23 +117,29 @@ impl Receiver {
 
     /// The session that a frame is for: its own, a copy of the one that it goes on with, or a new one.
     fn take_session(&mut self, lane: Lane, frame: &Frame<'_>) -> Option<Session> {
+        let at = self.position(frame.session);
+        if lane == Lane::Backlog && Some(frame.session) == self.live && self.told.is_none() {
+            self.told = at.and_then(|at| self.sessions.get(at).cloned());
+        }
         if frame.starts() {
             return Some(Session::default());
         }
         if let Some(other) = frame.followed() {
             let is = |session: &&Session| session.decoder.session() == Some(other);
             let told = self.told.take().filter(|told| is(&told));
+            let told = told.filter(|_| !planted::is(Planted::ForgetsWhatItTold));
             return told.or_else(|| self.sessions.iter().find(is).cloned());
         }
-        let is = |session: &Session| {
-            session.decoder.session() == Some(frame.session)
-                && session.decoder.next() == frame.number
+        let follows = |at: &usize| {
+            let session = self.sessions.get(*at);
+            session.is_some_and(|session| session.decoder.next() == frame.number)
         };
-        let at = self.sessions.iter().position(is)?;
-        if lane == Lane::Backlog && Some(frame.session) == self.live && self.told.is_none() {
-            self.told = self.sessions.get(at).cloned();
-        }
-        self.sessions.remove(at)
+        self.sessions.remove(at.filter(follows)?)
+    }
+
+    fn position(&self, id: u32) -> Option<usize> {
+        let is = |session: &Session| session.decoder.session() == Some(id);
+        self.sessions.iter().position(is)
     }
 
     fn put_session(&mut self, lane: Lane, session: Session) {

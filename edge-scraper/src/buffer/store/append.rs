@@ -74,10 +74,12 @@ impl Buffer {
             return;
         }
         let now = self.clock.elapsed();
+        // These two are there.
+        let (first, last) = (first.millis() + 1, last.millis() - 1);
         for hub in self.books().hubs.values_mut() {
             hub.cursor.lose(Lost {
-                first,
-                last,
+                first: Timestamp::from_millis(first),
+                last: Timestamp::from_millis(last),
                 samples: 0,
                 why: Why::EdgeDown,
             });

@@ -10,7 +10,7 @@ use crate::buffer::{Buffer, BufferError, Counts, FrameFound, FrameReader, Record
 
 /// What a connection has been told.
 #[derive(Default)]
-pub(super) struct Lanes {
+pub struct Lanes {
     live: FrameReader,
     backlog: FrameReader,
     /// What the hub knows, until the first live frame is made with it.
@@ -27,29 +27,32 @@ pub(super) struct Lanes {
 
 /// What the hub said in its first reply, and what is needed to make use of it.
 #[derive(Clone, Debug)]
-pub(super) struct Greeting {
-    pub(super) known: Option<Known>,
-    pub(super) has: Option<Has>,
+pub struct Greeting {
+    /// The hub's live session.
+    pub known: Option<Known>,
+    /// The records that it has.
+    pub has: Option<Has>,
     /// The record that the hub's live session began with.
-    pub(super) session_start: Option<u64>,
+    pub session_start: Option<u64>,
     /// A record older than that is left to the backlog lane.
-    pub(super) live_gap: Duration,
-    pub(super) now: Timestamp,
+    pub live_gap: Duration,
+    /// By the edge's clock.
+    pub now: Timestamp,
 }
 
 /// Where the live lane goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Resumed {
+pub struct Resumed {
     /// With this record.
-    pub(super) seq: u64,
+    pub seq: u64,
     /// It begins a session.
-    pub(super) is_anew: bool,
+    pub is_anew: bool,
     /// What the hub had acknowledged and lacks: it is pending again.
-    pub(super) again: Counts,
+    pub again: Counts,
 }
 
 /// What became of a record that was to be sent.
-pub(super) enum Ready {
+pub enum Ready {
     /// Its frame, for this hub.
     Frame(Vec<u8>),
     /// It cannot be sent; why.
@@ -60,11 +63,7 @@ pub(super) enum Ready {
 ///
 /// # Errors
 /// A disk that cannot be read.
-pub(super) fn resume(
-    buffer: &Buffer,
-    hub: &str,
-    greeting: &Greeting,
-) -> Result<Resumed, BufferError> {
+pub fn resume(buffer: &Buffer, hub: &str, greeting: &Greeting) -> Result<Resumed, BufferError> {
     let again = match greeting.has.as_ref() {
         Some(has) if has.epoch == buffer.epoch() => buffer.reconcile(hub, has)?,
         _ => Counts::default(),
@@ -94,7 +93,7 @@ pub(super) fn resume(
 
 impl Lanes {
     /// The live lane goes on there.
-    pub(super) fn resumed(&mut self, resumed: &Resumed, known: Option<Known>) {
+    pub fn resumed(&mut self, resumed: &Resumed, known: Option<Known>) {
         match resumed.is_anew {
             true => self.known = known,
             // What it took over before, it still has.
@@ -106,11 +105,7 @@ impl Lanes {
     ///
     /// # Errors
     /// A disk that cannot be read.
-    pub(super) fn live(
-        &mut self,
-        buffer: &Buffer,
-        record: &RecordMeta,
-    ) -> Result<Ready, BufferError> {
+    pub fn live(&mut self, buffer: &Buffer, record: &RecordMeta) -> Result<Ready, BufferError> {
         let frame = match buffer.frame(&mut self.live, record.seq, record.session)? {
             FrameFound::Here(frame) => frame,
             FrameFound::Gone => {
@@ -151,7 +146,7 @@ impl Lanes {
     ///
     /// # Errors
     /// A disk that cannot be read.
-    pub(super) fn backlog(
+    pub fn backlog(
         &mut self,
         buffer: &Buffer,
         seq: u64,

@@ -339,16 +339,18 @@ impl LineShipper {
                 is_idle: false,
                 waiting_since: None,
             });
+            // What is said of time from now on goes by what the hub has.
+            up.report_at = Duration::ZERO;
         }
     }
 
+    /// Whether the hub's first reply of this connection was taken into account.
+    pub fn knows_hub(&self) -> bool {
+        matches!(&self.state, State::Up(up) if up.live.is_some())
+    }
+
     /// The hub's first reply, with what is needed to find out where the live lane goes on.
-    pub(super) fn greeting(
-        &self,
-        known: Option<Known>,
-        has: Option<Has>,
-        now: Timestamp,
-    ) -> Greeting {
+    pub fn greeting(&self, known: Option<Known>, has: Option<Has>, now: Timestamp) -> Greeting {
         let session = known.zip(self.live_session);
         Greeting {
             known,

@@ -40,6 +40,13 @@ mod tests;
 #[cfg(test)]
 mod thinning_plays;
 
+/// What stands between a [`LineShipper`] and its buffer, without a task around it: for the hub's plays, which drive it together
+/// with the hub's own machine.
+pub mod parts {
+    pub use super::lanes::{Greeting, Lanes, Ready, Resumed, resume};
+    pub use super::report::{LineFigures, report};
+}
+
 pub use link::{LineConnection, LineLink, NoLine};
 pub use machine::{LineOptions, LineShipper, LineStep, Settled};
 pub use socket::SocketLink;

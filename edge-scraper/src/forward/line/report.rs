@@ -9,21 +9,25 @@ use crate::planted::{self, Planted};
 
 /// What the line measured.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LineFigures {
+pub struct LineFigures {
     round_trip: Option<Duration>,
     clock_offset_ms: Option<i64>,
     lost_percent: u32,
+    /// The hub has said what it has, and the buffer's books go by that.
+    knows_hub: bool,
     /// The machine's own time.
     machine_now: Option<Timestamp>,
     correction_ms: Option<i64>,
 }
 
 impl LineFigures {
-    pub(super) fn of(shipper: &LineShipper) -> LineFigures {
+    /// What a machine has measured.
+    pub fn of(shipper: &LineShipper) -> LineFigures {
         LineFigures {
             round_trip: shipper.round_trip(),
             clock_offset_ms: shipper.clock_offset_ms(),
             lost_percent: shipper.lost_percent(),
+            knows_hub: shipper.knows_hub(),
             ..LineFigures::default()
         }
     }
@@ -39,7 +43,10 @@ impl LineFigures {
 }
 
 /// How the buffer stands towards a hub. Reads the disk where something is pending that was not looked at yet.
-pub(super) fn report(
+///
+/// # Errors
+/// A hub that was not attached, or a disk that cannot be read.
+pub fn report(
     buffer: &Buffer,
     hub: &str,
     edge: &str,
@@ -67,7 +74,11 @@ pub(super) fn report(
         damaged: counts.damaged.samples,
         buffer_bytes: status.bytes,
         buffer_bytes_max: status.bytes_max,
-        scraped_through_ms: buffer.scraped_through().map_or(0, |at| at.millis()),
+        // A hub that came back from a backup has less than the books say: until it has told, they vouch for no time.
+        scraped_through_ms: match line.knows_hub {
+            true => buffer.scraped_through().map_or(0, |at| at.millis()),
+            false => 0,
+        },
         scraped_since_ms: buffer.scraped_since()?.map_or(0, |at| at.millis()),
         pending_intervals: buffer.pending_intervals(hub)?,
         lost_intervals: buffer.lost_intervals(hub)?,

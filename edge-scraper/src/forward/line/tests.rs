@@ -487,7 +487,7 @@ impl World {
             }
             LineStep::Close(_) => self.pipe = None,
             LineStep::Report(number) => {
-                let line = super::report::LineFigures::default();
+                let line = super::report::LineFigures::of(&self.shipper);
                 let report = super::report::report(&self.buffer, HUB, "b07", number, &line);
                 let report = report.map_err(text)?;
                 let sum = report.before

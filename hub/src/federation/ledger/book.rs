@@ -14,9 +14,10 @@ use std::collections::BTreeMap;
 use edge_scraper::buffer::SequenceSet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wire::edge_headers::SequenceRange;
-use wire::line::link::RANGES_MAX;
+use wire::line::link::{HUB_RESTORED, RANGES_MAX};
 
 use super::spans::{Span, Spans};
+use crate::line::planted::{self, Planted};
 
 /// What is known of an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -140,11 +141,20 @@ impl Book {
     /// The edge has reported. Whether anything but the watermark and the counts has changed.
     pub(crate) fn report(&mut self, account: &Account) -> bool {
         let before = (self.epoch, self.shape());
+        let lost = account.lost.iter().filter_map(|(reason, span)| {
+            let span = match reason == HUB_RESTORED {
+                true if planted::is(Planted::OverlooksRestoration) => return None,
+                true => self.begin_restored(account, *span)?,
+                false => *span,
+            };
+            Some((reason.clone(), span))
+        });
+        let lost: Vec<(String, Span)> = lost.collect();
         let held = || {
             account
                 .pending
                 .iter()
-                .chain(account.lost.iter().map(|(_, span)| span))
+                .chain(lost.iter().map(|(_, span)| span))
         };
         // Where this buffer's time begins, as far as this report tells.
         let begins = held().map(|span| span.start).chain(account.since_ms).min();
@@ -171,15 +181,37 @@ impl Book {
             });
         }
         self.through = self.through.max(account.complete_through_ms);
-        self.pending = Spans::of(account.pending.iter().copied());
+        if !planted::is(Planted::OverlooksPending) {
+            self.pending = Spans::of(account.pending.iter().copied());
+        }
         // What is in quarantine is still there, and may be taken yet: the report holds, not the one before.
         self.losses
             .retain(|losses| losses.reason != QUARANTINED || losses.epoch != account.epoch);
-        for (reason, span) in &account.lost {
+        for (reason, span) in &lost {
             self.lose(account.epoch, reason, *span);
         }
         self.counts = account.counts;
         before != (self.epoch, self.shape())
+    }
+
+    /// Where a stretch begins in which this hub may have had samples before it came back from an older state: what it knows to be
+    /// complete it has. If it knows nothing, as far back as the report goes.
+    fn begin_restored(&self, account: &Account, span: Span) -> Option<Span> {
+        let known = match self.reported {
+            true => Some(
+                self.pending
+                    .start()
+                    .unwrap_or(self.through)
+                    .min(self.through),
+            ),
+            false => {
+                let lost = account.lost.iter().filter(|(why, _)| why != HUB_RESTORED);
+                let held = account.pending.iter().chain(lost.map(|(_, span)| span));
+                held.map(|span| span.start).chain(account.since_ms).min()
+            }
+        };
+        let start = span.start.max(known?);
+        (start < span.end).then_some(Span { start, ..span })
     }
 
     fn replace_buffer(&mut self, epoch: u64) {
@@ -195,8 +227,12 @@ impl Book {
         self.counts = Counts::default();
     }
 
-    /// Records of the edge are on disk here; `samples` of them were not before.
+    /// Records of the edge are on disk here; `samples` of them were not before. Said again of records that are known, it counts
+    /// nothing: two frames of one record may have been under way.
     pub(crate) fn stored(&mut self, epoch: u64, records: &[SequenceRange], samples: u64) {
+        if !records.is_empty() && self.has_all(epoch, records) {
+            return;
+        }
         let holding = self.stored.entry(epoch).or_default();
         holding.samples = holding.samples.saturating_add(samples);
         for range in records.iter().filter(|range| range.last <= SEQUENCE_MAX) {

@@ -83,15 +83,34 @@ impl LedgerFile {
         }
     }
 
+    /// The same on a file of a test's own making.
+    #[cfg(test)]
+    pub(crate) fn open_on(
+        file: impl redb::StorageBackend,
+    ) -> Result<(Self, Vec<Row>), LedgerError> {
+        Self::read(Path::new(FILE), Self::builder().create_with_backend(file))
+    }
+
     fn try_open(path: &Path) -> Result<(Self, Vec<Row>), LedgerError> {
+        Self::read(path, Self::builder().create(path))
+    }
+
+    fn builder() -> redb::Builder {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        builder
+    }
+
+    fn read(
+        path: &Path,
+        opened: Result<Database, redb::DatabaseError>,
+    ) -> Result<(Self, Vec<Row>), LedgerError> {
         let failed = |source: redb::Error| LedgerError::Database {
             operation: "opening",
             path: path.to_owned(),
             source: Box::new(source),
         };
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create(path).map_err(|error| failed(error.into()))?;
+        let database = opened.map_err(|error| failed(error.into()))?;
         let found = Self::format(&database).map_err(failed)?;
         if found != VERSION {
             return Err(LedgerError::UnknownVersion {

@@ -23,6 +23,8 @@ use daemon::{Clock, Tasks};
 use model::Timestamp;
 use wire::edge_headers::SequenceRange;
 
+#[cfg(test)]
+pub(crate) use book::State as SectionState;
 pub(crate) use book::{Account, Counts, Section};
 use disk::LedgerFile;
 pub(crate) use shelf::{About, EdgeNow, Forgotten, LinkNow};
@@ -50,6 +52,17 @@ impl Ledger {
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
         }
+        let shelf = Mutex::new(Shelf::from_rows(rows));
+        Ok(Ledger { clock, shelf, file })
+    }
+
+    /// The same on a file of a test's own making.
+    #[cfg(test)]
+    pub(crate) fn open_on(
+        file: impl redb::StorageBackend,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let (file, rows) = LedgerFile::open_on(file)?;
         let shelf = Mutex::new(Shelf::from_rows(rows));
         Ok(Ledger { clock, shelf, file })
     }

@@ -16,6 +16,9 @@ pub const PROTOCOL: &str = "branchline.line.v1";
 pub const TALK_BYTES_MAX: usize = 1 << 20;
 /// Intervals of each kind in a [`Report`]; more are joined by whoever makes it.
 pub const INTERVALS_MAX: usize = 64;
+/// Why samples are lost that the hub had, before it came back from an older state, and that are gone from the buffer: see
+/// [`Interval::reason`]. The interval begins where the hub knew no more; its own beginning says nothing.
+pub const HUB_RESTORED: &str = "hub-restored";
 /// Ranges in a [`Reply`].
 pub const RANGES_MAX: usize = 4096;
 
@@ -122,7 +125,8 @@ pub struct Interval {
     /// Samples.
     #[prost(uint64, tag = "3")]
     pub samples: u64,
-    /// Why they are lost: `evicted`, `thinned` where others of that time were left, or `edge-down` where no edge ran (then without a number of samples). Empty for pending ones.
+    /// Why they are lost: `evicted`; `thinned` where others of that time were left; `edge-down` where no edge ran; or [`HUB_RESTORED`]
+    /// (the last two without a number of samples). Empty for pending ones.
     #[prost(string, tag = "4")]
     pub reason: String,
 }
