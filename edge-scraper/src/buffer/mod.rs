@@ -58,4 +58,4 @@ pub use ranges::SequenceSet;
 pub use record::Counts;
 pub(crate) use select::LIVE_WINDOW;
 pub use select::{Batch, BatchLimits, Want};
-pub use store::{Buffer, BufferError, BufferOptions, BufferStatus, Place};
+pub use store::{Buffer, BufferError, BufferOptions, BufferStatus, Following, Place};

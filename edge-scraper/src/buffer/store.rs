@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ use crate::planted::{self, Planted};
 
 mod append;
 mod room;
+
+pub use append::Following;
 
 const STATE_FILE: &str = "state";
 const RESERVE_FILE: &str = "reserve";
@@ -135,6 +137,7 @@ pub struct Buffer {
     news: watch::Sender<u64>,
     books: Mutex<Books>,
     replays: Mutex<Vec<Replay>>,
+    followers: Arc<AtomicUsize>,
     room: Mutex<room::Room>,
     /// What the journal holds is only known once it is opened again: cursors are not saved until then, which costs nothing but that records
     /// are sent again.
@@ -254,6 +257,7 @@ impl Buffer {
                 encoder: LineEncoder::new(0, &edge, state.epoch),
             }),
             replays: Mutex::default(),
+            followers: Arc::default(),
             room: Mutex::default(),
             is_torn: AtomicBool::new(false),
             books: Mutex::new(Books {

@@ -323,6 +323,6 @@ mod tests {
             .collect();
         assert!(places.len() > 900, "{}", places.len());
         // Golden: a release must not move every edge's scrapes, nor start new series of records.
-        assert_eq!((target(7).id, phases[7]), (350_500_973_803_771_969, 14_825));
+        assert_eq!((target(7).id, phases[7]), (350_500_973_803_771_969, 9_194));
     }
 }

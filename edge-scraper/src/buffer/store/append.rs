@@ -1,5 +1,8 @@
 //! Taking scrapes in: coding, segments, sessions.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use journal::JournalError;
 use model::Timestamp;
 use wire::line::link::Known;
@@ -18,6 +21,16 @@ use crate::scrape::Scrape;
 
 /// What the journal puts before a record, and before the first one of a segment.
 const JOURNAL_EXTRA: u64 = 48;
+
+/// See [`Buffer::follow`]; ends when it is dropped.
+#[derive(Debug)]
+pub struct Following(Arc<AtomicUsize>);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Buffer {
     /// Takes a scrape in. It is readable at once and counts as scraped once synced, at the latest after the sync bound.
@@ -105,8 +118,10 @@ impl Buffer {
             let has_gap = !whole && !planted::is(Planted::GoesOnAfterAGap);
             if has_gap || appending.encoder.session() == 0 {
                 appending.encoder.begin(self.session_at(seq));
-            } else if is_first {
+            } else if is_first && self.is_followed() {
                 appending.encoder.begin_after_this(self.session_at(seq));
+            } else if is_first {
+                appending.encoder.begin(self.session_at(seq));
             }
             let place = (appending.encoder.session(), appending.encoder.next());
             let frame = appending.encoder.encode(&LineScrape {
@@ -183,6 +198,17 @@ impl Buffer {
             None => appending.encoder.begin_after_this(session),
         }
         seq
+    }
+
+    /// Somebody reads sessions to their end: while there is such a one, each session is begun in a way that is cheap for followers, at the
+    /// cost of some memory.
+    pub fn follow(&self) -> Following {
+        self.followers.fetch_add(1, Ordering::Relaxed);
+        Following(Arc::clone(&self.followers))
+    }
+
+    fn is_followed(&self) -> bool {
+        self.followers.load(Ordering::Relaxed) > 0
     }
 
     /// How a session that began with the record `start` stood before the frame that a reader of it wants next. None when it is not

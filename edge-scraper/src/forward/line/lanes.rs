@@ -6,7 +6,7 @@ use model::Timestamp;
 use wire::line::Frame;
 use wire::line::link::{Has, Known};
 
-use crate::buffer::{Buffer, BufferError, Counts, FrameFound, FrameReader, RecordMeta};
+use crate::buffer::{Buffer, BufferError, Counts, Following, FrameFound, FrameReader, RecordMeta};
 
 /// What a connection has been told.
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub struct Lanes {
     /// And the hub knows how values stood before it.
     carries: bool,
     /// Live frames were sent on this connection.
-    follows: bool,
+    follows: Option<Following>,
     /// The hub knows all that was described.
     knows_all: bool,
 }
@@ -123,14 +123,16 @@ impl Lanes {
             takeover = match self.known.take() {
                 Some(known) => buffer.takeover(record.session, &known),
                 // On this connection it has read the session before, to its end.
-                None if self.follows => buffer.takeover_by_follower(record.session, self.knows_all),
+                None if self.follows.is_some() => {
+                    buffer.takeover_by_follower(record.session, self.knows_all)
+                }
                 None => None,
             };
             self.takes_over = takeover.is_some();
             self.carries = takeover.as_ref().is_some_and(|takeover| takeover.carries);
             self.knows_all |= takeover.is_some();
         }
-        self.follows = true;
+        self.follows.get_or_insert_with(|| buffer.follow());
         if !self.takes_over {
             return Ok(Ready::Frame(frame));
         }
