@@ -19,6 +19,18 @@ pub(crate) enum Planted {
     EvictsInSilence,
     /// Cursors are not saved before a segment goes.
     EvictsBeforeSaving,
+    /// Thinned samples are not counted.
+    ThinsInSilence,
+    /// Cursors are not saved before a thinned segment takes the old one's place.
+    ThinsBeforeSaving,
+    /// What a thinning was to take counts after a crash, whether or not it came about.
+    CountsThinningAnyway,
+    /// Thinning takes staleness markers, too.
+    ThinsMarkers,
+    /// Thinning takes samples of series that are to be kept.
+    ThinsKeptSeries,
+    /// A frame of a thinned segment is sent in place of the one before.
+    MixesSessions,
     /// A new segment goes on with the session of the one before.
     SegmentNeedsTheOneBefore,
     /// After a frame that was not kept the session goes on.

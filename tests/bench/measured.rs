@@ -182,6 +182,7 @@ pub(crate) const METRICS: &[Metric] = &[
         "memory: resident, end of the cut",
         Unit::Bytes,
     ),
+    metric("edge_memory_grown", "  grown through it", Unit::Percent),
     metric(
         "edge_memory_drained",
         "memory: resident, drained",

@@ -25,6 +25,8 @@ pub struct HubCounts {
     pub quarantined: Counts,
     /// What was evicted before it had it.
     pub evicted: Counts,
+    /// Of that, what went because scrapes were thinned.
+    pub thinned: Counts,
     /// What was damaged on disk before it had it.
     pub damaged: Counts,
 }
@@ -85,6 +87,34 @@ impl Books {
             .ok_or_else(|| BufferError::UnknownHub {
                 hub: hub.to_owned(),
             })
+    }
+
+    /// What was taken from a record since it was read; nothing if it is gone or cannot be read.
+    pub(super) fn taken_since(
+        &mut self,
+        journal: &Journal,
+        record: &RecordMeta,
+    ) -> Result<Counts, BufferError> {
+        if self.index.rewritten.is_empty() {
+            return Ok(Counts::default());
+        }
+        let info = journal.segment_of(record.seq);
+        let rewritten = &self.index.rewritten;
+        let Some(info) = info.filter(|info| rewritten.contains_key(&info.first_seq)) else {
+            return Ok(Counts::default());
+        };
+        let segment = self
+            .index
+            .segment(journal, &info, info.last_seq, self.before)?;
+        let now = segment
+            .records
+            .binary_search_by_key(&record.seq, |now| now.seq)
+            .ok()
+            .map(|at| &segment.records[at]);
+        let taken = now
+            .filter(|now| now.session != record.session)
+            .map(|now| record.counts.saturating_sub(now.counts));
+        Ok(taken.unwrap_or_default())
     }
 
     /// The readable records of a segment; unreadable ones are settled as damaged for every hub that lacks them.

@@ -22,6 +22,7 @@ use wire::line::link::HUB_RESTORED;
 
 use super::ranges::SequenceSet;
 use super::record::Counts;
+use crate::planted::{self, Planted};
 
 const TITLE: &str = "branchline cursor 1";
 
@@ -57,6 +58,10 @@ pub(super) struct Cursor {
     /// Evicted before this hub had them.
     pub(super) evicted: Counts,
     pub(super) evicted_records: u64,
+    /// Of `evicted`, what went because scrapes were thinned.
+    pub(super) thinned: Counts,
+    /// What a rewriting takes that was begun and may not have come about: it counts once it has.
+    pub(super) rewriting: Option<Taking>,
     /// When what it never got was scraped: evicted, or damaged. Rising; the oldest are joined.
     pub(super) lost: Vec<Lost>,
     /// What was durable when the cursor was saved: should the disk lose the last records, they are missed.
@@ -72,11 +77,27 @@ pub(super) struct Lost {
     pub(super) why: Why,
 }
 
+/// What the rewriting of a segment takes from a hub that lacks it. Saved before the new segment takes the old one's place; whether it did
+/// is told by the mark that its records have, so that a crash in between counts nothing and nothing twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taking {
+    /// The segment's first record.
+    pub(super) segment: u64,
+    /// The rewriting's number.
+    pub(super) number: u8,
+    pub(super) counts: Counts,
+    /// Of that, what the hub had refused.
+    pub(super) quarantined: Counts,
+    pub(super) lost: Lost,
+}
+
 /// Why samples were lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     /// There was no room.
     Evicted,
+    /// There was no room, and scrapes were thinned: others of that time were left.
+    Thinned,
     /// No edge ran: how many samples there would have been, nobody knows.
     EdgeDown,
     /// The hub had them, came back from an older state, and they were gone here by then.
@@ -170,6 +191,28 @@ impl Cursor {
         }
     }
 
+    /// The rewriting has come about: what it took is evicted.
+    pub(super) fn take(&mut self) {
+        let Some(taking) = self.rewriting.take() else {
+            return;
+        };
+        if !planted::is(Planted::ThinsInSilence) {
+            self.evicted += taking.counts;
+        }
+        if taking.lost.why == Why::Thinned {
+            self.thinned += taking.counts;
+        }
+        let quarantined = &mut self.quarantined.counts;
+        *quarantined = quarantined.saturating_sub(taking.quarantined);
+        self.lose(taking.lost);
+    }
+
+    /// Samples that count as evicted arrived after all.
+    pub(super) fn arrived(&mut self, counts: Counts) {
+        self.evicted = self.evicted.saturating_sub(counts);
+        self.thinned = self.thinned.at_most(self.evicted);
+    }
+
     /// Samples of that time are lost.
     pub(super) fn lose(&mut self, new: Lost) {
         self.lost.push(new);
@@ -217,17 +260,18 @@ impl Cursor {
             self.evicted.samples, self.evicted.markers
         );
         let _ = writeln!(text, "evicted_records {}", self.evicted_records);
+        if self.thinned != Counts::default() {
+            let Counts { samples, markers } = self.thinned;
+            let _ = writeln!(text, "thinned_counts {samples} {markers}");
+        }
         if !self.acknowledged_gone.is_empty() {
             let _ = writeln!(text, "acknowledged_gone {}", self.acknowledged_gone);
         }
         for lost in &self.lost {
-            let (first, last) = (lost.first.millis(), lost.last.millis());
-            let _ = writeln!(
-                text,
-                "lost {first} {last} {} {}",
-                lost.samples,
-                lost.why.word()
-            );
+            let _ = writeln!(text, "lost {}", lost.line());
+        }
+        if let Some(taking) = &self.rewriting {
+            let _ = writeln!(text, "rewriting {}", taking.line());
         }
         let _ = writeln!(
             text,
@@ -266,6 +310,8 @@ impl Cursor {
                 "damaged" => cursor.damaged.sequences = value.parse().ok()?,
                 "damaged_counts" => cursor.damaged.counts = parse_counts(value)?,
                 "evicted_counts" => cursor.evicted = parse_counts(value)?,
+                "thinned_counts" => cursor.thinned = parse_counts(value)?,
+                "rewriting" => cursor.rewriting = Some(Taking::parse(value)?),
                 "lost" => cursor.lost.push(Lost::parse(value)?),
                 "evicted_records" => cursor.evicted_records = value.parse().ok()?,
                 "before_counts" => cursor.before = parse_counts(value)?,
@@ -279,12 +325,13 @@ impl Cursor {
 }
 
 impl Why {
-    const ALL: [Why; 3] = [Why::Evicted, Why::EdgeDown, Why::HubRestored];
+    const ALL: [Why; 4] = [Why::Evicted, Why::Thinned, Why::EdgeDown, Why::HubRestored];
 
     /// As cursors and reports have it.
     pub(super) fn word(self) -> &'static str {
         match self {
             Why::Evicted => "evicted",
+            Why::Thinned => "thinned",
             Why::EdgeDown => "edge-down",
             Why::HubRestored => HUB_RESTORED,
         }
@@ -302,6 +349,11 @@ impl Lost {
         self.samples += other.samples;
     }
 
+    fn line(&self) -> String {
+        let (first, last) = (self.first.millis(), self.last.millis());
+        format!("{first} {last} {} {}", self.samples, self.why.word())
+    }
+
     fn parse(text: &str) -> Option<Lost> {
         let mut numbers = text.split(' ');
         let lost = Lost {
@@ -311,6 +363,45 @@ impl Lost {
             why: Why::of(numbers.next()?)?,
         };
         numbers.next().is_none().then_some(lost)
+    }
+}
+
+impl Taking {
+    fn line(&self) -> String {
+        let Taking {
+            segment,
+            number,
+            counts,
+            quarantined,
+            lost,
+        } = self;
+        format!(
+            "{segment} {number} {} {} {} {} {}",
+            counts.samples,
+            counts.markers,
+            quarantined.samples,
+            quarantined.markers,
+            lost.line()
+        )
+    }
+
+    fn parse(text: &str) -> Option<Taking> {
+        let mut parts = text.splitn(7, ' ');
+        let segment = parts.next()?.parse().ok()?;
+        let number = parts.next()?.parse().ok()?;
+        let mut count = || parts.next()?.parse::<u64>().ok();
+        let (samples, markers) = (count()?, count()?);
+        let quarantined = Counts {
+            samples: count()?,
+            markers: count()?,
+        };
+        Some(Taking {
+            segment,
+            number,
+            counts: Counts { samples, markers },
+            quarantined,
+            lost: Lost::parse(parts.next()?)?,
+        })
     }
 }
 

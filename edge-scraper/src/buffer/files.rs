@@ -1,5 +1,7 @@
 //! The small files beside the journal: the buffer's state and the hubs' cursors. Their names are made here.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::Path;
@@ -8,7 +10,8 @@ use std::sync::Arc;
 use journal::{Disk, Journal, read_file, write_atomic};
 
 use super::cursor::{Cursor, parse_counts, seal, unseal};
-use super::record::{self, Counts};
+use super::eviction::{Mark, Rewritten, Stage};
+use super::record::{self, Counts, Header};
 use super::store::BufferError;
 
 const STATE_TITLE: &str = "branchline buffer 1";
@@ -22,6 +25,10 @@ pub(super) struct State {
     pub(super) kept_from: u64,
     /// What the records before `kept_from` held.
     pub(super) before: Counts,
+    /// Segments that were rewritten, by first sequence.
+    pub(super) rewritten: BTreeMap<u64, Rewritten>,
+    /// The same of one that was about to be: it was if its records have that mark.
+    pub(super) rewriting: Option<(u64, Rewritten)>,
 }
 
 impl State {
@@ -30,26 +37,62 @@ impl State {
             epoch,
             kept_from,
             before,
+            rewritten,
+            rewriting,
         } = self;
-        seal(format!(
+        let mut text = format!(
             "{STATE_TITLE}\nepoch {epoch}\nkept_from {kept_from}\nbefore_counts {} {}\n",
             before.samples, before.markers
-        ))
+        );
+        let rewritten = rewritten
+            .iter()
+            .map(|(first, done)| ("rewritten", first, done));
+        let rewriting = rewriting
+            .iter()
+            .map(|(first, new)| ("rewriting", first, new));
+        for (key, first, Rewritten { mark, taken }) in rewritten.chain(rewriting) {
+            let (stage, number) = (mark.stage.to_byte(), mark.number);
+            let Counts { samples, markers } = taken;
+            let _ = writeln!(text, "{key} {first} {stage} {number} {samples} {markers}");
+        }
+        seal(text)
     }
 
     fn decode(bytes: &[u8]) -> Option<State> {
         let mut lines = unseal(bytes)?.lines();
         let mut line = |key: &str| lines.next()?.strip_prefix(key);
         line(STATE_TITLE)?;
-        Some(State {
+        let mut state = State {
             epoch: line("epoch ")?.parse().ok()?,
             kept_from: line("kept_from ")?
                 .parse()
                 .ok()
                 .filter(|seq| (1..=u64::MAX / 2).contains(seq))?,
             before: parse_counts(line("before_counts ")?)?,
-        })
+            rewritten: BTreeMap::new(),
+            rewriting: None,
+        };
+        for line in lines {
+            match line.split_once(' ')? {
+                ("rewritten", text) => state.rewritten.extend([parse_rewritten(text)?]),
+                ("rewriting", text) => state.rewriting = Some(parse_rewritten(text)?),
+                // Of a later release.
+                _ => {}
+            }
+        }
+        Some(state)
     }
+}
+
+fn parse_rewritten(text: &str) -> Option<(u64, Rewritten)> {
+    let mut numbers = text.splitn(4, ' ');
+    let first = numbers.next()?.parse().ok()?;
+    let mark = Mark {
+        stage: Stage::from_byte(numbers.next()?.parse().ok()?),
+        number: numbers.next()?.parse().ok()?,
+    };
+    let taken = parse_counts(numbers.next()?)?;
+    Some((first, Rewritten { mark, taken }))
 }
 
 /// None when the file is missing or damaged.
@@ -61,29 +104,42 @@ pub(super) fn read_state(disk: &dyn Disk, path: &Path) -> Result<Option<State>, 
     }
 }
 
-/// The state as the records tell it: epoch and running count stand in each of them.
+/// The state as the records tell it: epoch, running count and what a segment has been through stand in each of them. What was taken from
+/// a segment is what lies between its last record and the first one behind it. Reads everything.
 pub(super) fn guess_state(journal: &Journal, epoch_if_none: Option<u64>) -> State {
-    let kept_from = journal
-        .segments()
-        .first()
-        .map_or(1, |first| first.first_seq);
-    // A reader that meets a failing disk meets it again and again.
-    let records = journal.read_from(1).take(1000).flatten();
-    let header = records
-        .filter_map(|(_, bytes)| record::decode_header(&bytes).ok())
-        .next();
-    match header {
-        Some(header) => State {
-            epoch: header.epoch,
-            kept_from,
-            before: header.cumulative.saturating_sub(header.counts),
-        },
-        None => State {
-            epoch: epoch_if_none.unwrap_or_else(new_epoch),
-            kept_from,
-            before: Counts::default(),
-        },
+    let segments = journal.segments();
+    let mut state = State {
+        epoch: epoch_if_none.unwrap_or_else(new_epoch),
+        kept_from: segments.first().map_or(1, |first| first.first_seq),
+        before: Counts::default(),
+        rewritten: BTreeMap::new(),
+        rewriting: None,
+    };
+    let mut last: Option<(u64, Header)> = None;
+    for info in &segments {
+        let count = (info.last_seq + 1 - info.first_seq) as usize;
+        // A reader that meets a failing disk meets it again and again.
+        let records = journal
+            .read_from(info.first_seq)
+            .take(count.max(1))
+            .flatten();
+        let within = records.take_while(|(seq, _)| *seq <= info.last_seq);
+        let headers = within.filter_map(|(_, bytes)| record::decode_header(&bytes).ok());
+        for (number, header) in headers.enumerate() {
+            let before = header.cumulative.saturating_sub(header.counts);
+            match &last {
+                None => (state.epoch, state.before) = (header.epoch, before),
+                Some((first, last)) if number == 0 && last.mark.is_rewritten() => {
+                    let taken = before.saturating_sub(last.cumulative);
+                    let mark = last.mark;
+                    state.rewritten.insert(*first, Rewritten { mark, taken });
+                }
+                Some(_) => {}
+            }
+            last = Some((info.first_seq, header));
+        }
     }
+    state
 }
 
 /// All cursors that can be read, of whatever epoch; leftovers and damaged ones are left out with a warning.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use journal::{Journal, JournalError, SegmentInfo};
 use model::Timestamp;
 
+use super::eviction::{Mark, Rewritten};
 use super::record::{Counts, Header, decode_header, place_in_session};
 
 /// How many segments' entries are kept: the newest, the oldest pending, and a few that an interrupted link left half
@@ -32,6 +33,7 @@ pub struct RecordMeta {
     /// The number of its frame there; 0 begins the session.
     pub number: u32,
     pub(super) cumulative: Counts,
+    pub(super) mark: Mark,
 }
 
 impl RecordMeta {
@@ -45,6 +47,7 @@ impl RecordMeta {
             session: place.0,
             number: u32::try_from(place.1).unwrap_or(u32::MAX),
             cumulative: header.cumulative,
+            mark: header.mark,
         }
     }
 
@@ -120,6 +123,8 @@ pub(super) struct Index {
     recent: VecDeque<Segment>,
     /// Sums over whole closed segments without faults, by first sequence.
     totals: BTreeMap<u64, Pending>,
+    /// Segments that were rewritten, by first sequence.
+    pub(super) rewritten: BTreeMap<u64, Rewritten>,
 }
 
 impl Index {
@@ -208,7 +213,35 @@ impl Index {
     /// Forgets segments whose records are all before `kept_from`.
     pub(super) fn forget_before(&mut self, kept_from: u64) {
         self.totals = self.totals.split_off(&kept_from);
+        self.rewritten = self.rewritten.split_off(&kept_from);
         self.recent.retain(|segment| segment.first >= kept_from);
+    }
+
+    /// Another file stands in the segment's place.
+    pub(super) fn replaced(&mut self, first: u64, rewritten: Rewritten) {
+        self.totals.remove(&first);
+        self.recent.retain(|segment| segment.first != first);
+        self.rewritten.insert(first, rewritten);
+    }
+
+    /// What was taken from a segment when it was rewritten.
+    pub(super) fn taken(&self, first: u64) -> Counts {
+        let rewritten = self.rewritten.get(&first);
+        rewritten.map_or(Counts::default(), |rewritten| rewritten.taken)
+    }
+
+    /// What was scraped before the segment that begins with `first` and is left of it up to this record of it. A record that came after the
+    /// rewriting (its segment was the last one after a crash) counts all that was scraped.
+    fn left_through(&self, first: u64, record: &RecordMeta) -> Counts {
+        match record.mark.is_rewritten() {
+            true => record.cumulative,
+            false => record.cumulative.saturating_sub(self.taken(first)),
+        }
+    }
+
+    /// What was scraped up to the end of a segment whose last record this is.
+    pub(super) fn scraped_through(&self, first: u64, last: &RecordMeta) -> Counts {
+        self.left_through(first, last) + self.taken(first)
     }
 
     /// Forgets the entries of the segment that holds `seq`: something in it turned out unreadable.
@@ -233,7 +266,7 @@ impl Index {
             Some(fault) if last.is_none_or(|last| last.seq < fault.last) => {
                 self.neighbour(journal, info.first_seq, Side::Behind)
             }
-            _ => last.map(|last| last.cumulative),
+            _ => last.map(|last| self.scraped_through(info.first_seq, last)),
         }
     }
 
@@ -256,14 +289,19 @@ impl Index {
         } = segment;
         for fault in faults {
             let previous = match records.iter().rev().find(|record| record.seq < fault.first) {
-                Some(record) => Some(record.cumulative),
+                Some(record) => Some(self.left_through(*first, record)),
                 None => self
                     .neighbour(journal, *first, Side::Before)
                     .or(Some(before)),
             };
             let next = match records.iter().find(|record| record.seq > fault.last) {
-                Some(record) => Some(record.cumulative.saturating_sub(record.counts)),
-                None => self.neighbour(journal, *first, Side::Behind),
+                Some(record) => Some(
+                    self.left_through(*first, record)
+                        .saturating_sub(record.counts),
+                ),
+                None => self
+                    .neighbour(journal, *first, Side::Behind)
+                    .map(|scraped| scraped.saturating_sub(self.taken(*first))),
             };
             if let (Some(previous), Some(next)) = (previous, next) {
                 fault.counts = next.saturating_sub(previous);
@@ -292,7 +330,10 @@ impl Index {
         )
         .ok()?;
         match side {
-            Side::Before => other.records.last().map(|record| record.cumulative),
+            Side::Before => other
+                .records
+                .last()
+                .map(|record| self.scraped_through(info.first_seq, record)),
             Side::Behind => other
                 .records
                 .first()

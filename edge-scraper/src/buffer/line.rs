@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use journal::{JournalError, Reader};
 use model::Timestamp;
+use wire::line::Frame;
 use wire::line::link::{Has, INTERVALS_MAX, Interval};
 
 use super::cursor::{Lost, Why};
@@ -98,11 +99,36 @@ impl Buffer {
         self.synced().seq
     }
 
-    /// The frame of a durable record.
+    /// The frame of a durable record in a session. It is gone when the record is, and when its segment was thinned since: then the record has
+    /// another frame, in another session.
     ///
     /// # Errors
     /// A disk that cannot be read.
-    pub fn frame(&self, reader: &mut FrameReader, seq: u64) -> Result<FrameFound, BufferError> {
+    pub fn frame(
+        &self,
+        reader: &mut FrameReader,
+        seq: u64,
+        session: u32,
+    ) -> Result<FrameFound, BufferError> {
+        let is_of = |found: &FrameFound| match found {
+            FrameFound::Here(frame) => Frame::place(frame).is_none_or(|(is, _)| is == session),
+            FrameFound::Gone | FrameFound::Damaged => true,
+        };
+        let found = self.any_frame(reader, seq)?;
+        if is_of(&found) || planted::is(Planted::MixesSessions) {
+            return Ok(found);
+        }
+        // The reader may stand in a file that was replaced.
+        reader.reader = None;
+        let found = self.any_frame(reader, seq)?;
+        Ok(if is_of(&found) {
+            found
+        } else {
+            FrameFound::Gone
+        })
+    }
+
+    fn any_frame(&self, reader: &mut FrameReader, seq: u64) -> Result<FrameFound, BufferError> {
         let stands_before = reader
             .reader
             .as_ref()

@@ -15,8 +15,9 @@
 //! - A lost save of a cursor means that records are sent again; a hub stores them once (a foreign endpoint may refuse
 //!   them: its cursor is saved after every answer). Cursors are saved before anything
 //!   is evicted, at the latest [`BufferOptions::save_bound`] after an acknowledgement, and on shutdown.
-//! - Over the byte cap, or on a full disk, the oldest segment goes, whole. What a hub had not acknowledged in it is counted
-//!   in that hub's `evicted`, durably, before the segment is removed.
+//! - Over the byte cap, or on a full disk, the oldest segment goes, whole; by an [`EvictionPolicy`] segments are rewritten with less before that
+//!   (`thinning`, `store/room.rs`). What a hub had not acknowledged of what goes is counted in that hub's `evicted`, durably, before the
+//!   segment is removed or another one takes its place.
 //! - Records that were durable and are no longer there (a disk that loses its last writes) are missed: cursors say up to
 //!   where everything was durable when they were saved. They count as damaged, and their numbers are not used again.
 //! - A record whose bytes are damaged is skipped and counted in `damaged`; the others of its segment are not touched.
@@ -31,6 +32,7 @@
 
 mod books;
 mod cursor;
+mod eviction;
 mod files;
 mod history;
 mod index;
@@ -40,11 +42,15 @@ mod record;
 mod replay;
 mod select;
 mod store;
+mod thinning;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod thinning_tests;
 
 pub use books::HubCounts;
+pub use eviction::EvictionPolicy;
 pub use history::Stretch;
 pub use index::{Pending, RecordMeta};
 pub use line::{FrameFound, FrameReader};

@@ -3,7 +3,8 @@
 //! ```text
 //!  0  u8   version, 2
 //!  1  u8   class
-//!  2  u16  0
+//!  2  u8   0, or what the segment has been through when it was rewritten: 1 thinned, 2 only kept series and markers are left
+//!  3  u8   0, or the number of that rewriting, to tell it from the one before
 //!  4  u32  about how many bytes it is as a WriteRequest of remote write 1.0
 //!  8  i64  time of the scrape, ms since 1970
 //! 16  u64  target
@@ -15,6 +16,10 @@
 //! 56       a frame of a line session (`hub/wire/FORMAT.md`)
 //! ```
 //!
+//! In a segment that was rewritten (`thinning`), 32 and 36 say what is left in the record, and 40 and 48 what was scraped before the segment and
+//! is left of it up to this record: differences of neighbours are what the records between them still hold, so that damage is counted as
+//! what it takes away. What was taken from the segment stands in the buffer's state; both together are what was scraped.
+//!
 //! Numbers are little-endian; the journal adds the checksum and the sequence. The first frame of a segment begins a session, so that
 //! a segment needs nothing from the ones before it. Native histograms count as samples, exemplars do not.
 
@@ -22,6 +27,7 @@ use model::{LabelSet, Sample, Timestamp};
 use wire::line::Frame;
 use wire::remote_write::convert::{append_exemplar, append_metadata};
 
+use super::eviction::{Mark, Stage};
 use crate::scrape::{Class, Scrape};
 
 const VERSION: u8 = 2;
@@ -30,7 +36,7 @@ pub(super) const HEADER_BYTES: usize = 56;
 /// A larger scrape is split over several records, so that a batch of one record is never too large for a receiver.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// What a sample and the lengths around it take in a message, beside the text of its labels.
-const SAMPLE_BYTES: usize = 24;
+pub(super) const SAMPLE_BYTES: usize = 24;
 
 /// Samples and, apart, staleness markers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +70,20 @@ impl std::iter::Sum for Counts {
 }
 
 impl Counts {
+    pub(super) fn count(&mut self, sample: &Sample) {
+        match sample.value.is_stale() {
+            true => self.markers += 1,
+            false => self.samples += 1,
+        }
+    }
+
+    pub(super) fn at_most(self, other: Counts) -> Counts {
+        Counts {
+            samples: self.samples.min(other.samples),
+            markers: self.markers.min(other.markers),
+        }
+    }
+
     pub(super) fn saturating_sub(self, other: Counts) -> Counts {
         Counts {
             samples: self.samples.saturating_sub(other.samples),
@@ -80,8 +100,9 @@ pub(super) struct Header {
     pub(super) target: u64,
     pub(super) epoch: u64,
     pub(super) counts: Counts,
-    /// Of this and all records before it.
+    /// Of this and all records before it; less what was taken from its segment, if that was rewritten.
     pub(super) cumulative: Counts,
+    pub(super) mark: Mark,
     /// About how long it is as a message of remote write.
     pub(super) message_bytes: u32,
 }
@@ -120,10 +141,7 @@ pub(super) fn parts(scrape: &Scrape) -> Vec<Part<'_>> {
                 break;
             }
             bytes += labels.as_bytes().len() + SAMPLE_BYTES;
-            match sample.value.is_stale() {
-                true => counts.markers += 1,
-                false => counts.samples += 1,
-            }
+            counts.count(sample);
             taken += 1;
         }
         let (series, more) = rest.split_at(taken);
@@ -167,7 +185,8 @@ fn besides(scrape: &Scrape) -> Vec<Vec<u8>> {
 /// The record of a frame.
 pub(super) fn encode(header: &Header, frame: &[u8]) -> Vec<u8> {
     let mut record = Vec::with_capacity(HEADER_BYTES + frame.len());
-    record.extend_from_slice(&[VERSION, header.class.to_byte(), 0, 0]);
+    let Mark { stage, number } = header.mark;
+    record.extend_from_slice(&[VERSION, header.class.to_byte(), stage.to_byte(), number]);
     record.extend_from_slice(&header.message_bytes.to_le_bytes());
     record.extend_from_slice(&header.at.millis().to_le_bytes());
     record.extend_from_slice(&header.target.to_le_bytes());
@@ -209,6 +228,10 @@ pub(super) fn decode_header(record: &[u8]) -> Result<Header, RecordFault> {
         cumulative: Counts {
             samples: u64_at(40),
             markers: u64_at(48),
+        },
+        mark: Mark {
+            stage: Stage::from_byte(head[2]),
+            number: head[3],
         },
         message_bytes: u32_at(4) as u32,
     })
@@ -273,6 +296,10 @@ mod tests {
             cumulative: Counts {
                 samples: u64::MAX - 3,
                 markers: 1 << 40,
+            },
+            mark: Mark {
+                stage: Stage::KeptOnly,
+                number: 201,
             },
             message_bytes: part.message_bytes,
         };

@@ -7,7 +7,8 @@ use model::Timestamp;
 use wire::line::{Frame, LineDecoder, LineLimits, LineSink, LineState};
 use wire::remote_write::convert::append_float;
 
-use super::record::frame;
+use super::index::RecordMeta;
+use super::record::{frame, place_in_session};
 
 /// Stands in a session, ready to read its next record.
 pub(super) struct Replay {
@@ -20,7 +21,7 @@ pub(super) struct Replay {
 pub(super) enum Found {
     /// It was appended to the message.
     Here,
-    /// It was evicted meanwhile.
+    /// It was evicted or thinned meanwhile.
     Gone,
     /// It cannot be read, nor those up to this one.
     Damaged(u64),
@@ -44,11 +45,22 @@ impl Replay {
     ///
     /// # Errors
     /// A disk that cannot be read.
-    pub(super) fn read(&mut self, seq: u64, message: &mut Vec<u8>) -> Result<Found, JournalError> {
+    pub(super) fn read(
+        &mut self,
+        record: &RecordMeta,
+        message: &mut Vec<u8>,
+    ) -> Result<Found, JournalError> {
+        let (seq, session) = (record.seq, record.session);
         loop {
             match self.reader.next() {
                 None => return Ok(Found::Gone),
                 Some(Ok((read, _))) if read > seq => return Ok(Found::Gone),
+                Some(Ok((read, bytes)))
+                    if read == seq
+                        && place_in_session(&bytes).is_ok_and(|(is, _)| is != session) =>
+                {
+                    return Ok(Found::Gone);
+                }
                 Some(Ok((read, record))) => {
                     let mut sink = Sink {
                         message: (read == seq).then_some(&mut *message),

@@ -204,7 +204,8 @@ impl Buffer {
         Ok(filling.records)
     }
 
-    /// Reads the payloads of chosen records. A record that was evicted meanwhile, or turns out unreadable, is left out.
+    /// Reads the payloads of chosen records. A record that was evicted or thinned meanwhile, or turns out unreadable, is
+    /// left out.
     ///
     /// # Errors
     /// A disk that cannot be read.
@@ -218,11 +219,11 @@ impl Buffer {
             {
                 continue;
             }
-            let Some(mut replay) = self.replay(record.seq)? else {
+            let Some(mut replay) = self.replay(record)? else {
                 continue;
             };
             let length = batch.message.len();
-            match replay.read(record.seq, &mut batch.message)? {
+            match replay.read(record, &mut batch.message)? {
                 Found::Here => {
                     batch.records.push(*record);
                     self.keep(replay);
@@ -243,9 +244,11 @@ impl Buffer {
         Ok(batch)
     }
 
-    /// Something that reads a record: one that stands before it in its session, or a new one. None when the record is gone.
-    fn replay(&self, seq: u64) -> Result<Option<Replay>, BufferError> {
-        let Some(start) = self.session_start(seq)? else {
+    /// Something that reads a record: one that stands before it in its session, or a new one. None when the record is gone, or was thinned
+    /// since it was chosen.
+    fn replay(&self, record: &RecordMeta) -> Result<Option<Replay>, BufferError> {
+        let seq = record.seq;
+        let Some(start) = self.session_start(record)? else {
             return Ok(None);
         };
         let mut replays = self.replays();
@@ -266,11 +269,12 @@ impl Buffer {
         replays.push(replay);
     }
 
-    /// The record that begins the session of a record. None when either is gone.
+    /// The record that begins the session of a record. None when either is gone, or the record is in another session by now.
     ///
     /// # Errors
     /// A disk that cannot be read.
-    pub fn session_start(&self, seq: u64) -> Result<Option<u64>, BufferError> {
+    fn session_start(&self, wanted: &RecordMeta) -> Result<Option<u64>, BufferError> {
+        let seq = wanted.seq;
         let mut books = self.books();
         let Some(info) = self.journal.segment_of(seq) else {
             return Ok(None);
@@ -280,10 +284,10 @@ impl Buffer {
         let at = segment
             .records
             .binary_search_by_key(&seq, |record| record.seq);
-        Ok(at.ok().map(|at| {
-            let record = &segment.records[at];
-            record.seq - u64::from(record.number)
-        }))
+        let record = at.ok().map(|at| &segment.records[at]);
+        Ok(record
+            .filter(|record| record.session == wanted.session)
+            .map(|record| record.seq - u64::from(record.number)))
     }
 
     /// Records that could be walked before and cannot be read now: settled as damaged, with the counts known from then.

@@ -1,20 +1,22 @@
 //! The buffer itself: open, append, evict, and the books.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use daemon::Clock;
-use journal::{Disk, Journal, JournalError, Options, SegmentInfo, SyncPolicy};
+use journal::{Disk, Journal, JournalError, Options, SyncPolicy};
 use model::Timestamp;
 use tokio::sync::watch;
 use wire::edge_headers::SequenceRange;
 use wire::line::LineEncoder;
 
 use super::books::{Books, HubBook, HubCounts};
-use super::cursor::{Cursor, Lost, Synced, Why};
+use super::cursor::{Cursor, Synced};
+use super::eviction::EvictionPolicy;
 use super::files::{
     State, cursor_file, guess_state, io_error, new_epoch, read_cursors, read_state, write_small,
 };
@@ -24,6 +26,7 @@ use super::replay::Replay;
 use crate::planted::{self, Planted};
 
 mod append;
+mod room;
 
 const STATE_FILE: &str = "state";
 const RESERVE_FILE: &str = "reserve";
@@ -42,6 +45,8 @@ pub(super) const REPLAYS_MAX: usize = 2;
 pub struct BufferOptions {
     /// Room for records on disk; over it the oldest go. At least four segments of 64 KiB are kept. Default 1 GiB.
     pub bytes_max: u64,
+    /// What goes first. Default: the oldest.
+    pub eviction: EvictionPolicy,
     /// Longest time between a scrape and its being synced. Zero: as soon as the disk can. None: only when
     /// [`Buffer::sync`] is called (tests). Default 1 s.
     pub sync_bound: Option<Duration>,
@@ -59,6 +64,7 @@ impl Default for BufferOptions {
     fn default() -> Self {
         BufferOptions {
             bytes_max: 1 << 30,
+            eviction: EvictionPolicy::default(),
             sync_bound: Some(Duration::from_secs(1)),
             save_bound: Duration::from_secs(5),
             downtime_least: Duration::from_secs(60),
@@ -129,6 +135,10 @@ pub struct Buffer {
     news: watch::Sender<u64>,
     books: Mutex<Books>,
     replays: Mutex<Vec<Replay>>,
+    room: Mutex<room::Room>,
+    /// What the journal holds is only known once it is opened again: cursors are not saved until then, which costs nothing but that records
+    /// are sent again.
+    is_torn: AtomicBool,
 }
 
 /// Where a session is gone on with.
@@ -182,6 +192,8 @@ impl Buffer {
                 epoch,
                 kept_from: 1,
                 before: Counts::default(),
+                rewritten: BTreeMap::new(),
+                rewriting: None,
             };
             write_small(&*disk, &dir.join(STATE_FILE), &state.encode())?;
             Some(state)
@@ -242,6 +254,8 @@ impl Buffer {
                 encoder: LineEncoder::new(0, &edge, state.epoch),
             }),
             replays: Mutex::default(),
+            room: Mutex::default(),
+            is_torn: AtomicBool::new(false),
             books: Mutex::new(Books {
                 index: Index::new(state.epoch),
                 hubs: cursors
@@ -251,6 +265,11 @@ impl Buffer {
                 before: state.before,
             }),
         };
+        {
+            let mut books = buffer.books();
+            books.index.rewritten = state.rewritten;
+            buffer.settle_rewriting(&mut books, state.rewriting);
+        }
         buffer.resume()?;
         Ok(buffer)
     }
@@ -277,11 +296,11 @@ impl Buffer {
         for info in self.journal.segments().iter().rev() {
             let before = books.before;
             let segment = books.index.segment(&self.journal, info, through, before)?;
-            if let Some(record) = segment.records.last() {
+            if let Some(record) = segment.records.last().copied() {
                 newest = Some(record.at);
                 last = Synced {
                     seq: record.seq,
-                    cumulative: record.cumulative,
+                    cumulative: books.index.scraped_through(info.first_seq, &record),
                 };
                 break;
             }
@@ -344,7 +363,10 @@ impl Buffer {
         if books.hubs.contains_key(hub) {
             return Ok(());
         }
-        let mut cursor = Cursor::new(hub, self.epoch, books.kept_from, books.before);
+        // What was taken from segments that are still here is gone as well.
+        let taken = books.index.rewritten.values().map(|done| done.taken);
+        let before = books.before + taken.sum::<Counts>();
+        let mut cursor = Cursor::new(hub, self.epoch, books.kept_from, before);
         self.save_cursor(&mut cursor)?;
         books.hubs.insert(hub.to_owned(), HubBook::new(cursor));
         Ok(())
@@ -372,102 +394,6 @@ impl Buffer {
         self.disk
             .sync_dir(&self.dir)
             .map_err(io_error("fsync", &self.dir))
-    }
-
-    fn make_room(&self, bytes: u64) -> Result<(), BufferError> {
-        let bytes_max = self.options.bytes_max.max(4 * SEGMENT_BYTES.start());
-        while self.journal.bytes() + bytes > bytes_max {
-            if !self.evict_oldest()? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the oldest segment. False when there is nothing to remove.
-    fn evict_oldest(&self) -> Result<bool, BufferError> {
-        let mut books = self.books();
-        let mut segments = self.journal.segments();
-        if let [only] = &segments[..] {
-            if only.last_seq < only.first_seq {
-                return Ok(false);
-            }
-            match self.journal.roll() {
-                Err(JournalError::DiskFull { .. }) => {
-                    self.give_up_reserve();
-                    self.journal.roll()?;
-                }
-                outcome => outcome?,
-            }
-            segments = self.journal.segments();
-        }
-        let Some(oldest) = segments.first().filter(|oldest| !oldest.active) else {
-            return Ok(false);
-        };
-        self.evict(&mut books, oldest)?;
-        Ok(true)
-    }
-
-    /// Writes down what goes, then removes it. Safe to repeat after a crash at any point: a cursor that has been saved
-    /// counts nothing twice, because it knows up to where records are gone for it.
-    fn evict(&self, books: &mut Books, info: &SegmentInfo) -> Result<(), BufferError> {
-        let kept_from = info.last_seq + 1;
-        let records = books.read_segment(&self.journal, info, info.last_seq)?;
-        for (name, hub) in &mut books.hubs {
-            let cursor = &mut hub.cursor;
-            let mut lost = Counts::default();
-            let mut times: Option<(Timestamp, Timestamp)> = None;
-            for record in records
-                .iter()
-                .filter(|record| record.seq >= cursor.kept_from)
-            {
-                if cursor.quarantined.sequences.contains(record.seq) {
-                    cursor.quarantined.counts =
-                        cursor.quarantined.counts.saturating_sub(record.counts);
-                } else if cursor.is_settled(record.seq) {
-                    continue;
-                }
-                lost += record.counts;
-                cursor.evicted_records += 1;
-                times = Some(times.map_or((record.at, record.at), |(first, last)| {
-                    (first.min(record.at), last.max(record.at))
-                }));
-            }
-            if !planted::is(Planted::EvictsInSilence) {
-                cursor.evicted += lost;
-            }
-            if let Some((first, last)) = times {
-                cursor.lose(Lost {
-                    first,
-                    last,
-                    samples: lost.samples,
-                    why: Why::Evicted,
-                });
-            }
-            cursor.forget_before(kept_from);
-            hub.partly.retain(|first, _| *first >= kept_from);
-            if lost != Counts::default() {
-                let samples = lost.samples;
-                tracing::warn!(hub = %name, samples, "buffer is full: the oldest samples go before the hub has them");
-            }
-        }
-        if let Some(end) = books.index.end_of(&self.journal, info) {
-            books.before = end;
-        }
-        books.kept_from = books.kept_from.max(kept_from);
-        if !planted::is(Planted::EvictsBeforeSaving) {
-            self.save_all(books)?;
-        }
-        let state = State {
-            epoch: self.epoch,
-            kept_from: books.kept_from,
-            before: books.before,
-        };
-        self.write_small(&self.dir.join(STATE_FILE), &state.encode())?;
-        self.journal.free_through(info.last_seq)?;
-        books.index.forget_before(kept_from);
-        self.write_reserve();
-        Ok(())
     }
 
     /// Blocks until everything taken in is durable.
@@ -527,6 +453,7 @@ impl Buffer {
             pending,
             quarantined: cursor.quarantined.counts,
             evicted: cursor.evicted,
+            thinned: cursor.thinned,
             damaged: cursor.damaged.counts,
         })
     }
@@ -554,18 +481,19 @@ impl Buffer {
         Ok(self.books().hub(hub)?.cursor.range_count())
     }
 
-    /// The hub has these records, durably. An acknowledgement that comes late, for what was evicted while it was under
+    /// The hub has these records, durably. An acknowledgement that comes late, for what was evicted or thinned while it was under
     /// way, takes it back out of `evicted`.
     ///
     /// # Errors
     /// A hub that is not attached, or a cursor that could not be saved (it will be tried again).
     pub fn acknowledge(&self, hub: &str, records: &[RecordMeta]) -> Result<(), BufferError> {
-        self.settle(hub, records, |cursor, record| {
+        self.settle(hub, records, |cursor, record, taken| {
             if record.seq < cursor.kept_from {
-                cursor.evicted = cursor.evicted.saturating_sub(record.counts);
+                cursor.arrived(record.counts);
                 cursor.evicted_records = cursor.evicted_records.saturating_sub(1);
                 cursor.acknowledged.counts += record.counts;
             } else if !cursor.is_settled(record.seq) {
+                cursor.arrived(taken);
                 cursor.acknowledged.add(record.seq, record.counts);
             }
         })
@@ -577,9 +505,10 @@ impl Buffer {
     /// # Errors
     /// As [`Buffer::acknowledge`].
     pub fn quarantine(&self, hub: &str, records: &[RecordMeta]) -> Result<(), BufferError> {
-        self.settle(hub, records, |cursor, record| {
+        self.settle(hub, records, |cursor, record, taken| {
             if !cursor.is_settled(record.seq) {
-                cursor.quarantined.add(record.seq, record.counts);
+                let counts = record.counts.saturating_sub(taken);
+                cursor.quarantined.add(record.seq, counts);
             }
         })
     }
@@ -601,14 +530,16 @@ impl Buffer {
         &self,
         hub: &str,
         records: &[RecordMeta],
-        each: impl Fn(&mut Cursor, &RecordMeta),
+        each: impl Fn(&mut Cursor, &RecordMeta, Counts),
     ) -> Result<(), BufferError> {
         let mut books = self.books();
         let now = self.clock.elapsed();
+        books.hub(hub)?;
+        for record in records {
+            let taken = books.taken_since(&self.journal, record)?;
+            each(&mut books.hub_mut(hub)?.cursor, record, taken);
+        }
         let book = books.hub_mut(hub)?;
-        records
-            .iter()
-            .for_each(|record| each(&mut book.cursor, record));
         let since = *book.dirty_since.get_or_insert(now);
         if now.saturating_sub(since) >= self.options.save_bound {
             self.save_cursor(&mut book.cursor)?;
@@ -643,6 +574,9 @@ impl Buffer {
     }
 
     fn save_cursor(&self, cursor: &mut Cursor) -> Result<(), BufferError> {
+        if self.is_torn.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let synced = self.synced();
         if synced.seq > cursor.synced.seq {
             cursor.synced = synced;

@@ -29,6 +29,8 @@ use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml};
 use model::LabelSet;
 use model::relabel::RelabelRule;
 
+use crate::buffer::EvictionPolicy;
+
 pub use client::HttpConfig;
 pub use discovery::{
     ClusterAccess, Discovery, DnsRecord, DnsSd, HttpSd, KubernetesSd, Role, Selector,
@@ -102,12 +104,14 @@ pub struct NodeCollectorConfig {
 }
 
 /// The buffer on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BufferConfig {
     /// Most bytes; 16 MiB at least. Default: 1 GiB.
     pub bytes_max: u64,
     /// A scrape is synced to disk within this: what a crash of the machine can cost. 10 ms to 1 min, default 1 s.
     pub sync_within: Duration,
+    /// What goes first when it is full. Default: the oldest.
+    pub eviction: EvictionPolicy,
 }
 
 impl Default for BufferConfig {
@@ -115,9 +119,15 @@ impl Default for BufferConfig {
         BufferConfig {
             bytes_max: 1 << 30,
             sync_within: Duration::from_secs(1),
+            eviction: EvictionPolicy::default(),
         }
     }
 }
+
+/// With more, old samples are so far apart that queries do not see them as one series.
+const THIN_TO_EVERY_MAX: u32 = 100;
+/// Every series of a segment is held against each.
+const KEEP_MAX: usize = 100;
 
 /// Prometheus's default timeout, and ours for collectors.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -193,7 +203,7 @@ impl EdgeConfig {
         };
         let pushed = self.push.summary();
         let mut text = format!(
-            "edge {}: {} scrape job(s): {}\nhubs: {}\nnode collector: {node}\n{pushed}buffer: at most {}, synced within {}\n",
+            "edge {}: {} scrape job(s): {}\nhubs: {}\nnode collector: {node}\n{pushed}buffer: at most {}, synced within {}; {}\n",
             self.edge,
             jobs.len(),
             if jobs.is_empty() {
@@ -204,6 +214,7 @@ impl EdgeConfig {
             list(&hubs),
             ByteSize::from_bytes(self.buffer.bytes_max),
             model::duration::format(self.buffer.sync_within),
+            self.buffer.eviction,
         );
         for warning in &self.warnings {
             text.push_str("warning: ");
@@ -586,6 +597,48 @@ impl Check {
                 "it must be between 10ms and 1m",
             ));
         }
+        buffer.eviction = self.eviction(section.eviction)?;
         Ok(buffer)
+    }
+
+    fn eviction(&self, section: raw::Eviction) -> Result<EvictionPolicy, ConfigError> {
+        if let Some(every) = section.thin_to_every
+            && !(2..=THIN_TO_EVERY_MAX).contains(&every)
+        {
+            return Err(self.invalid(
+                "branchline.buffer.eviction.thin_to_every",
+                format!("{every} is not between 2 and {THIN_TO_EVERY_MAX}: with 4, one scrape of four stays; leave it out to thin nothing"),
+            ));
+        }
+        if section.keep.len() > KEEP_MAX {
+            return Err(self.invalid(
+                "branchline.buffer.eviction.keep",
+                format!(
+                    "{} selectors, at most {KEEP_MAX}: join them with |, as in {{job=~\"pos|tills\"}}",
+                    section.keep.len()
+                ),
+            ));
+        }
+        let mut keep = Vec::new();
+        for (number, text) in section.keep.iter().enumerate() {
+            let key = format!("branchline.buffer.eviction.keep[{number}]");
+            let matchers = wire::selector::parse(text).map_err(|error| {
+                self.invalid(
+                    key.as_str(),
+                    format!("{text:?} selects no series: {error}; write it as {{job=\"pos\"}}"),
+                )
+            })?;
+            if matchers.iter().all(|matcher| matcher.matches("")) {
+                return Err(self.invalid(
+                    key.as_str(),
+                    format!("{text:?} fits series that have none of its labels: what is kept when everything is? Name a label that they have, as in {{job=\"pos\"}}"),
+                ));
+            }
+            keep.push(matchers);
+        }
+        Ok(EvictionPolicy {
+            thin_to_every: section.thin_to_every,
+            keep: keep.into(),
+        })
     }
 }

@@ -392,4 +392,15 @@ pub(super) struct Buffer {
     pub(super) bytes_max: Option<ByteSize>,
     /// Within which a scrape is on disk: what a crash can cost.
     pub(super) sync_within: Option<PromDuration>,
+    /// What goes first when it is full. Default: the oldest.
+    pub(super) eviction: Eviction,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Eviction {
+    /// Of the old scrapes of each target every n-th stays.
+    pub(super) thin_to_every: Option<u32>,
+    /// Selectors of series that go last.
+    pub(super) keep: Vec<String>,
 }

@@ -233,6 +233,23 @@ fn the_node_collector_is_on_when_nothing_else_is() {
         ),
         ("b07", 64 << 20, 250)
     );
+    let thins = self::config(
+        "branchline: {buffer: {eviction: {thin_to_every: 4, keep: ['{job=\"pos\"}', 'up{zone=~\"a|b\"}']}}}",
+    );
+    let policy = &thins.buffer.eviction;
+    assert_eq!((policy.thin_to_every, policy.keep.len()), (Some(4), 2));
+    let summary = thins.summary();
+    assert!(
+        summary.contains(
+            "when it is full one scrape of 4 stays, then the oldest go, series of 2 selectors last"
+        ),
+        "{summary}"
+    );
+    let usual = config.summary();
+    assert!(
+        usual.contains("250ms; when it is full the oldest go\n"),
+        "{usual}"
+    );
     let node = config.node_collector.unwrap();
     assert_eq!(
         (node.instance.as_str(), node.options.roots.proc.as_path()),
@@ -521,6 +538,27 @@ fn unknown_keys_and_bad_values_are_named() {
     refused(
         "branchline: {buffer: {bytes_max: 1MiB}}",
         &["branchline.buffer.bytes_max", "16MiB"],
+    );
+    for bad in ["0", "1", "101"] {
+        refused(
+            &format!("branchline: {{buffer: {{eviction: {{thin_to_every: {bad}}}}}}}"),
+            &[
+                "branchline.buffer.eviction.thin_to_every",
+                "between 2 and 100",
+            ],
+        );
+    }
+    refused(
+        "branchline: {buffer: {eviction: {keep: ['up', '{job=}']}}}",
+        &["branchline.buffer.eviction.keep[1]", "byte 5"],
+    );
+    refused(
+        "branchline: {buffer: {eviction: {keep: ['{job!=\"x\"}']}}}",
+        &["branchline.buffer.eviction.keep[0]", "Name a label"],
+    );
+    refused(
+        "branchline: {buffer: {eviction: {kept: []}}}",
+        &["kept", "thin_to_every"],
     );
     refused(
         "branchline: {buffer: {sync_within: 0s}}",

@@ -14,7 +14,7 @@ use wire::remote_write::{Limits, compress, decode};
 
 use super::shipper::{Content, Outcome, Shipper, ShipperOptions, Step, Verdict};
 use super::tests::{NOW, answer, scrape};
-use crate::buffer::{Buffer, BufferOptions, Counts, RecordMeta};
+use crate::buffer::{Buffer, BufferOptions, Counts, EvictionPolicy, RecordMeta};
 
 const HUB: &str = "hq";
 /// A scrape with exactly this many samples is refused by the hub, whatever stands beside it.
@@ -26,6 +26,16 @@ struct Plot {
     own_hub: bool,
     refuses: bool,
     disk_lies: bool,
+    thins: bool,
+}
+
+impl Plot {
+    fn eviction(&self) -> EvictionPolicy {
+        EvictionPolicy {
+            thin_to_every: self.thins.then_some(3),
+            ..EvictionPolicy::default()
+        }
+    }
 }
 
 struct Rng(u64);
@@ -74,6 +84,7 @@ struct World {
 fn open(plot: Plot, disk: &SimDisk, clock: &SimClock) -> Result<Buffer, String> {
     let options = BufferOptions {
         bytes_max: plot.bytes_max,
+        eviction: plot.eviction(),
         sync_bound: None,
         edge: "b07".into(),
         downtime_least: Duration::from_secs(60),
@@ -393,6 +404,7 @@ const PLAIN: Plot = Plot {
     own_hub: true,
     refuses: false,
     disk_lies: false,
+    thins: false,
 };
 
 #[test]
@@ -448,12 +460,29 @@ fn over_the_cap_the_books_still_add_up() {
             bytes_max: 256 << 10,
             refuses: seed % 2 == 0,
             own_hub: seed % 3 > 0,
-            disk_lies: false,
+            ..PLAIN
         };
         let world = play(plot, seed, 2500).unwrap();
         evicted += world.books().unwrap().evicted.samples;
     }
     assert!(evicted > 0);
+}
+
+#[test]
+fn thinned_over_the_cap_the_books_still_add_up() {
+    let mut thinned = 0;
+    for seed in 1..=6 {
+        let plot = Plot {
+            bytes_max: 256 << 10,
+            refuses: seed % 2 == 0,
+            own_hub: seed % 3 > 0,
+            thins: true,
+            ..PLAIN
+        };
+        let world = play(plot, seed, 2500).unwrap();
+        thinned += world.books().unwrap().thinned.samples;
+    }
+    assert!(thinned > 0);
 }
 
 #[test]

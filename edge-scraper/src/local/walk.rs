@@ -1,6 +1,6 @@
 //! The records of a time range, oldest first, as the messages that they hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -61,19 +61,43 @@ impl History {
                 .into_iter()
                 .filter(|record| in_range(record.at))
                 .collect();
-            let mut rest = &wanted[..];
-            while !rest.is_empty() {
-                stop.check()?;
-                let mut bytes = 0;
-                let fits = |record: &&RecordMeta| {
-                    bytes += record.message_bytes;
-                    bytes <= LOADED_BYTES
-                };
-                let length = rest.iter().take_while(fits).count().max(1);
-                visit(&self.buffer.load(&rest[..length])?.message)?;
-                rest = &rest[length..];
+            let missed = self.show(&wanted, stop, visit)?;
+            if !missed.is_empty() {
+                // Evicted, or thinned while it was read: then the rest of it is in other frames now.
+                let mut now = self.buffer.records_of(&stretch)?;
+                now.retain(|record| missed.contains(&record.seq));
+                self.show(&now, stop, visit)?;
             }
         }
         Ok(())
+    }
+
+    /// Shows the messages of records. Those that are gone, or are not what they were, are returned.
+    fn show(
+        &self,
+        records: &[RecordMeta],
+        stop: &Stop,
+        visit: &mut dyn FnMut(&[u8]) -> Result<(), LocalError>,
+    ) -> Result<BTreeSet<u64>, LocalError> {
+        let (mut rest, mut missed) = (records, BTreeSet::new());
+        while !rest.is_empty() {
+            stop.check()?;
+            let mut bytes = 0;
+            let fits = |record: &&RecordMeta| {
+                bytes += record.message_bytes;
+                bytes <= LOADED_BYTES
+            };
+            let length = rest.iter().take_while(fits).count().max(1);
+            let batch = self.buffer.load(&rest[..length])?;
+            visit(&batch.message)?;
+            if batch.records.len() < length {
+                let shown = batch.records.iter().map(|record| record.seq);
+                let shown: BTreeSet<u64> = shown.collect();
+                let asked = rest[..length].iter().map(|record| record.seq);
+                missed.extend(asked.filter(|seq| !shown.contains(seq)));
+            }
+            rest = &rest[length..];
+        }
+        Ok(missed)
     }
 }

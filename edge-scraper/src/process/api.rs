@@ -114,6 +114,8 @@ fn edge_json(status: &EdgeStatus) -> Value {
             "oldestPending": hub.counts.pending.oldest.map(rfc3339),
             "quarantined": counts(&hub.counts.quarantined),
             "evicted": counts(&hub.counts.evicted),
+            // Of the evicted ones: those that went because scrapes were thinned.
+            "thinned": counts(&hub.counts.thinned),
             "damaged": counts(&hub.counts.damaged),
             "balanced": hub.counts.balance(),
         })

@@ -114,16 +114,11 @@ const GAUGES: [NumberOf<EdgeStatus>; 5] = [
     ),
 ];
 
-const HUB_COUNTERS: [NumberOf<HubStatus>; 6] = [
+const HUB_COUNTERS: [NumberOf<HubStatus>; 5] = [
     (
         "branchline_edge_acknowledged_samples",
         "Samples that the hub has acknowledged",
         |h| h.counts.acknowledged.samples as f64,
-    ),
-    (
-        "branchline_edge_evicted_samples",
-        "Samples that made room before the hub had them",
-        |h| h.counts.evicted.samples as f64,
     ),
     (
         "branchline_edge_damaged_samples",
@@ -288,6 +283,22 @@ impl Collector for EdgeMetrics {
             for hub in &status.hubs {
                 ConstCounter::new(value(hub))
                     .encode(family.encode_family(&[("hub", hub.name.as_str())])?)?;
+            }
+        }
+        let (name, help) = (
+            "branchline_edge_evicted_samples",
+            "Samples that made room before the hub had them: the oldest ones, or others of their series were left (thinned)",
+        );
+        let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for hub in &status.hubs {
+            let (all, thinned) = (hub.counts.evicted.samples, hub.counts.thinned.samples);
+            let reasons = [
+                ("oldest", all.saturating_sub(thinned)),
+                ("thinned", thinned),
+            ];
+            for (reason, samples) in reasons {
+                let labels = [("hub", hub.name.as_str()), ("reason", reason)];
+                ConstCounter::new(samples as f64).encode(family.encode_family(&labels)?)?;
             }
         }
         for (name, help, count) in PUSHES {

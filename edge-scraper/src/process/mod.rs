@@ -273,6 +273,8 @@ impl Edge {
             })?;
         let watch = handle.clone().watch_drains();
         handle.inner.http.spawn("drain estimates", watch);
+        let tend = handle.clone().tend_buffer();
+        handle.inner.http.spawn("buffer tending", tend);
         if let Some(listener) = listener {
             let routes = daemon::web::guard(api::routes(&handle, web.has_users()), &web);
             serve_web(listener, routes, &web, &handle.inner.http);
@@ -289,6 +291,9 @@ impl Edge {
         Ok(handle)
     }
 }
+
+/// How often it is looked at whether the buffer becomes full.
+const TEND_EVERY: Duration = Duration::from_secs(5);
 
 enum PutError {
     Scrape(ApplyError),
@@ -310,6 +315,7 @@ fn buffer_options(config: &EdgeConfig) -> BufferOptions {
     let longest = jobs.max().unwrap_or_default();
     BufferOptions {
         bytes_max: config.buffer.bytes_max,
+        eviction: config.buffer.eviction.clone(),
         sync_bound: Some(config.buffer.sync_within),
         downtime_least: usual.downtime_least.max(2 * longest),
         edge: config.edge.clone(),
@@ -430,6 +436,21 @@ impl EdgeHandle {
                 handle.inner.drains.look(elapsed, &hubs);
             })
             .await;
+        }
+    }
+
+    /// Looks every few seconds whether the buffer becomes full.
+    async fn tend_buffer(self) {
+        let stop = self.inner.http.token().clone();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.inner.clock.sleep(TEND_EVERY) => {}
+            }
+            let buffer = Arc::clone(&self.inner.buffer);
+            if let Err(error) = daemon::blocking(move || buffer.tend()).await {
+                tracing::warn!(%error, "the buffer cannot make room: the oldest scrapes will go whole");
+            }
         }
     }
 

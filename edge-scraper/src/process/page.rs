@@ -120,7 +120,12 @@ fn hubs(status: &EdgeStatus, now: Timestamp) -> Markup {
                     }
                     td class="n" data-l="Acknowledged" { (grouped(hub.counts.acknowledged.samples)) }
                     td class="n" data-l="Refused" { (grouped(hub.counts.quarantined.samples)) }
-                    td class="n" data-l="Evicted" { (grouped(hub.counts.evicted.samples)) }
+                    td class="n" data-l="Evicted" {
+                        (grouped(hub.counts.evicted.samples))
+                        @if hub.counts.thinned.samples > 0 {
+                            br; span class="quiet" { (grouped(hub.counts.thinned.samples)) " by thinning" }
+                        }
+                    }
                 }
             }
         }

@@ -3,7 +3,7 @@
 use model::{Exemplar, LabelSet, Metadata, Sample, Timestamp};
 
 /// How much a scrape's samples matter when the buffer has to give some up. It is written with every record; this release
-/// makes only ordinary ones, and its buffer evicts the oldest first, whatever their class.
+/// makes only ordinary ones. Its buffer neither thins a critical one nor takes anything from it while it evicts in part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Class {
     /// Like every other.

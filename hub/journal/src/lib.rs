@@ -17,6 +17,8 @@
 //!   records whose `Commit` had not completed can be in there. (A disk that spoils exactly the last record cannot be told
 //!   from an interrupted write; the cut is reported either way.)
 //! - **Torn creation** (normal): a last segment without a whole header and without records. It is removed.
+//! - **Torn replacement** (normal): the file that was to stand in a closed segment's place ([`Journal::replace`]) and was not renamed. It is
+//!   removed; the segment is as it was.
 //! - **Damage in the middle** (an error, typed): a bad checksum with a whole record behind it, or anywhere in a segment that
 //!   is not the last (a segment is synced before the next one is created), or a missing segment. Never silent: `open`
 //!   lists what it sees in [`Recovery::damage`], a [`Reader`] yields [`JournalError::Damaged`] once per damaged stretch,
@@ -50,6 +52,7 @@ mod error;
 mod log;
 mod reader;
 mod recover;
+mod replace;
 mod segment;
 mod shared;
 pub mod sim;
@@ -61,5 +64,6 @@ pub use error::JournalError;
 pub use log::{Appended, Freed, Journal, Options, SegmentInfo, SyncPolicy};
 pub use reader::Reader;
 pub use recover::{Damage, Recovery, TornTail};
+pub use replace::Replacement;
 pub use segment::RECORD_BYTES_LIMIT;
 pub use shared::Commit;

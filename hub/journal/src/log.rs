@@ -101,7 +101,7 @@ pub struct Freed {
 /// An open journal. All methods take `&self` and may be called from many threads. Dropping it syncs what was appended
 /// (not with `SyncPolicy::Manual`).
 pub struct Journal {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 

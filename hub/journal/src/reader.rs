@@ -11,7 +11,7 @@ use crate::{
 /// An iterator over (sequence, payload), made by [`crate::Journal::read_from`]. `None` means "no more for now": it may
 /// be asked again later. After [`JournalError::Damaged`] it goes on behind the damage; after any other error it
 /// tries the same place again. Segments freed meanwhile are skipped; the one
-/// it stands in may still be read to its end.
+/// it stands in may still be read to its end, as it was if it was replaced.
 pub struct Reader {
     shared: Arc<Shared>,
     /// The next sequence to yield is at least this.
@@ -23,6 +23,7 @@ pub struct Reader {
 struct Current {
     path: PathBuf,
     first_seq: u64,
+    generation: u32,
     cursor: Cursor,
     /// End of a segment that no longer grows: (bytes, next_seq).
     sealed: Option<(u64, u64)>,
@@ -107,45 +108,57 @@ impl Reader {
     /// Stands in the segment of `next_seq`; the bytes readable in it and the sequence behind them, or `None` at the end
     /// of the journal.
     fn position(&mut self) -> Result<Option<(u64, u64)>, JournalError> {
-        let state = self.shared.lock();
-        let active_first = state.segments.back().map(|active| active.first_seq);
-        if let Some(current) = &mut self.current {
-            if current.sealed.is_some() {
-                return Ok(current.sealed);
-            }
-            let found = state
-                .segments
-                .iter()
-                .find(|segment| segment.first_seq == current.first_seq);
-            if let Some(segment) = found {
-                if active_first != Some(segment.first_seq) {
-                    current.sealed = Some((segment.bytes, segment.next_seq));
+        loop {
+            let state = self.shared.lock();
+            let active_first = state.segments.back().map(|active| active.first_seq);
+            if let Some(current) = &mut self.current {
+                if current.sealed.is_some() {
+                    return Ok(current.sealed);
                 }
-                return Ok(Some((segment.bytes, segment.next_seq)));
+                let found = state.segments.iter().find(|segment| {
+                    (segment.first_seq, segment.generation)
+                        == (current.first_seq, current.generation)
+                });
+                if let Some(segment) = found {
+                    if active_first != Some(segment.first_seq) {
+                        current.sealed = Some((segment.bytes, segment.next_seq));
+                    }
+                    return Ok(Some((segment.bytes, segment.next_seq)));
+                }
+                // Closed and freed since the last step, perhaps unread to its end; whoever freed it did not need it. Or replaced: then it
+                // is read on in what stands there now.
+                self.current = None;
             }
-            // Closed and freed since the last step, perhaps unread to its end; whoever freed it did not need it.
-            self.current = None;
+            let found = state.segments.iter().find(|segment| {
+                segment.next_seq > self.next_seq || Some(segment.first_seq) == active_first
+            });
+            let Some(segment) = found.cloned() else {
+                return Ok(None);
+            };
+            drop(state);
+            let opened = self.shared.disk.open(&segment.path);
+            let state = self.shared.lock();
+            let is_same = |now: &&crate::shared::Segment| now.first_seq == segment.first_seq;
+            let now = state.segments.iter().find(is_same);
+            if now.is_none_or(|now| now.generation != segment.generation) {
+                // Replaced, or freed, while it was being opened.
+                continue;
+            }
+            drop(state);
+            let file = opened.map_err(|e| JournalError::io("opening", &segment.path, e))?;
+            self.next_seq = self.next_seq.max(segment.first_seq);
+            let sealed = (active_first != Some(segment.first_seq))
+                .then_some((segment.bytes, segment.next_seq));
+            let cursor = Cursor::new(file, segment.first_seq);
+            self.current = Some(Current {
+                path: segment.path,
+                first_seq: segment.first_seq,
+                generation: segment.generation,
+                cursor,
+                sealed,
+            });
+            return Ok(Some((segment.bytes, segment.next_seq)));
         }
-        let found = state.segments.iter().find(|segment| {
-            segment.next_seq > self.next_seq || Some(segment.first_seq) == active_first
-        });
-        let Some(segment) = found.cloned() else {
-            return Ok(None);
-        };
-        drop(state);
-        let opened = self.shared.disk.open(&segment.path);
-        let file = opened.map_err(|e| JournalError::io("opening", &segment.path, e))?;
-        self.next_seq = self.next_seq.max(segment.first_seq);
-        let sealed =
-            (active_first != Some(segment.first_seq)).then_some((segment.bytes, segment.next_seq));
-        let cursor = Cursor::new(file, segment.first_seq);
-        self.current = Some(Current {
-            path: segment.path,
-            first_seq: segment.first_seq,
-            cursor,
-            sealed,
-        });
-        Ok(Some((segment.bytes, segment.next_seq)))
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 use crate::{
     disk::{Disk, DiskFile, read_exact_at},
     error::JournalError,
+    replace::remove_leftovers,
     segment::{self, Cursor, HEADER_BYTES, Header, HeaderFault, Item},
     shared::Segment,
 };
@@ -80,6 +81,7 @@ pub(crate) fn create_segment(
                 first_seq: header.first_seq,
                 next_seq: header.first_seq,
                 bytes: HEADER_BYTES,
+                generation: 0,
             };
             Ok((segment, file))
         }
@@ -107,6 +109,7 @@ pub(crate) fn recover(
 ) -> Result<Recovered, JournalError> {
     disk.create_dir_all(dir)
         .map_err(|e| JournalError::io("creating", dir, e))?;
+    remove_leftovers(disk, dir)?;
     let mut report = Recovery::default();
     let mut found = find(disk, dir, &mut report)?;
     let torn_creation = remove_torn_creation(disk, dir, &mut found, &mut report)?;
@@ -125,6 +128,7 @@ pub(crate) fn recover(
             first_seq: segment.first_seq,
             next_seq: segment.first_seq,
             bytes: segment.bytes,
+            generation: 0,
         });
     }
     let mut active = None;

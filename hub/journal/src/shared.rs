@@ -26,6 +26,8 @@ pub(crate) struct Segment {
     /// One behind its last record; for a segment that is not the last, as its successor's header has it.
     pub(crate) next_seq: u64,
     pub(crate) bytes: u64,
+    /// How often its file was replaced since opening.
+    pub(crate) generation: u32,
 }
 
 /// See [`State::thread`].

@@ -128,10 +128,10 @@ impl Span {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let seconds = options.interval.as_secs();
+    let interval = Duration::from_millis(100)..=Duration::from_secs(300);
     ensure!(
-        (1..=300).contains(&seconds),
-        "--interval must be from 1s to 300s"
+        interval.contains(&options.interval),
+        "--interval must be from 100ms to 300s"
     );
     ensure!(
         (1..=1_000).contains(&options.targets),

@@ -161,6 +161,10 @@ impl Stage<'_> {
         measured.set("edge_disk", grown / samples);
         let memory = usage::memory(self.sender.pid())?;
         measured.set("edge_memory_cut", memory.resident as f64);
+        if let Some(before) = measured.get("edge_memory_rest") {
+            let grown = (memory.resident as f64 / before - 1.0) * 100.0;
+            measured.set("edge_memory_grown", grown.max(0.0));
+        }
         Ok(span)
     }
 

@@ -45,6 +45,13 @@ fn promises(plan: &Plan) -> Vec<Promise> {
             Some(16.0 * MIB),
         ),
         promise(
+            "edge_memory_grown",
+            "memory grown through the cut",
+            Unit::Percent,
+            5.0,
+            None,
+        ),
+        promise(
             "edge_cpu_live",
             "CPU-s a million samples",
             Unit::Seconds,

@@ -6,6 +6,7 @@ use wire::line::link::Known;
 use wire::line::{LineEncoder, LineScrape, LineState, Takeover};
 
 use super::super::cursor::{Lost, Why};
+use super::super::eviction::Mark;
 use super::super::index::RecordMeta;
 use super::super::record::{self, Header, Part};
 use super::super::replay::state_before;
@@ -14,6 +15,9 @@ use super::{
 };
 use crate::planted::{self, Planted};
 use crate::scrape::Scrape;
+
+/// What the journal puts before a record, and before the first one of a segment.
+const JOURNAL_EXTRA: u64 = 48;
 
 impl Buffer {
     /// Takes a scrape in. It is readable at once and counts as scraped once synced, at the latest after the sync bound.
@@ -32,6 +36,7 @@ impl Buffer {
                 epoch: self.epoch,
                 counts: part.counts,
                 cumulative: appending.cumulative + part.counts,
+                mark: Mark::default(),
                 message_bytes: part.message_bytes,
             };
             match self.append_part(&mut appending, &header, number as u32, part) {
@@ -114,7 +119,7 @@ impl Buffer {
             });
             let record = record::encode(header, &frame);
             whole = false;
-            self.make_room(record.len() as u64)?;
+            self.make_room(record.len() as u64 + JOURNAL_EXTRA)?;
             if self.journal.active().first_seq != first {
                 // Making room closed the segment that the frame was made for.
                 continue;
@@ -126,7 +131,7 @@ impl Buffer {
                     return Ok(appended);
                 }
                 Err(error @ JournalError::DiskFull { .. }) => {
-                    if !self.evict_oldest()? {
+                    if !self.free_some()? {
                         appending.encoder.begin(0);
                         return Err(error.into());
                     }
@@ -142,7 +147,7 @@ impl Buffer {
     fn close_segment_when_due(&self, encoder: &LineEncoder) -> Result<(), BufferError> {
         let active = self.journal.active();
         let (least, most) = (*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
-        let usual = (self.options.bytes_max / 16).clamp(least, most);
+        let usual = self.segment_bytes_usual();
         // A few targets make few bytes: their segment need not wait for sixteen MiB to go.
         let worth = (40 * encoder.descriptions_bytes() as u64).clamp(least.max(1 << 20), most);
         let records = active.last_seq + 1 - active.first_seq;
@@ -156,8 +161,12 @@ impl Buffer {
         Ok(())
     }
 
+    pub(super) fn segment_bytes_usual(&self) -> u64 {
+        (self.options.bytes_max / 16).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end())
+    }
+
     /// The number of a session that begins with a record: never 0, and another one with every record.
-    fn session_at(&self, seq: u64) -> u32 {
+    pub(super) fn session_at(&self, seq: u64) -> u32 {
         let mixed = (self.epoch ^ seq.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(29);
         (mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) as u32 | 1
     }

@@ -106,7 +106,7 @@ impl Lanes {
     /// # Errors
     /// A disk that cannot be read.
     pub fn live(&mut self, buffer: &Buffer, record: &RecordMeta) -> Result<Ready, BufferError> {
-        let frame = match buffer.frame(&mut self.live, record.seq)? {
+        let frame = match buffer.frame(&mut self.live, record.seq, record.session)? {
             FrameFound::Here(frame) => frame,
             FrameFound::Gone => {
                 return Ok(Ready::Not(
@@ -142,11 +142,16 @@ impl Lanes {
         Ok(Ready::Frame(short.unwrap_or(frame)))
     }
 
-    /// The frame of a record of the backlog.
+    /// The frame of a record of the backlog in a session.
     ///
     /// # Errors
     /// A disk that cannot be read.
-    pub fn backlog(&mut self, buffer: &Buffer, seq: u64) -> Result<FrameFound, BufferError> {
-        buffer.frame(&mut self.backlog, seq)
+    pub fn backlog(
+        &mut self,
+        buffer: &Buffer,
+        seq: u64,
+        session: u32,
+    ) -> Result<FrameFound, BufferError> {
+        buffer.frame(&mut self.backlog, seq, session)
     }
 }

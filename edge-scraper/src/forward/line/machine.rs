@@ -60,8 +60,9 @@ pub enum LineStep {
     Live(u64),
     /// Choose pending records before this one that are not in the set: [`LineShipper::chosen`].
     Choose(u64, SequenceSet),
-    /// Send this record on the backlog lane: [`LineShipper::backlog_sent`] or [`LineShipper::backlog_unreadable`].
-    Backlog(u64),
+    /// Send this record's frame in this session on the backlog lane: [`LineShipper::backlog_sent`] or
+    /// [`LineShipper::backlog_unreadable`].
+    Backlog(u64, u32),
     /// Nothing until then (elapsed time), or until a message or news.
     Wait(Option<Duration>),
 }
@@ -544,9 +545,11 @@ impl Up {
         if let Err(pause) = budget.backlog_may(now) {
             return LineStep::Wait(Some(now + pause));
         }
-        let context = backlog.context.front().copied();
-        match context.or_else(|| backlog.chosen.front().map(|record| record.seq)) {
-            Some(seq) => LineStep::Backlog(seq),
+        match backlog.chosen.front() {
+            Some(record) => {
+                let context = backlog.context.front().copied();
+                LineStep::Backlog(context.unwrap_or(record.seq), record.session)
+            }
             None => LineStep::Wait(None),
         }
     }

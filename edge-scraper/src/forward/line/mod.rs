@@ -37,6 +37,8 @@ mod window;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod thinning_plays;
 
 /// What stands between a [`LineShipper`] and its buffer, without a task around it: for the hub's plays, which drive it together
 /// with the hub's own machine.

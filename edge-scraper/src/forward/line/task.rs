@@ -189,7 +189,10 @@ impl Forwarder {
                 shipper.chosen(chosen, clock.elapsed());
                 Ok(Sent::Done)
             }
-            LineStep::Backlog(seq) => self.send_backlog(shipper, wire, seq, clock).await,
+            LineStep::Backlog(seq, session) => {
+                self.send_backlog(shipper, wire, (seq, session), clock)
+                    .await
+            }
             LineStep::Connect | LineStep::Close(_) | LineStep::Wait(_) => Ok(Sent::Done),
         }
     }
@@ -254,20 +257,20 @@ impl Forwarder {
         &self,
         shipper: &mut LineShipper,
         wire: &mut Wire,
-        seq: u64,
+        (seq, session): (u64, u32),
         clock: &dyn Clock,
     ) -> Result<Sent, BufferError> {
         if !wire.has_room() {
             return Ok(Sent::Full);
         }
-        match wire.lanes.backlog(self.buffer(), seq)? {
+        match wire.lanes.backlog(self.buffer(), seq, session)? {
             FrameFound::Here(frame) => {
                 let bytes = wire.send(FromEdge::Frame(Lane::Backlog, frame.into()).encode());
                 shipper.backlog_sent(seq, bytes, clock.elapsed());
                 self.note_sent(bytes);
             }
             FrameFound::Gone => {
-                // Evicted: the books have it already.
+                // Evicted, or thinned and in another session: the books have it already.
                 shipper.backlog_unreadable();
             }
             FrameFound::Damaged => self.buffer().give_up(&shipper.backlog_unreadable()),

@@ -9,16 +9,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use daemon::{Clock, SimClock};
 use journal::sim::SimDisk;
+use model::Matcher;
 use wire::edge_headers::Lane;
 use wire::line::link::{Echo, FromEdge, Has, Known, Records, Refused, Reply, UnknownFrame};
 use wire::line::{Frame, LineDecoder, LineError, LineLimits, LineSink};
 
 use super::lanes::{Lanes, Ready, resume};
 use super::machine::{LineOptions, LineShipper, LineStep};
-use crate::buffer::{BatchLimits, Buffer, BufferOptions, Counts, FrameFound, SequenceSet, Want};
+use crate::buffer::{BatchLimits, Buffer, BufferOptions, Counts, EvictionPolicy};
+use crate::buffer::{FrameFound, SequenceSet, Want};
 use crate::forward::LinkState;
 use crate::forward::tests::{NOW, scrape};
 use crate::planted::{self, Planted};
+use crate::scrape::Scrape;
 
 const HUB: &str = "hq";
 /// A scrape with exactly this many samples is refused in part.
@@ -33,12 +36,27 @@ pub(super) struct Plot {
     pub(super) refuses: bool,
     pub(super) disk_lies: bool,
     pub(super) backups: bool,
+    pub(super) thin_to_every: Option<u32>,
+    /// The first series of each scrape goes last.
+    pub(super) keeps: bool,
+    /// The power goes, also in the middle of things.
+    pub(super) power_fails: bool,
 }
 
 impl Plot {
     /// Records are given up: scrapes are large, so that it happens soon.
     fn is_small(&self) -> bool {
         self.bytes_max < 1 << 20 || self.capacity.is_some()
+    }
+
+    fn eviction(&self) -> EvictionPolicy {
+        EvictionPolicy {
+            thin_to_every: self.thin_to_every,
+            keep: match self.keeps {
+                true => [vec![Matcher::equal("n", "0")]].into(),
+                false => [].into(),
+            },
+        }
     }
 }
 
@@ -48,6 +66,9 @@ pub(super) const PLAIN: Plot = Plot {
     refuses: false,
     disk_lies: false,
     backups: false,
+    thin_to_every: None,
+    keeps: false,
+    power_fails: false,
 };
 
 struct Rng(u64);
@@ -83,15 +104,16 @@ impl LineSink for Taken {
 
 /// What a hub keeps of an edge on its disk.
 #[derive(Clone, Default)]
-struct HubDisk {
-    stored: BTreeSet<Fact>,
+pub(super) struct HubDisk {
+    pub(super) stored: BTreeSet<Fact>,
+    pub(super) markers: BTreeSet<Fact>,
     records: SequenceSet,
 }
 
 /// A hub that does what `wire::line::link` says, in the simplest way.
 #[derive(Default)]
-struct Hub {
-    disk: HubDisk,
+pub(super) struct Hub {
+    pub(super) disk: HubDisk,
     live: LineDecoder<Vec<u8>>,
     backlog: Vec<LineDecoder<Vec<u8>>>,
     refused: BTreeSet<u64>,
@@ -178,7 +200,10 @@ impl Hub {
                 ..Reply::default()
             });
         }
-        self.disk.stored.extend(taken.0);
+        let is_marker = |fact: &Fact| model::is_stale(f64::from_bits(fact.2));
+        let (markers, samples): (Vec<Fact>, _) = taken.0.into_iter().partition(is_marker);
+        self.disk.stored.extend(samples);
+        self.disk.markers.extend(markers);
         self.disk.records.insert(decoded.seq);
         Ok(Reply {
             taken: vec![records],
@@ -215,13 +240,13 @@ struct Pipe {
 }
 
 pub(super) struct World {
-    plot: Plot,
+    pub(super) plot: Plot,
     rng: Rng,
     disk: SimDisk,
     clock: SimClock,
     buffer: Buffer,
     shipper: LineShipper,
-    hub: Hub,
+    pub(super) hub: Hub,
     backup: HubDisk,
     pipe: Option<Pipe>,
     /// Nothing passes, in both directions; bytes are lost when the connection ends.
@@ -231,11 +256,14 @@ pub(super) struct World {
     /// How many of them were reported as synced.
     promised: usize,
     pub(super) restores: u32,
+    /// The scrapes themselves, when they are thinned.
+    pub(super) scrapes: Vec<Scrape>,
 }
 
 fn open(plot: Plot, disk: &SimDisk, clock: &SimClock) -> Result<Buffer, String> {
     let options = BufferOptions {
         bytes_max: plot.bytes_max,
+        eviction: plot.eviction(),
         sync_bound: None,
         epoch_if_new: Some(7),
         save_bound: Duration::from_secs(3),
@@ -273,10 +301,22 @@ impl World {
             appended: Vec::new(),
             promised: 0,
             restores: 0,
+            scrapes: Vec::new(),
         })
     }
 
     fn step(&mut self) -> Result<(), String> {
+        if self.plot.power_fails && self.rng.below(10) == 0 {
+            self.disk.crash_after(Some(1 + self.rng.below(60)));
+        }
+        match self.do_something() {
+            Err(_) if self.disk.is_down() => self.restart(false)?,
+            done => done?,
+        }
+        self.check()
+    }
+
+    fn do_something(&mut self) -> Result<(), String> {
         match self.rng.below(200) {
             0..60 => {
                 self.clock
@@ -285,8 +325,16 @@ impl World {
                 let samples = 1 + self.rng.below(most);
                 let mut scrape = scrape(self.clock.now(), samples as usize);
                 scrape.target = self.rng.below(3);
-                self.buffer.append(&scrape).map_err(|e| e.to_string())?;
+                if self.plot.thin_to_every.is_some() || self.plot.keeps {
+                    super::thinning_plays::some_series_end(&mut scrape);
+                    self.scrapes.push(scrape.clone());
+                }
+                // Should the power go meanwhile, it may be there nevertheless.
                 self.appended.push(samples);
+                self.buffer.append(&scrape).map_err(|e| e.to_string())?;
+                if self.plot.thin_to_every.is_some() && self.rng.below(4) == 0 {
+                    self.buffer.tend().map_err(|error| error.to_string())?;
+                }
             }
             60..85 => self.sync()?,
             85..160 => {
@@ -314,7 +362,7 @@ impl World {
             198 => self.restart(true)?,
             _ => self.clock.advance(Duration::from_secs(self.rng.below(40))),
         }
-        self.check()
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<(), String> {
@@ -473,11 +521,12 @@ impl World {
                     .map_err(text)?;
                 self.shipper.chosen(chosen, now);
             }
-            LineStep::Backlog(seq) => {
+            LineStep::Backlog(seq, session) => {
                 let Some(pipe) = &mut self.pipe else {
                     return Err("no connection".into());
                 };
-                match pipe.lanes.backlog(&self.buffer, seq).map_err(text)? {
+                let found = pipe.lanes.backlog(&self.buffer, seq, session);
+                match found.map_err(text)? {
                     FrameFound::Here(frame) => {
                         let bytes = frame.len() as u64;
                         self.send(FromEdge::Frame(Lane::Backlog, frame.into()));
@@ -549,7 +598,10 @@ impl World {
         }));
         let kept = sums.collect::<Vec<u64>>();
         match kept.iter().rposition(|sum| *sum == scraped) {
-            Some(kept) if kept >= self.promised => self.appended.truncate(kept),
+            Some(kept) if kept >= self.promised => {
+                self.appended.truncate(kept);
+                self.scrapes.truncate(kept);
+            }
             kept => {
                 return Err(format!(
                     "{} scrapes were reported as synced; after the crash {kept:?} are there",
@@ -561,7 +613,7 @@ impl World {
         Ok(())
     }
 
-    fn books(&self) -> Result<crate::buffer::HubCounts, String> {
+    pub(super) fn books(&self) -> Result<crate::buffer::HubCounts, String> {
         self.buffer.counts(HUB).map_err(|error| error.to_string())
     }
 
@@ -587,6 +639,7 @@ impl World {
     /// The link stays up until nothing is pending; then both sides must have the same.
     fn drain(&mut self) -> Result<(), String> {
         self.is_cut = false;
+        self.disk.crash_after(None);
         self.sync()?;
         // A restored hub says only to a new connection what it lacks.
         self.pipe_breaks("the play is over");
@@ -645,7 +698,7 @@ pub(super) fn play(plot: Plot, seed: u64, steps: usize) -> Result<World, String>
 }
 
 /// `BRANCHLINE_TESTS_ALL` asks for many more.
-fn seeds(usual: u64) -> std::ops::RangeInclusive<u64> {
+pub(super) fn seeds(usual: u64) -> std::ops::RangeInclusive<u64> {
     match std::env::var_os("BRANCHLINE_TESTS_ALL") {
         Some(_) => 1..=usual * 50,
         None => 1..=usual,

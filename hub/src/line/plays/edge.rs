@@ -74,6 +74,7 @@ fn text(error: BufferError) -> String {
 
 fn open(name: &str, plot: &EdgePlot, disk: &SimDisk, clock: &SimClock) -> Result<Buffer, String> {
     let options = BufferOptions {
+        eviction: Default::default(),
         bytes_max: plot.bytes_max,
         sync_bound: None,
         epoch_if_new: Some(7),
@@ -319,7 +320,11 @@ impl EdgeSide {
                     .select(HUB, Want::Before(before), &under_way, &limits);
                 self.shipper.chosen(chosen.map_err(text)?, now);
             }
-            LineStep::Backlog(seq) => match self.lanes.backlog(&self.buffer, seq).map_err(text)? {
+            LineStep::Backlog(seq, session) => match self
+                .lanes
+                .backlog(&self.buffer, seq, session)
+                .map_err(text)?
+            {
                 FrameFound::Here(frame) => {
                     self.shipper.backlog_sent(seq, frame.len() as u64, now);
                     return Ok(Some(FromEdge::Frame(Lane::Backlog, frame.into()).encode()));

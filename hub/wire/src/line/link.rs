@@ -125,8 +125,8 @@ pub struct Interval {
     /// Samples.
     #[prost(uint64, tag = "3")]
     pub samples: u64,
-    /// Why they are lost: `evicted`; `edge-down` where no edge ran; or [`HUB_RESTORED`] (the last two without a number of samples).
-    /// Empty for pending ones.
+    /// Why they are lost: `evicted`; `thinned` where others of that time were left; `edge-down` where no edge ran; or [`HUB_RESTORED`]
+    /// (the last two without a number of samples). Empty for pending ones.
     #[prost(string, tag = "4")]
     pub reason: String,
 }
