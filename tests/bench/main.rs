@@ -8,6 +8,7 @@
 //! cargo run --release -p tests --bin bench -- store --set 1m --json million.json
 //! cargo run --release -p tests --bin bench -- query          # an hour of many series; --set 24h: a day of fewer
 //! cargo run --release -p tests --bin bench -- edge           # the edge-scraper, vmagent and a Prometheus agent
+//! cargo run --release -p tests --bin bench -- crowd         # a thousand edges come back at once: what becomes of the others?
 //! cargo run --release -p tests --bin bench -- line      # needs none of them: bytes and time of line batches
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 mod ask;
 mod client;
+mod crowd;
 mod data;
 mod edge;
 mod encode;
@@ -52,6 +54,8 @@ enum Command {
     Query(query::Options),
     /// What an edge costs: memory, CPU, bytes on the link and on disk, draining after a cut.
     Edge(edge::Options),
+    /// What a thousand edges that come back at once do to the others.
+    Crowd(crowd::Options),
     /// What line batches take: bytes a sample on the link, time at both ends.
     Line(line::Options),
 }
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Command::Store(options) => store::run(&options),
         Command::Query(options) => query::run(&options),
         Command::Edge(options) => edge::run(&options),
+        Command::Crowd(options) => crowd::run(&options),
         Command::Line(options) => line::run(&options),
     };
     result.unwrap_or_else(|error| {

@@ -214,7 +214,7 @@ fn programs(options: &Options) -> anyhow::Result<Vec<Program>> {
 }
 
 /// `90s` or `2m`, as in a configuration file.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     model::duration::parse(text).map_err(|error| format!("{text}: {error}; write it as 5s or 2m"))
 }
 
