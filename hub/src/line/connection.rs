@@ -60,7 +60,7 @@ pub(crate) enum Ended {
 
 type Working = Pin<Box<dyn Future<Output = (Box<Receiver>, Vec<Done>)> + Send>>;
 type BacklogTurn = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
-type Settling = Pin<Box<dyn Future<Output = (Box<Stored>, Result<(), AppendError>)> + Send>>;
+type Settling = Pin<Box<dyn Future<Output = (Stored, Result<(), AppendError>)> + Send>>;
 
 impl LineHub {
     /// Serves a connection whose client has proved `identity`, until it ends; `allowed` says whether that still holds.
@@ -162,7 +162,7 @@ impl Line {
                     }
                 }
                 Some((stored, result)) = self.settling.next(), if !self.settling.is_empty() => {
-                    if let Err(error) = self.machine.settled(*stored, result) {
+                    if let Err(error) = self.machine.settled(stored, result) {
                         return Ended::Failed(error);
                     }
                 }
@@ -234,7 +234,7 @@ impl Line {
         }));
     }
 
-    fn settle(&mut self, stored: Vec<Box<Stored>>) {
+    fn settle(&mut self, stored: Vec<Stored>) {
         for stored in stored {
             self.settling.push(Box::pin(async move {
                 for commit in &stored.commits {
@@ -256,7 +256,7 @@ impl Line {
         }
         let mut whole = true;
         while let Some((stored, result)) = self.settling.next().await {
-            whole &= self.machine.settled(*stored, result).is_ok();
+            whole &= self.machine.settled(stored, result).is_ok();
         }
         if self.machine.has_reply() {
             // Full: nobody reads. What was taken is said in the first reply of the next connection.

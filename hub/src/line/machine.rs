@@ -295,14 +295,14 @@ impl Machine {
         &mut self,
         receiver: Box<Receiver>,
         done: Vec<Done>,
-    ) -> (Vec<Box<Stored>>, Result<(), Ended>) {
+    ) -> (Vec<Stored>, Result<(), Ended>) {
         self.receiver = Some(receiver);
         let mut stored = Vec::new();
         for done in done {
             match done {
                 Done::Stored(frames) => {
                     self.too_early(&frames);
-                    stored.push(frames);
+                    stored.push(*frames);
                 }
                 Done::Unknown(unknown) => {
                     add(&self.hub.counts.unknown, 1);

@@ -234,7 +234,7 @@ pub(super) struct HubEnd {
     /// None before the first message.
     machine: Option<Machine>,
     working: Option<(Duration, Box<Receiver>, Vec<Done>)>,
-    settling: VecDeque<(Duration, Box<Stored>)>,
+    settling: VecDeque<(Duration, Stored)>,
 }
 
 impl HubEnd {
@@ -299,7 +299,7 @@ impl HubEnd {
                 break;
             };
             hub.store.sync().map_err(|error| error.to_string())?;
-            let settled = machine.settled(*stored, Ok(()));
+            let settled = machine.settled(stored, Ok(()));
             settled.map_err(|error| error.to_string())?;
             busy = true;
         }
@@ -347,7 +347,7 @@ impl HubEnd {
         }
         hub.store.sync().map_err(|error| error.to_string())?;
         for (_, stored) in self.settling {
-            let settled = machine.settled(*stored, Ok(()));
+            let settled = machine.settled(stored, Ok(()));
             settled.map_err(|error| error.to_string())?;
         }
         machine.end(true);
