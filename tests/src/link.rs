@@ -299,11 +299,12 @@ fn pump(
                 while shared.state() != LinkState::Up && shared.lives(generation) {
                     std::thread::sleep(LOOK);
                 }
+                // Counted first: whoever has got an answer finds the bytes of its question counted.
+                count(shared).fetch_add(read as u64, Ordering::SeqCst);
                 if to.write_all(&buffer[..read]).is_err() {
                     let _ = from.shutdown(Shutdown::Both);
                     return;
                 }
-                count(shared).fetch_add(read as u64, Ordering::SeqCst);
             }
             Err(error)
                 if matches!(
