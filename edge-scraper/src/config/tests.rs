@@ -286,7 +286,7 @@ fn unsupported_keys_are_refused_by_name() {
     );
     refused(
         "remote_write: [{url: 'http://x', sigv4: {region: x}}]",
-        &["sigv4 is not supported"],
+        &["sigv4 is not supported", "oauth2"],
     );
     refused(
         "remote_write: [{url: 'http://x', queue_config: {sample_age_limit: 1h}}]",
@@ -429,6 +429,54 @@ fn options_of_http_clients() {
         ("http_headers: {'a b': {values: [x]}}", "no header name"),
     ] {
         refused(&job(lines), &[said]);
+    }
+}
+
+#[test]
+fn remote_write_has_every_option_of_http_clients() {
+    let hub = |lines: &str| {
+        let config = config(&format!("remote_write: [{{url: 'http://x/w', {lines}}}]"));
+        (config.hubs[0].clone(), config.warnings.join("\n"))
+    };
+    let (plain, _) = hub("name: a");
+    assert!(plain.send_exemplars && plain.send_native_histograms && plain.send_metadata);
+    assert!(!plain.http.client.round_robin_dns);
+    let (hub, warnings) = hub(
+        "oauth2: {client_id: i, client_secret_file: s, token_url: 'http://t/', tls_config: {ca_file: ca.pem}}, \
+         http_headers: {X-Scope: {values: [a], files: [c]}}, proxy_from_environment: true, \
+         tls_config: {insecure_skip_verify: true}, follow_redirects: false, round_robin_dns: true, \
+         send_exemplars: false, send_native_histograms: false, metadata_config: {send: false}",
+    );
+    assert_eq!(
+        hub.http.oauth2.as_ref().unwrap().client_secret,
+        daemon::http::Secret::File("/etc/edge/s".into())
+    );
+    assert_eq!(hub.http.headers.len(), 2);
+    assert!(hub.http.reads_files(), "the token server's ca_file");
+    let client = &hub.http.client;
+    assert!(client.proxy.from_environment && client.round_robin_dns && !client.follow_redirects);
+    assert!(!hub.send_exemplars && !hub.send_native_histograms && !hub.send_metadata);
+    assert!(!warnings.contains("no effect"), "{warnings}");
+    for (lines, said) in [
+        ("oauth2: {client_id: i}", "remote_write[0].oauth2.token_url"),
+        (
+            "oauth2: {client_id: i, token_url: 'http://t'}, basic_auth: {username: u}",
+            "at most one of",
+        ),
+        (
+            "http_headers: {Branchline-Edge: {values: [x]}}",
+            "remote_write[0].http_headers",
+        ),
+        (
+            "http_headers: {Content-Encoding: {values: [x]}}",
+            "is not allowed",
+        ),
+        ("round_robin_dns: 3", "round_robin_dns"),
+    ] {
+        refused(
+            &format!("remote_write: [{{url: 'http://x', {lines}}}]"),
+            &[said],
+        );
     }
 }
 

@@ -115,7 +115,7 @@ impl Clients {
 }
 
 /// Whether a client depends on more than its options.
-pub(crate) fn reads_files(options: &ClientOptions) -> bool {
+fn reads_files(options: &ClientOptions) -> bool {
     options.tls.files().next().is_some()
 }
 

@@ -21,7 +21,6 @@ mod peer_mutations;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use fetch::reads_files;
 pub use manager::{ApplyError, CollectorTarget, Manager};
 pub use record::{Class, Scrape};
 pub use status::{Count, Health, PoolStatus, ScrapeMetrics, SourceStatus, TargetStatus};
