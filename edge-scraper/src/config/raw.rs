@@ -65,8 +65,7 @@ pub(super) struct Global {
     pub(super) evaluation_interval: Option<PromDuration>,
     pub(super) rule_query_offset: Option<PromDuration>,
     pub(super) query_log_file: Option<String>,
-    #[serde(deserialize_with = "refuse::scrape_failure_log_file")]
-    pub(super) scrape_failure_log_file: Refused,
+    pub(super) scrape_failure_log_file: Option<String>,
     pub(super) scrape_native_histograms: Option<bool>,
     pub(super) always_scrape_classic_histograms: Option<bool>,
     pub(super) convert_classic_histograms_to_nhcb: Option<bool>,
@@ -105,16 +104,13 @@ pub(super) struct ScrapeConfig {
     pub(super) http_sd_configs: Option<Vec<HttpSdConfig>>,
     pub(super) dns_sd_configs: Option<Vec<DnsSdConfig>>,
     pub(super) kubernetes_sd_configs: Option<Vec<KubernetesSdConfig>>,
-    // refused
-    #[serde(deserialize_with = "refuse::scrape_failure_log_file")]
-    pub(super) scrape_failure_log_file: Refused,
+    pub(super) scrape_failure_log_file: Option<String>,
     pub(super) scrape_native_histograms: Option<bool>,
     pub(super) always_scrape_classic_histograms: Option<bool>,
     pub(super) convert_classic_histograms_to_nhcb: Option<bool>,
-    #[serde(deserialize_with = "refuse::native_histogram_bucket_limit")]
-    pub(super) native_histogram_bucket_limit: Refused,
-    #[serde(deserialize_with = "refuse::native_histogram_min_bucket_factor")]
-    pub(super) native_histogram_min_bucket_factor: Refused,
+    pub(super) native_histogram_bucket_limit: Option<u64>,
+    pub(super) native_histogram_min_bucket_factor: Option<f64>,
+    // refused
     #[serde(deserialize_with = "refuse::aws_sd_configs")]
     pub(super) aws_sd_configs: Refused,
     #[serde(deserialize_with = "refuse::azure_sd_configs")]

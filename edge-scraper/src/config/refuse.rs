@@ -115,7 +115,7 @@ refuse! {
     "samples are stored on the hub, ask or configure it there":
         storage remote_read;
     "take it out":
-        tracing scrape_failure_log_file native_histogram_bucket_limit native_histogram_min_bucket_factor;
+        tracing;
     "of the discovery mechanisms there are static_configs, file_sd_configs, http_sd_configs, dns_sd_configs and kubernetes_sd_configs; write the targets into a file":
         aws_sd_configs azure_sd_configs consul_sd_configs digitalocean_sd_configs docker_sd_configs
         dockerswarm_sd_configs ec2_sd_configs eureka_sd_configs gce_sd_configs hetzner_sd_configs

@@ -281,8 +281,11 @@ fn unsupported_keys_are_refused_by_name() {
         ],
     );
     refused(
-        &job("native_histogram_bucket_limit: 5"),
-        &["native_histogram_bucket_limit is not supported"],
+        &job("native_histogram_min_bucket_factor: -1.1"),
+        &[
+            "scrape_configs[0].native_histogram_min_bucket_factor",
+            "is no factor",
+        ],
     );
     refused(
         "remote_write: [{url: 'http://x', sigv4: {region: x}}]",
@@ -478,6 +481,55 @@ fn remote_write_has_every_option_of_http_clients() {
             &[said],
         );
     }
+}
+
+#[test]
+fn bounds_of_native_histograms() {
+    let histograms = |lines: &str| config(&job(lines)).jobs[0].histograms;
+    let limited = histograms("native_histogram_bucket_limit: 160");
+    assert_eq!((limited.buckets_max, limited.schema_max), (Some(160), None));
+    assert_eq!(
+        histograms("native_histogram_bucket_limit: 0").buckets_max,
+        None
+    );
+    // The table of Prometheus's documentation.
+    for (factor, schema) in [
+        ("0", None),
+        ("1", None),
+        ("1.002", None),
+        ("1.00271", None),
+        ("1.003", Some(7)),
+        ("1.1", Some(2)),
+        ("1.2", Some(1)),
+        ("1.5", Some(0)),
+        ("2", Some(0)),
+        ("3", Some(-1)),
+        ("70000", Some(-4)),
+        ("1e300", Some(-4)),
+    ] {
+        let found = histograms(&format!("native_histogram_min_bucket_factor: {factor}"));
+        assert_eq!(found.schema_max, schema, "{factor}");
+    }
+}
+
+#[test]
+fn failed_scrapes_are_written_to_a_file_beside_the_configuration() {
+    let log = |global: &str, job: &str| {
+        let text = format!("global: {{{global}}}\nscrape_configs: [{{job_name: a, {job}}}]");
+        config(&text).jobs[0].failure_log.clone()
+    };
+    let path = |path: &str| Some(std::path::PathBuf::from(path));
+    assert_eq!(log("", ""), None);
+    let global = "scrape_failure_log_file: failures.log";
+    assert_eq!(log(global, ""), path("/etc/edge/failures.log"));
+    assert_eq!(
+        log(global, "scrape_failure_log_file: ''"),
+        path("/etc/edge/failures.log")
+    );
+    assert_eq!(
+        log(global, "scrape_failure_log_file: /var/log/a"),
+        path("/var/log/a")
+    );
 }
 
 #[test]

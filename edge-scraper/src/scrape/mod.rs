@@ -4,6 +4,7 @@
 //! scrape (`page`, `labels`, `cache`), all or nothing.
 
 mod cache;
+mod failure_log;
 mod fetch;
 mod labels;
 mod manager;
