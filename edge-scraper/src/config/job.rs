@@ -232,7 +232,7 @@ pub(super) struct Defaults {
     pub(super) timeout: Duration,
     /// As given; else it depends on the job's histograms.
     protocols: Option<Vec<Protocol>>,
-    histograms: Histograms,
+    pub(super) histograms: Histograms,
     limits: Limits,
     legacy_names: bool,
     escaping: Option<Escaping>,
@@ -311,7 +311,7 @@ impl Check {
                 .unwrap_or(false),
             escaping: self.escaping("global", global.metric_name_escaping_scheme.as_deref())?,
             extra_metrics: global.extra_scrape_metrics.unwrap_or(false),
-            failure_log: self.file(global.scrape_failure_log_file.as_deref()),
+            failure_log: self.log_file(global.scrape_failure_log_file.as_deref()),
         })
     }
 
@@ -441,12 +441,12 @@ impl Check {
             escaping,
             extra_metrics: given.extra_scrape_metrics.unwrap_or(global.extra_metrics),
             failure_log: self
-                .file(given.scrape_failure_log_file.as_deref())
+                .log_file(given.scrape_failure_log_file.as_deref())
                 .or_else(|| global.failure_log.clone()),
         })
     }
 
-    fn file(&self, given: Option<&str>) -> Option<PathBuf> {
+    fn log_file(&self, given: Option<&str>) -> Option<PathBuf> {
         given
             .filter(|path| !path.is_empty())
             .map(|path| self.resolve(path))
