@@ -318,9 +318,12 @@ impl Machine {
         (stored, Ok(()))
     }
 
-    /// A fault that tests plant.
+    /// Faults that tests plant.
     fn too_early(&mut self, stored: &Stored) {
-        for FrameStored { read, .. } in &stored.frames {
+        for FrameStored { read, refused, .. } in &stored.frames {
+            if planted::is(Planted::LedgerAheadOfStore) && refused.is_none() {
+                self.ledger.stored(read.epoch, Some(read.seq), 0);
+            }
             if planted::is(Planted::SaysTakenTooEarly) {
                 self.say_taken(Records {
                     first: read.seq,
@@ -377,7 +380,9 @@ impl Machine {
                     self.say_taken(records);
                 }
                 Some(refused) => {
-                    self.ledger.stored(read.epoch, None, of_frame);
+                    let record =
+                        Some(read.seq).filter(|_| planted::is(Planted::LedgerTakesRefused));
+                    self.ledger.stored(read.epoch, record, of_frame);
                     refused_samples += refused.samples;
                     last_text = Some(refused.text.clone());
                     self.reply.refused.push(Refused {

@@ -6,6 +6,12 @@
 pub(crate) enum Planted {
     /// Records are called taken when they are in the store, not when they are on disk.
     SaysTakenTooEarly,
+    /// Records are in the ledger when they are in the store, not when they are on disk.
+    LedgerAheadOfStore,
+    /// A record that was refused is in the ledger.
+    LedgerTakesRefused,
+    /// After a frame that could not be stored its session goes on.
+    GoesOnAfterAGap,
     /// What is said to be taken ends one record too late.
     SaysOneMore,
     /// The first reply says nothing of what is on disk.

@@ -10,6 +10,7 @@ use wire::line::link::UnknownFrame;
 use super::LineHub;
 use super::batch::{Batch, BatchStored, FrameStored};
 use super::counts::add;
+use super::planted::{self, Planted};
 use super::receiver::{Read, Reading, Receiver};
 use crate::ingest::Identity;
 
@@ -103,9 +104,11 @@ fn store(
     let stored = match batch.store(&hub.ingest, &sender.identity, receiver.unstored()) {
         Ok(stored) => stored,
         Err(why) => {
-            batch
-                .frames()
-                .for_each(|read| receiver.forget_session(read));
+            if !planted::is(Planted::GoesOnAfterAGap) {
+                batch
+                    .frames()
+                    .for_each(|read| receiver.forget_session(read));
+            }
             done.push(Done::Later(why));
             return false;
         }
