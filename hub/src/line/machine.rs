@@ -206,7 +206,7 @@ impl Machine {
             oldest.is_some_and(|oldest| oldest < report.sent_at_ms.saturating_sub(BACKLOG_AGE_MS));
         self.credit.wants(wants, self.hub.clock.elapsed());
         match account_of(report) {
-            Some(account) => self.ledger.report(&account, about_of(report)),
+            Some(account) => self.ledger.report(&account, about_of(report, now)),
             None => self.ledger.heard(),
         }
     }
@@ -468,7 +468,9 @@ fn account_of(report: &Report) -> Option<Account> {
     })
 }
 
-fn about_of(report: &Report) -> About {
+/// `now`: when it came.
+fn about_of(report: &Report, now: i64) -> About {
+    let said_at = |offset: i64| report.sent_at_ms.saturating_add(offset).min(now);
     let short = |text: &str| text.chars().take(100).collect();
     About {
         version: short(&report.version),
@@ -479,5 +481,6 @@ fn about_of(report: &Report) -> About {
         clock_offset_ms: report.clock_offset_ms,
         clock_correction_ms: report.clock_correction_ms,
         lost_percent: report.lost_percent,
+        said_at_ms: report.clock_offset_ms.map(said_at),
     }
 }
