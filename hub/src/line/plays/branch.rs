@@ -70,6 +70,11 @@ impl Branch {
         self.end.is_some()
     }
 
+    /// Whether something has come on it.
+    pub(super) fn is_heard(&self) -> bool {
+        self.end.as_ref().is_some_and(HubEnd::has_begun)
+    }
+
     /// Whether something of it is stored and, as far as its connections know, not on disk.
     pub(super) fn is_settling(&self) -> bool {
         let left = self.left.iter().map(|left| &left.end);
@@ -97,10 +102,15 @@ impl Branch {
             return;
         };
         let mut to_hub = pipe.to_hub;
-        if random.one_in(3) {
+        if random.one_in(4) {
             to_hub.clear();
         }
-        let late = Duration::from_millis(random.below(LATE_MS_MAX));
+        let late = if random.one_in(2) {
+            LATE_MS_MAX
+        } else {
+            DELAY_MS_MAX
+        };
+        let late = Duration::from_millis(random.below(late));
         to_hub.iter_mut().for_each(|(at, _)| *at += late);
         let heard = self.edge.now();
         self.left.push(Left { end, to_hub, heard });

@@ -130,7 +130,12 @@ impl World {
             }
             160..168 => self.cut(at),
             168..182 if self.plot.long_cuts && !self.random.one_in(8) => {}
-            168..182 => self.mend(at),
+            168..182 => {
+                self.mend(at);
+                if self.random.one_in(3) && !self.branches[at].is_held() {
+                    self.look_when_back(at)?;
+                }
+            }
             182..186 => self.reset(at, "reset")?,
             // What is stored and not on disk yet is to be lost often.
             186..190 if self.plot.slow_disk => self.restart_hub(false)?,
@@ -163,6 +168,17 @@ impl World {
 
     pub(super) fn mend(&mut self, at: usize) {
         self.branches[at].is_cut = false;
+    }
+
+    /// The ledger is asked as soon as an edge is back, before that has told what it holds.
+    fn look_when_back(&mut self, at: usize) -> Result<(), String> {
+        for _ in 0..1_000 {
+            if self.branches[at].is_heard() {
+                break;
+            }
+            self.run(Duration::from_millis(10))?;
+        }
+        self.check_ledger()
     }
 
     /// The connection breaks, and both ends hear of it: what was on its way is lost.
