@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use model::{Sample, Series, Timestamp};
+use model::{LabelSet, Sample, Series, Timestamp};
 use wire::line::{Frame, LineDecoder, LineEncoder, LineLimits, LineScrape, LineSink};
 use wire::remote_write::convert::append_series;
 use wire::remote_write::{SeriesView, Walk};

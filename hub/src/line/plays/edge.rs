@@ -197,7 +197,8 @@ impl EdgeSide {
         let mut refused = Vec::new();
         if is_refused {
             let value = (at / 1_000) as f64;
-            series.push((labels(target, LONG_SERIES), Sample::float(time, value)));
+            let long = labels(target, LONG_SERIES);
+            series.push((long.into(), Sample::float(time, value)));
             refused.push(((target, LONG_SERIES), value.to_bits()));
         }
         let stale = model::stale_nan().to_bits();
