@@ -15,7 +15,7 @@ pub(crate) const RECORD_HEADER_BYTES: u64 = 16;
 
 const MAGIC: [u8; 8] = *b"BRLJRNL\n";
 /// Read-ahead of a cursor. Large enough that a system call is cheap beside it.
-const READ_BYTES: u64 = 256 << 10;
+const READ_BYTES: u64 = 64 << 10;
 
 const NAME_DIGITS: usize = 20;
 const NAME_SUFFIX: &str = ".seg";
