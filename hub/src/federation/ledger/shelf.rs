@@ -120,7 +120,10 @@ impl Edge {
     fn through(&self, now: Now) -> i64 {
         let at = now.at.millis();
         let reported = self.reported || planted::is(Planted::VouchesForSilence);
-        match reported && self.is_heard(now) && at - self.book.through <= WATERMARK_BEHIND_MS_MAX {
+        match reported
+            && self.is_heard(now)
+            && at.saturating_sub(self.book.through) <= WATERMARK_BEHIND_MS_MAX
+        {
             true => self.book.through.max(at),
             false => self.book.through,
         }
