@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use model::{LabelSet, Sample, Timestamp};
+use model::{LabelSet, Sample, Series, Timestamp};
 use wire::line::{Frame, LineDecoder, LineEncoder, LineLimits, LineScrape, LineSink};
 use wire::remote_write::convert::append_series;
 use wire::remote_write::{SeriesView, Walk};
@@ -118,7 +118,7 @@ struct Session {
     decoding: Duration,
     targets: HashSet<u64>,
     /// Label sets by label bytes, as a scraper keeps them.
-    known: HashMap<Vec<u8>, LabelSet>,
+    known: HashMap<Vec<u8>, Series>,
 }
 
 /// Counts what comes.
@@ -173,7 +173,7 @@ impl Session {
             at,
             series: &series,
             beside: &[],
-        });
+        })?;
         self.encoding += since.elapsed();
         self.pushed += series.len() as u64;
         let since = Instant::now();
@@ -190,21 +190,21 @@ impl Session {
         Ok(())
     }
 
-    fn series(&mut self, message: &[u8]) -> anyhow::Result<Vec<(LabelSet, Sample)>> {
+    fn series(&mut self, message: &[u8]) -> anyhow::Result<Vec<(Series, Sample)>> {
         let (mut walk, mut view, mut series) = (Walk::new(message), SeriesView::new(), Vec::new());
         while walk.next_part(&mut view)?.is_some() {
-            let labels = match self.known.get(view.label_bytes()) {
-                Some(labels) => labels.clone(),
+            let known = match self.known.get(view.label_bytes()) {
+                Some(series) => series.clone(),
                 None => {
-                    let labels = view.labels()?;
+                    let series = Series::from(view.labels()?);
                     self.known
-                        .insert(view.label_bytes().to_vec(), labels.clone());
-                    labels
+                        .insert(view.label_bytes().to_vec(), series.clone());
+                    series
                 }
             };
             for (at, value) in &view.samples {
                 let sample = Sample::float(Timestamp::from_millis(*at), *value);
-                series.push((labels.clone(), sample));
+                series.push((known.clone(), sample));
             }
         }
         Ok(series)

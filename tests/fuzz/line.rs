@@ -56,15 +56,16 @@ pub(crate) fn line_session() -> [Vec<u8>; 2] {
         let series = ["a", "b", "c"].map(|name| {
             let labels = model::LabelSet::from_pairs([("__name__", name)]).unwrap_or_default();
             let at = Timestamp::from_millis(1_700_000_000_000 + seq as i64);
-            (labels, Sample::float(at, seq as f64 / 8.0))
+            (labels.into(), Sample::float(at, seq as f64 / 8.0))
         });
-        encoder.encode(&line::LineScrape {
+        let scrape = line::LineScrape {
             target: 1,
             part: 0,
             seq,
             at: 1_700_000_000_000,
             series: &series,
             beside: &beside,
-        })
+        };
+        encoder.encode(&scrape).unwrap_or_default()
     })
 }

@@ -23,7 +23,7 @@
 //! Numbers are little-endian; the journal adds the checksum and the sequence. The first frame of a segment begins a session, so that
 //! a segment needs nothing from the ones before it. Native histograms count as samples, exemplars do not.
 
-use model::{LabelSet, Sample, Timestamp};
+use model::{Sample, Series, Timestamp};
 use wire::line::Frame;
 use wire::remote_write::convert::{append_exemplar, append_metadata};
 
@@ -121,7 +121,7 @@ pub(super) enum RecordFault {
 /// What goes into one record.
 #[derive(Debug)]
 pub(super) struct Part<'s> {
-    pub(super) series: &'s [(LabelSet, Sample)],
+    pub(super) series: &'s [(Series, Sample)],
     /// Metadata and exemplars, as a message.
     pub(super) beside: Vec<u8>,
     pub(super) counts: Counts,
@@ -136,11 +136,11 @@ pub(super) fn parts(scrape: &Scrape) -> Vec<Part<'_>> {
     let mut rest = scrape.series.as_slice();
     while !rest.is_empty() || !beside.is_empty() {
         let (mut bytes, mut counts, mut taken) = (beside.len(), Counts::default(), 0);
-        for (labels, sample) in rest {
+        for (series, sample) in rest {
             if bytes >= MESSAGE_BYTES_MAX && taken > 0 {
                 break;
             }
-            bytes += labels.as_bytes().len() + SAMPLE_BYTES;
+            bytes += usize::from(series.text_bytes) + SAMPLE_BYTES;
             counts.count(sample);
             taken += 1;
         }
@@ -249,8 +249,9 @@ pub(super) fn place_in_session(record: &[u8]) -> Result<(u32, u64), RecordFault>
 
 #[cfg(test)]
 mod tests {
+    use model::{LabelSet, Metadata};
+
     use super::*;
-    use model::Metadata;
 
     fn scrape(series: usize, value: &str) -> Scrape {
         let at = Timestamp::from_millis(1_700_000_000_000);
@@ -264,7 +265,7 @@ mod tests {
             } else {
                 Sample::float(at, n as f64)
             };
-            (labels(n), sample)
+            (labels(n).into(), sample)
         });
         Scrape {
             at,
@@ -329,7 +330,7 @@ mod tests {
             value: 1.0,
             at: scrape.at,
         };
-        let labels = scrape.series[0].0.clone();
+        let labels = scrape.series[0].0.labels.clone().unwrap();
         scrape.exemplars = vec![(labels.clone(), exemplar.clone())];
         assert_eq!(parts(&scrape).len(), 1);
         scrape.exemplars = vec![(labels, exemplar); 60_000];

@@ -92,6 +92,9 @@ pub enum BufferError {
         /// The system's answer.
         source: Arc<io::Error>,
     },
+    /// A scrape came without labels that are not known here: it is to be handed over again with all of them.
+    #[error("{}", wire::line::LabelsWanted)]
+    LabelsWanted,
     /// A name that cannot be written into the cursor's file.
     #[error("hub name {hub:?} has a line break or another control character: give it another name")]
     BadHubName {

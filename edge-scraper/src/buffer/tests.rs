@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use daemon::SimClock;
 use journal::sim::SimDisk;
-use model::{LabelSet, Sample, Timestamp};
+use model::{LabelSet, Sample, Series, Timestamp};
 use wire::remote_write::{Limits, compress, decode};
 
 use super::*;
@@ -19,10 +19,10 @@ fn scrape(at: i64, samples: usize) -> Scrape {
         let labels = LabelSet::from_pairs([("__name__", "m"), ("n", &n.to_string())]).unwrap();
         // Noise, so that a record is not compressed to nothing.
         let noise = (n as u64 + at.millis() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
-        (labels, Sample::float(at, noise as f64))
+        (labels.into(), Sample::float(at, noise as f64))
     });
     let gone = (
-        LabelSet::from_pairs([("__name__", "gone")]).unwrap(),
+        Series::from(LabelSet::from_pairs([("__name__", "gone")]).unwrap()),
         Sample::stale(at),
     );
     Scrape {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use model::{LabelSet, METRIC_NAME, Sample, Timestamp};
+use model::{LabelSet, METRIC_NAME, Sample, Series, Timestamp};
 use wire::line::{Frame, LineDecoder, LineEncoder, LineLimits, LineScrape, LineSink};
 use wire::remote_write::convert::{
     append_exemplar, append_float, append_metadata, metadata_from_proto,
@@ -97,7 +97,7 @@ pub(super) struct Thinner<'p> {
 /// A series of the segment.
 #[derive(Clone)]
 struct Known {
-    labels: LabelSet,
+    series: Series,
     is_kept: bool,
     fingerprint: u64,
 }
@@ -165,10 +165,11 @@ impl<'p> Thinner<'p> {
             series: &left.series,
             beside: &left.beside,
         });
+        let frame = frame.map_err(|wanted| unreadable(wanted.to_string()))?;
         let text = left
             .series
             .iter()
-            .map(|(labels, _)| labels.as_bytes().len() + SAMPLE_BYTES);
+            .map(|(series, _)| usize::from(series.text_bytes) + SAMPLE_BYTES);
         let message_bytes = text.sum::<usize>() + left.beside.len();
         let new = Header {
             mark: self.mark,
@@ -211,7 +212,7 @@ impl<'p> Thinner<'p> {
             left.before.count(&sample);
             if stays(&known, &sample) {
                 left.after.count(&sample);
-                left.series.push((known.labels, sample));
+                left.series.push((known.series, sample));
             }
         }
         for message in decoded.rest {
@@ -224,7 +225,7 @@ impl<'p> Thinner<'p> {
                     }
                     Part::Series => {
                         let labels = view.labels().map_err(|e| e.to_string())?;
-                        let known = Known::new(labels, self.policy);
+                        let known = Known::new(labels.clone(), self.policy);
                         let (mut samples, mut refused) = (Vec::new(), Vec::new());
                         view.samples_into(&mut samples, &mut refused, String::new);
                         if let Some(refusal) = refused.first() {
@@ -234,13 +235,13 @@ impl<'p> Thinner<'p> {
                             left.before.count(&sample);
                             if stays(&known, &sample) {
                                 left.after.count(&sample);
-                                left.series.push((known.labels.clone(), sample));
+                                left.series.push((known.series.clone(), sample));
                             }
                         }
                         for exemplar in view.checked_exemplars() {
                             let exemplar = exemplar.map_err(|e| e.to_string())?;
                             if known.is_kept || is_whole {
-                                append_exemplar(&mut left.beside, &known.labels, &exemplar);
+                                append_exemplar(&mut left.beside, &labels, &exemplar);
                             }
                         }
                     }
@@ -254,7 +255,7 @@ impl<'p> Thinner<'p> {
 /// What is left of a record.
 #[derive(Default)]
 struct Left {
-    series: Vec<(LabelSet, Sample)>,
+    series: Vec<(Series, Sample)>,
     beside: Vec<u8>,
     before: Counts,
     after: Counts,
@@ -265,7 +266,7 @@ impl Known {
         Known {
             is_kept: policy.keeps(&labels),
             fingerprint: labels.fingerprint(),
-            labels,
+            series: labels.into(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use daemon::SimClock;
 use journal::sim::SimDisk;
-use model::{Exemplar, Histogram, LabelSet, Metadata, Sample, Timestamp};
+use model::{Exemplar, Histogram, LabelSet, Metadata, Sample, Series, Timestamp};
 use wire::remote_write::{Limits, compress, decode};
 
 use super::*;
@@ -21,15 +21,19 @@ fn labels(name: &str, job: &str, n: usize) -> LabelSet {
     LabelSet::from_pairs([("__name__", name), ("job", job), ("n", &n.to_string())]).unwrap()
 }
 
+fn series(name: &str, job: &str, n: usize) -> Series {
+    labels(name, job, n).into()
+}
+
 /// Ordinary series, one that is kept, and a marker.
 fn scrape(at: i64) -> Scrape {
     let at = Timestamp::from_millis(NOW + 1000 * at);
     let ordinary = (0..SERIES).map(|n| {
         let noise = (n as u64 + at.millis() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
-        (labels("m", "shop", n), Sample::float(at, noise as f64))
+        (series("m", "shop", n), Sample::float(at, noise as f64))
     });
-    let kept = (labels("sales", "pos", 0), Sample::float(at, 1.0));
-    let ended = (labels("ended", "shop", 0), Sample::stale(at));
+    let kept = (series("sales", "pos", 0), Sample::float(at, 1.0));
+    let ended = (series("ended", "shop", 0), Sample::stale(at));
     Scrape {
         at,
         target: 1,
@@ -503,7 +507,7 @@ fn histograms_exemplars_and_metadata_follow_their_scrape() {
         };
         for (name, job) in [("h", "shop"), ("h", "pos")] {
             let histogram = Sample::histogram(scrape.at, Histogram::default());
-            scrape.series.push((labels(name, job, 0), histogram));
+            scrape.series.push((series(name, job, 0), histogram));
         }
         scrape.exemplars = vec![
             (labels("m", "shop", 0), exemplar.clone()),
@@ -536,7 +540,7 @@ fn no_series_starves_that_is_not_in_every_scrape() {
     for at in 0..600 {
         // As somebody pushes half of the series with every second request.
         let mut scrape = scrape(at);
-        let half = |n: usize| labels(["even", "odd"][n], "shop", 0);
+        let half = |n: usize| series(["even", "odd"][n], "shop", 0);
         scrape
             .series
             .push((half(at as usize % 2), Sample::float(scrape.at, 1.0)));

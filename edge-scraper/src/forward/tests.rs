@@ -24,7 +24,7 @@ pub(super) fn scrape(at: Timestamp, samples: usize) -> Scrape {
         let labels = LabelSet::from_pairs([("__name__", "m"), ("n", &n.to_string())]).unwrap();
         // Noise, so that a record is not compressed to nothing.
         let noise = (n as u64 + at.millis() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
-        (labels, Sample::float(at, noise as f64))
+        (labels.into(), Sample::float(at, noise as f64))
     });
     Scrape {
         at,

@@ -59,7 +59,7 @@ impl Fixture {
             at: self.clock.now(),
             target: 1,
             class: Class::Ordinary,
-            series,
+            series: series.into_iter().map(|(of, s)| (of.into(), s)).collect(),
             exemplars: Vec::new(),
             metadata: Vec::new(),
         };

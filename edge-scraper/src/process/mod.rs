@@ -33,7 +33,7 @@ use crate::push::gateway::Gateway;
 use crate::push::textfile::Textfile;
 use crate::push::{PushStatus, Pushes};
 use crate::scrape::{
-    ApplyError, CollectorTarget, Manager, PoolStatus, Scrape, ScrapeMetrics, Sink,
+    ApplyError, CollectorTarget, Manager, NotKept, PoolStatus, Scrape, ScrapeMetrics, Sink,
 };
 
 pub(crate) use api::rfc3339;
@@ -349,10 +349,11 @@ struct BufferSink {
 }
 
 impl Sink for BufferSink {
-    fn append(&self, scrape: &Scrape) -> Result<(), String> {
-        self.buffer
-            .append(scrape)
-            .map_err(|error| error.to_string())
+    fn append(&self, scrape: &Scrape) -> Result<(), NotKept> {
+        self.buffer.append(scrape).map_err(|error| match error {
+            BufferError::LabelsWanted => NotKept::LabelsWanted,
+            error => NotKept::Failed(error.to_string()),
+        })
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use model::{Exemplar, LabelSet, Metadata, Sample, Timestamp};
+use model::{Exemplar, LabelSet, Metadata, Sample, Series, Timestamp};
 
 use super::refused::{DISK_RETRY_SECONDS, Refused};
 use super::{Pushes, Source};
@@ -23,7 +23,7 @@ pub(super) struct Delivery<'p> {
     external: LabelSet,
     record: Scrape,
     /// The first sample of each series, the second, and so on.
-    rounds: Vec<Vec<(LabelSet, Sample)>>,
+    rounds: Vec<Vec<(Series, Sample)>>,
     /// How many of a series there are.
     seen: HashMap<LabelSet, usize>,
     held: usize,
@@ -62,7 +62,7 @@ impl<'p> Delivery<'p> {
         if self.rounds.len() <= *round {
             self.rounds.push(Vec::new());
         }
-        self.rounds[*round].push((labels, sample));
+        self.rounds[*round].push((labels.into(), sample));
         *round += 1;
         match self.held >= SAMPLES_MAX || self.label_bytes >= LABEL_BYTES_MAX {
             true => self.flush(),

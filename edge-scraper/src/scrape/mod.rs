@@ -21,6 +21,8 @@ mod peer;
 mod peer_mutations;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod told;
 
 pub use manager::{ApplyError, CollectorTarget, Manager};
 pub use record::{Class, Scrape};
@@ -32,6 +34,17 @@ pub trait Sink: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Why it cannot be kept; the scrape is then lost, and counted as lost by the caller.
-    fn append(&self, scrape: &Scrape) -> Result<(), String>;
+    /// Why it cannot be kept; the scrape is then lost, and counted as lost by the caller, unless only labels are wanted.
+    fn append(&self, scrape: &Scrape) -> Result<(), NotKept>;
+}
+
+/// Why a scrape was not kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotKept {
+    /// Labels that were left out are not known: the scrape is to be handed over again with all labels.
+    #[error("{}", wire::line::LabelsWanted)]
+    LabelsWanted,
+    /// It cannot be kept.
+    #[error("{0}")]
+    Failed(String),
 }

@@ -10,6 +10,7 @@ use axum::extract::{Path as UrlPath, RawQuery, State};
 use daemon::{SystemClock, Tasks};
 use model::{LabelSet, Value};
 
+use super::told::Told;
 use super::*;
 use crate::config::EdgeConfig;
 use crate::kept::Kept;
@@ -20,12 +21,15 @@ pub(super) type Current = BTreeMap<String, String>;
 #[derive(Default)]
 pub(super) struct Latest {
     series: Mutex<BTreeMap<String, (i64, f64)>>,
+    told: Told,
 }
 
 impl Sink for Latest {
-    fn append(&self, scrape: &Scrape) -> Result<(), String> {
+    fn append(&self, scrape: &Scrape) -> Result<(), NotKept> {
+        let scrape = self.told.completed(scrape)?;
         let mut series = self.series.lock().unwrap();
-        for (labels, sample) in &scrape.series {
+        for (of, sample) in &scrape.series {
+            let labels = of.labels.as_ref().unwrap();
             let Value::Float(value) = sample.value else {
                 continue;
             };

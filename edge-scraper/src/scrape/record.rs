@@ -1,6 +1,6 @@
 //! What one scrape hands to the buffer: its samples, whole or not at all.
 
-use model::{Exemplar, LabelSet, Metadata, Sample, Timestamp};
+use model::{Exemplar, LabelSet, Metadata, Sample, Series, Timestamp};
 
 /// How much a scrape's samples matter when the buffer has to give some up. It is written with every record; this release
 /// makes only ordinary ones. Its buffer neither thins a critical one nor takes anything from it while it evicts in part.
@@ -43,8 +43,9 @@ pub struct Scrape {
     /// Class of the target's job.
     pub class: Class,
     /// Samples in the order of the page, then staleness markers, then `up` and the `scrape_*` series. Every label set
-    /// has a metric name; a series has more than one sample only if the page gave explicit timestamps.
-    pub series: Vec<(LabelSet, Sample)>,
+    /// has a metric name, and is there when the target's series is new; a series has more than one sample only if the page gave explicit
+    /// timestamps.
+    pub series: Vec<(Series, Sample)>,
     /// Exemplars with the labels of their series, only those that are not the ones handed over last. Each series here is one
     /// of [`Scrape::series`]. They are no samples and are not counted as such.
     pub exemplars: Vec<(LabelSet, Exemplar)>,
@@ -85,8 +86,8 @@ mod tests {
             target: 1,
             class: Class::default(),
             series: vec![
-                (labels.clone(), Sample::float(at, 1.0)),
-                (labels, Sample::stale(at)),
+                (labels.clone().into(), Sample::float(at, 1.0)),
+                (labels.into(), Sample::stale(at)),
             ],
             exemplars: Vec::new(),
             metadata: Vec::new(),

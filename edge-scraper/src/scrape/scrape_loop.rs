@@ -15,7 +15,7 @@ use super::page::{self, FetchError, Rules};
 use super::schedule::Schedule;
 use super::status::{Health, ScrapeMetrics, TargetState};
 use super::target::{Target, phase};
-use super::{Scrape, Sink};
+use super::{NotKept, Scrape, Sink};
 
 /// What all loops share.
 pub(super) struct Shared {
@@ -194,10 +194,10 @@ impl ScrapeLoop {
             let mut scrape = page::report(rules, at, took, read);
             let ends = leftover
                 .into_iter()
-                .map(|labels| (labels, Sample::stale(at)));
+                .map(|labels| (labels.into(), Sample::stale(at)));
             scrape.series.extend(ends);
             shared.metrics.scraped(&counts, error.is_some());
-            shared.store(&scrape, &mut cache);
+            shared.store(scrape, &mut cache);
             (cache, took, error)
         });
         let (cache, took, error) = work.await;
@@ -271,9 +271,9 @@ impl ScrapeLoop {
             let mut scrape = page::farewell(&mut cache, &rules, at);
             let ends = leftover
                 .into_iter()
-                .map(|labels| (labels, Sample::stale(at)));
+                .map(|labels| (labels.into(), Sample::stale(at)));
             scrape.series.extend(ends);
-            shared.store(&scrape, &mut cache);
+            shared.store(scrape, &mut cache);
         })
         .await;
     }
@@ -300,8 +300,15 @@ fn schedule(shared: &Shared, target: &Target) -> Schedule {
 
 impl Shared {
     /// Hands a scrape to the buffer. What the buffer refuses is lost, counted and, when that begins, logged.
-    fn store(&self, scrape: &Scrape, cache: &mut Cache) {
-        match self.sink.append(scrape) {
+    fn store(&self, mut scrape: Scrape, cache: &mut Cache) {
+        let mut kept = self.sink.append(&scrape);
+        if kept == Err(NotKept::LabelsWanted) {
+            cache.complete(scrape.series.iter_mut().map(|(series, _)| series));
+            // A marker of what the buffer has not heard of for an hour, and the page does not show any more: it ended long ago.
+            scrape.series.retain(|(series, _)| series.labels.is_some());
+            kept = self.sink.append(&scrape);
+        }
+        match kept {
             Ok(()) => {
                 if self.metrics.storing(true) {
                     tracing::info!("scrapes are stored again");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use daemon::{Clock, SimClock, Tasks};
 use model::{LabelSet, Timestamp, Value};
 
+use super::told::Told;
 use super::*;
 use crate::collect::{CollectError, Collector};
 use crate::config::{EdgeConfig, JobConfig};
@@ -17,18 +18,21 @@ use crate::kept::Kept;
 #[derive(Default)]
 struct Store {
     lines: Mutex<Vec<String>>,
+    told: Told,
     scrapes: AtomicUsize,
     full: std::sync::atomic::AtomicBool,
 }
 
 impl Sink for Store {
-    fn append(&self, scrape: &Scrape) -> Result<(), String> {
+    fn append(&self, scrape: &Scrape) -> Result<(), NotKept> {
         if self.full.load(Ordering::SeqCst) {
             self.scrapes.fetch_add(1, Ordering::SeqCst);
-            return Err("disk full".to_owned());
+            return Err(NotKept::Failed("disk full".to_owned()));
         }
+        let scrape = self.told.completed(scrape)?;
         let mut lines = self.lines.lock().unwrap();
-        for (labels, sample) in &scrape.series {
+        for (series, sample) in &scrape.series {
+            let labels = series.labels.as_ref().unwrap();
             if labels
                 .name()
                 .is_some_and(|name| name.starts_with("scrape_"))

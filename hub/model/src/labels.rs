@@ -52,11 +52,6 @@ pub enum LabelError {
 }
 
 impl LabelSet {
-    /// Whether both are one set in memory: quick, and never true for sets that differ; false says nothing.
-    pub fn is_same(&self, other: &LabelSet) -> bool {
-        Arc::ptr_eq(&self.text, &other.text)
-    }
-
     /// The set without labels.
     pub fn empty() -> Self {
         LabelSet {

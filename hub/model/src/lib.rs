@@ -20,8 +20,10 @@ mod histogram;
 mod labels;
 mod matcher;
 mod metadata;
+mod packed;
 pub mod relabel;
 mod sample;
+mod series;
 mod timestamp;
 
 pub use alert::Alert;
@@ -37,5 +39,7 @@ pub use labels::{
 };
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{Metadata, MetricType};
+pub use packed::PackedLabels;
 pub use sample::{STALE_NAN_BITS, Sample, Value, is_stale, stale_nan};
+pub use series::{Series, SeriesId};
 pub use timestamp::Timestamp;

@@ -417,19 +417,21 @@ mod tests {
             let labels = LabelSet::from_pairs([("__name__", "m"), ("n", &n.to_string())]);
             let value = if n == 0 { model::stale_nan() } else { n as f64 };
             (
-                labels.unwrap(),
+                labels.unwrap().into(),
                 Sample::float(Timestamp::from_millis(1_000 * seq as i64), value),
             )
         };
         let series: Vec<_> = (0..series).map(one).collect();
-        encoder.encode(&LineScrape {
-            target: 1,
-            part: 0,
-            seq,
-            at: 1_000 * seq as i64,
-            series: &series,
-            beside: &[],
-        })
+        encoder
+            .encode(&LineScrape {
+                target: 1,
+                part: 0,
+                seq,
+                at: 1_000 * seq as i64,
+                series: &series,
+                beside: &[],
+            })
+            .unwrap()
     }
 
     /// A series that was deleted by hand is found by nobody's key any more.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use model::{LabelSet, Sample, Timestamp};
+use model::{LabelSet, Sample, Series, Timestamp};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -177,23 +177,25 @@ impl Scrapes {
 
     fn scrape_as(&mut self, at: i64, branch: &str, names: &[String]) -> Vec<u8> {
         self.seq += 1;
-        let series: Vec<(LabelSet, Sample)> = names
+        let series: Vec<(Series, Sample)> = names
             .iter()
             .map(|n| {
                 let labels =
                     LabelSet::from_pairs([("__name__", "m"), ("n", n), ("branch", branch)]);
                 let sample = Sample::float(Timestamp::from_millis(START + at), self.seq as f64);
-                (labels.expect("labels"), sample)
+                (labels.expect("labels").into(), sample)
             })
             .collect();
-        self.encoder.encode(&LineScrape {
-            target: 7,
-            part: 0,
-            seq: self.seq,
-            at: START + at,
-            series: &series,
-            beside: &[],
-        })
+        self.encoder
+            .encode(&LineScrape {
+                target: 7,
+                part: 0,
+                seq: self.seq,
+                at: START + at,
+                series: &series,
+                beside: &[],
+            })
+            .expect("with labels")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use model::{LabelSet, Sample, Timestamp};
+use model::{LabelSet, Sample, Series, Timestamp};
 use wire::line::{LineEncoder, LineScrape};
 
 /// Between two scrapes of a backlog.
@@ -41,18 +41,20 @@ impl Frames {
             true => n as f64,
             false => (seq * n as u64) as f64,
         };
-        let due = (self.due.clone(), Sample::float(time, at as f64));
+        let due = (self.due.clone().into(), Sample::float(time, at as f64));
         let others = self.series.iter().enumerate();
-        let others = others.map(|(n, labels)| (labels.clone(), Sample::float(time, value(n))));
-        let series: Vec<(LabelSet, Sample)> = std::iter::once(due).chain(others).collect();
-        self.encoder.encode(&LineScrape {
+        let others =
+            others.map(|(n, labels)| (labels.clone().into(), Sample::float(time, value(n))));
+        let series: Vec<(Series, Sample)> = std::iter::once(due).chain(others).collect();
+        let scrape = LineScrape {
             target: 1,
             part: 0,
             seq,
             at,
             series: &series,
             beside: &[],
-        })
+        };
+        self.encoder.encode(&scrape).expect("with labels")
     }
 }
 

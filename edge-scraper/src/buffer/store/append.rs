@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use journal::JournalError;
 use model::Timestamp;
 use wire::line::link::Known;
-use wire::line::{LineEncoder, LineScrape, LineState, Takeover};
+use wire::line::{LabelsWanted, LineEncoder, LineScrape, LineState, Takeover};
 
 use super::super::cursor::{Lost, Why};
 use super::super::eviction::Mark;
@@ -37,11 +37,15 @@ impl Buffer {
     /// Evicts the oldest records when there is no room.
     ///
     /// # Errors
-    /// The scrape was not kept: the disk is full even after evicting, or the journal is poisoned. It is counted as
-    /// refused.
+    /// [`BufferError::LabelsWanted`], before anything else: it is to be handed over again with all labels. Otherwise the scrape was not kept: the
+    /// disk is full even after evicting, or the journal is poisoned. It is counted as refused.
     pub fn append(&self, scrape: &Scrape) -> Result<(), BufferError> {
-        for (number, part) in record::parts(scrape).iter().enumerate() {
-            let mut appending = lock(&self.appending);
+        let parts = record::parts(scrape);
+        let mut appending = lock(&self.appending);
+        if lacks_labels(&appending.encoder, scrape, &parts) {
+            return Err(BufferError::LabelsWanted);
+        }
+        for (number, part) in parts.iter().enumerate() {
             let header = Header {
                 class: scrape.class,
                 at: scrape.at,
@@ -132,6 +136,13 @@ impl Buffer {
                 series: part.series,
                 beside: &part.beside,
             });
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(LabelsWanted) => {
+                    appending.encoder.begin(0);
+                    return Err(BufferError::LabelsWanted);
+                }
+            };
             let record = record::encode(header, &frame);
             whole = false;
             self.make_room(record.len() as u64 + JOURNAL_EXTRA)?;
@@ -298,4 +309,18 @@ impl Buffer {
             .known_by_follower(all_before)?;
         self.takeover(session, &known)
     }
+}
+
+/// Whether labels were left out that are not known here: whoever left them out knows them.
+fn lacks_labels(encoder: &LineEncoder, scrape: &Scrape, parts: &[Part<'_>]) -> bool {
+    parts.iter().enumerate().any(|(number, part)| {
+        encoder.lacks_labels(&LineScrape {
+            target: scrape.target,
+            part: number as u32,
+            seq: 0,
+            at: scrape.at.millis(),
+            series: part.series,
+            beside: &[],
+        })
+    })
 }

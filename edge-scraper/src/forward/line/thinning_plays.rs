@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{LabelSet, Sample, Value};
+use model::{LabelSet, Sample, Series, Value};
 use wire::remote_write::convert::put_label_bytes;
 
 use super::tests::{PLAIN, Plot, World, play, seeds};
@@ -22,14 +22,20 @@ const FULL: Plot = Plot {
 pub(super) fn some_series_end(scrape: &mut Scrape) {
     let name = format!("ended_{}", scrape.target);
     let labels = LabelSet::from_pairs([("__name__", name)]).unwrap();
-    scrape.series.push((labels, Sample::stale(scrape.at)));
+    scrape
+        .series
+        .push((labels.into(), Sample::stale(scrape.at)));
+}
+
+fn labels(series: &Series) -> &LabelSet {
+    series.labels.as_ref().expect("made with labels")
 }
 
 type Fact = (Vec<u8>, i64, u64);
 
-fn fact((labels, sample): &(LabelSet, Sample)) -> Fact {
+fn fact((series, sample): &(Series, Sample)) -> Fact {
     let mut bytes = Vec::new();
-    put_label_bytes(labels, &mut bytes);
+    put_label_bytes(labels(series), &mut bytes);
     let Value::Float(value) = sample.value else {
         unreachable!("the plays have floats");
     };
@@ -56,7 +62,8 @@ fn arrived(world: &World) -> Result<(), String> {
         return Ok(());
     }
     for series in world.scrapes.iter().flat_map(|scrape| &scrape.series) {
-        let stays = series.1.value.is_stale() || world.plot.keeps && series.0.get("n") == Some("0");
+        let stays = series.1.value.is_stale()
+            || world.plot.keeps && labels(&series.0).get("n") == Some("0");
         let fact = fact(series);
         if stays && !hub.stored.contains(&fact) && !hub.markers.contains(&fact) {
             return Err(format!("{series:?} should have stayed, {books:?}"));

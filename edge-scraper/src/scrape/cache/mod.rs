@@ -1,4 +1,4 @@
-//! What a target showed before: the stored labels of every line of its page, which series are alive, which exemplars and which
+//! What a target showed before: the series of every line of its page and their stored labels, which series are alive, which exemplars and which
 //! metadata were handed over.
 //!
 //! # How a line is found
@@ -12,8 +12,11 @@
 //!
 //! # What it costs
 //!
-//! A line takes 24 bytes, its series 17 and one copy of the stored labels (their text and 16 bytes); a test counts them. Both lists
-//! are cut to size after a page that changed them. Lines that a page stopped showing are forgotten with the next good scrape.
+//! A line takes 24 bytes, its series 11 and its labels, packed, a tenth of their text; a test counts them. All lists are cut to size after
+//! a page that changed them. Lines that a page stopped showing are forgotten with the next good scrape.
+//!
+//! A known series goes to the buffer without its labels, which is told them once, with its first sample: unpacking them for every scrape would
+//! cost more than all the rest.
 
 mod exemplars;
 mod metadata;
@@ -25,14 +28,14 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
-use model::{LabelSet, Metadata, MetricType};
+use model::{LabelSet, Metadata, MetricType, PackedLabels, Series, SeriesId};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use wire::exposition::PageFormat;
 
 use exemplars::Exemplars;
 use metadata::Descriptions;
 
-/// Where a line's series is in [`Cache::labels`]; this value for lines that a rule drops.
+/// Where a line's series is in [`Cache::ids`]; this value for lines that a rule drops.
 const DROPPED: u32 = u32::MAX;
 
 /// Failing pages may leave this many lines behind, beyond twice those of the last good page, before they are forgotten.
@@ -59,16 +62,22 @@ pub(super) struct Cache {
     fresh: Option<Vec<Line>>,
     /// Places in `lines`, once the page under way has made that necessary.
     places: Option<HashMap<Key, u32>>,
-    /// Labels of series, empty where there is none.
-    labels: Vec<LabelSet>,
+    /// Ids of series; of no meaning at places that are free.
+    ids: Vec<SeriesId>,
+    /// [Lengths](Series::text_bytes) of their labels.
+    text_bytes: Vec<u16>,
     /// What is so about each series.
     flags: Vec<u8>,
-    /// Places in `labels` that hold no series.
+    /// Places that hold no series.
     free: Vec<u32>,
+    /// Labels by place, as they were when the last page was over; none at places that were free.
+    labels: PackedLabels,
+    /// Labels that the page under way has added.
+    added: HashMap<u32, LabelSet>,
     /// Time of the last sample of this scrape, of series whose page gave one.
     times: HashMap<u32, i64>,
-    /// Series by labels, only while a page with new lines is read.
-    by_labels: Option<HashMap<LabelSet, u32>>,
+    /// Series by id, only while a page with new lines is read.
+    by_id: Option<HashMap<SeriesId, u32>>,
     exemplars: Exemplars,
     descriptions: Descriptions,
 }
@@ -92,6 +101,8 @@ const TRACKED: u8 = 4;
 const LIVE: u8 = 8;
 /// It was not there before this scrape.
 const NEW: u8 = 16;
+/// There is a series at this place.
+const USED: u8 = 32;
 
 /// A known line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,11 +133,14 @@ impl Cache {
             next: 0,
             fresh: None,
             places: None,
-            labels: Vec::new(),
+            ids: Vec::new(),
+            text_bytes: Vec::new(),
             flags: Vec::new(),
             free: Vec::new(),
+            labels: PackedLabels::default(),
+            added: HashMap::new(),
             times: HashMap::new(),
-            by_labels: None,
+            by_id: None,
             exemplars: Exemplars::default(),
             descriptions: Descriptions::default(),
         }
@@ -234,29 +248,7 @@ impl Cache {
 
     /// Makes a line of so many bytes known as that of a series, which other lines may have made before.
     pub(super) fn add(&mut self, key: Key, length: usize, labels: LabelSet) -> u32 {
-        let all = &self.labels;
-        let by_labels = self.by_labels.get_or_insert_with(|| {
-            let used = all.iter().enumerate().filter(|(_, set)| !set.is_empty());
-            used.map(|(index, set)| (set.clone(), index as u32))
-                .collect()
-        });
-        let series = match by_labels.get(&labels) {
-            Some(index) => *index,
-            None => {
-                let index = match self.free.pop() {
-                    Some(index) => index,
-                    None => {
-                        self.labels.push(LabelSet::empty());
-                        self.flags.push(0);
-                        (self.labels.len() - 1) as u32
-                    }
-                };
-                self.labels[index as usize] = labels.clone();
-                self.flags[index as usize] = NEW;
-                by_labels.insert(labels, index);
-                index
-            }
-        };
+        let series = self.series_with(labels);
         self.flags[series as usize] |= SEEN;
         self.note(Line {
             key,
@@ -266,13 +258,93 @@ impl Cache {
         series
     }
 
-    /// How many series there may be.
-    pub(super) fn series(&self) -> usize {
-        self.labels.len()
+    /// The series with these labels: the one that has them, or a new one.
+    fn series_with(&mut self, labels: LabelSet) -> u32 {
+        let mut id = SeriesId::of(&labels);
+        let mut by_id = self.by_id.take().unwrap_or_else(|| {
+            let used = self.flags.iter().zip(&self.ids).enumerate();
+            used.filter(|(_, (flags, _))| *flags & USED != 0)
+                .map(|(place, (_, id))| (*id, place as u32))
+                .collect()
+        });
+        let series = loop {
+            match by_id.get(&id) {
+                Some(series) if self.labels(*series).as_ref() == Some(&labels) => break *series,
+                Some(_) => id = id.next(),
+                None => {
+                    let series = self.add_series(id, labels);
+                    by_id.insert(id, series);
+                    break series;
+                }
+            }
+        };
+        self.by_id = Some(by_id);
+        series
     }
 
-    pub(super) fn labels(&self, series: u32) -> &LabelSet {
-        &self.labels[series as usize]
+    fn add_series(&mut self, id: SeriesId, labels: LabelSet) -> u32 {
+        let series = self.free.pop().unwrap_or_else(|| {
+            self.ids.push(id);
+            self.text_bytes.push(0);
+            self.flags.push(0);
+            (self.ids.len() - 1) as u32
+        });
+        let place = series as usize;
+        self.ids[place] = id;
+        self.text_bytes[place] = Series::text_bytes(&labels);
+        self.flags[place] = NEW | USED;
+        self.added.insert(series, labels);
+        series
+    }
+
+    /// How many series there may be.
+    pub(super) fn series(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The labels of a series.
+    pub(super) fn labels(&self, series: u32) -> Option<LabelSet> {
+        match self.added.get(&series) {
+            Some(labels) => Some(labels.clone()),
+            None => self.labels.get(series as usize),
+        }
+    }
+
+    /// A series as it is handed over: with its labels if the page under way has added it.
+    pub(super) fn known(&self, series: u32) -> Series {
+        let place = series as usize;
+        let is_new = self.flags[place] & NEW != 0;
+        Series {
+            id: self.ids[place],
+            text_bytes: self.text_bytes[place],
+            labels: is_new.then(|| self.added.get(&series).cloned()).flatten(),
+        }
+    }
+
+    /// The same, with its labels in any case.
+    pub(super) fn with_labels(&self, series: u32) -> Series {
+        let mut known = self.known(series);
+        if known.labels.is_none() {
+            known.labels = self.labels(series);
+        }
+        known
+    }
+
+    /// Adds the labels of those that lack them.
+    pub(super) fn complete<'s>(&self, all: impl IntoIterator<Item = &'s mut Series>) {
+        let used = self
+            .flags
+            .iter()
+            .zip(&self.ids)
+            .zip(self.labels.iter_from(0));
+        let used = used.filter(|((flags, _), _)| *flags & USED != 0);
+        let labels: HashMap<SeriesId, LabelSet> =
+            used.map(|((_, id), labels)| (*id, labels)).collect();
+        for series in all {
+            if series.labels.is_none() {
+                series.labels = labels.get(&series.id).cloned();
+            }
+        }
     }
 
     /// A sample of the series is about to be stored, for its `own` time or for that of the scrape, `at`. `track`: when the
@@ -296,7 +368,7 @@ impl Cache {
     }
 
     /// The page was good: series that it did not show are stale from now on, and returned.
-    pub(super) fn finish(&mut self) -> Vec<LabelSet> {
+    pub(super) fn finish(&mut self) -> Vec<Series> {
         match self.fresh.take() {
             Some(mut fresh) => {
                 fresh.shrink_to_fit();
@@ -307,18 +379,18 @@ impl Cache {
         self.lines_before = self.lines.len();
         let mut stale = Vec::new();
         let mut changed = false;
-        for (index, flags) in self.flags.iter_mut().enumerate() {
-            let was = *flags;
+        for place in 0..self.flags.len() {
+            let was = self.flags[place];
             if was & (LIVE | TRACKED) == LIVE {
-                stale.push(self.labels[index].clone());
+                stale.push(self.with_labels(place as u32));
             }
-            *flags = if was & TRACKED != 0 { LIVE } else { 0 };
+            self.flags[place] = was & USED | if was & TRACKED != 0 { LIVE } else { 0 };
             changed |= was & NEW != 0;
             // Every line of the page has set SEEN: no line is left of a series without it.
-            if was & SEEN == 0 && !self.labels[index].is_empty() {
-                self.labels[index] = LabelSet::empty();
-                self.free.push(index as u32);
-                self.exemplars.forget(index as u32);
+            if was & SEEN == 0 && was & USED != 0 {
+                self.flags[place] = 0;
+                self.free.push(place as u32);
+                self.exemplars.forget(place as u32);
                 changed = true;
             }
         }
@@ -328,33 +400,37 @@ impl Cache {
 
     /// The scrape failed, or the target is gone: all series are stale from now on, and returned. Known lines stay known, those
     /// that the failed page added too: it may well fail again.
-    pub(super) fn fail(&mut self) -> Vec<LabelSet> {
+    pub(super) fn fail(&mut self) -> Vec<Series> {
         let mut stale = Vec::new();
-        for (index, flags) in self.flags.iter_mut().enumerate() {
-            if *flags & LIVE != 0 {
-                stale.push(self.labels[index].clone());
+        for place in 0..self.flags.len() {
+            if self.flags[place] & LIVE != 0 {
+                stale.push(self.known(place as u32));
             }
-            *flags = 0;
+            self.flags[place] &= USED;
         }
         if let Some(mut fresh) = self.fresh.take() {
             fresh.extend_from_slice(self.lines.get(self.next..).unwrap_or_default());
             self.lines = fresh;
         }
+        let mut changed = !self.added.is_empty();
         if self.lines.len() > 2 * self.lines_before + LINES_SLACK {
+            self.complete(&mut stale);
             self.lines = Vec::new();
-            self.labels = Vec::new();
-            self.flags = Vec::new();
+            (self.ids, self.text_bytes, self.flags) = (Vec::new(), Vec::new(), Vec::new());
             self.free = Vec::new();
+            self.labels = PackedLabels::default();
+            self.added = HashMap::new();
             self.exemplars = Exemplars::default();
+            changed = false;
         }
-        self.end(false);
+        self.end(changed);
         stale
     }
 
     fn end(&mut self, changed: bool) {
         self.next = 0;
         self.places = None;
-        self.by_labels = None;
+        self.by_id = None;
         if !self.times.is_empty() {
             self.times = HashMap::new();
         }
@@ -362,16 +438,35 @@ impl Cache {
             return;
         }
         // Only the tail can go: lines hold places.
-        while self.labels.last().is_some_and(LabelSet::is_empty) {
-            self.labels.pop();
+        while self.flags.last().is_some_and(|flags| flags & USED == 0) {
+            self.flags.pop();
         }
-        let len = self.labels.len();
-        self.flags.truncate(len);
-        self.free.retain(|index| (*index as usize) < len);
-        self.labels.shrink_to_fit();
+        let len = self.flags.len();
+        self.ids.truncate(len);
+        self.text_bytes.truncate(len);
+        self.free.retain(|place| (*place as usize) < len);
+        self.pack_labels();
+        self.ids.shrink_to_fit();
+        self.text_bytes.shrink_to_fit();
         self.flags.shrink_to_fit();
         self.free.shrink_to_fit();
         self.exemplars.shrink();
+    }
+
+    fn pack_labels(&mut self) {
+        let mut added = std::mem::take(&mut self.added);
+        let before = self.labels.iter_from(0).map(Some);
+        let before = before.chain(std::iter::repeat(None));
+        let labels = self.flags.iter().zip(before).enumerate();
+        let labels: Vec<LabelSet> = labels
+            .map(|(place, (flags, before))| {
+                let labels = added.remove(&(place as u32)).or(before);
+                labels
+                    .filter(|_| flags & USED != 0)
+                    .unwrap_or_else(LabelSet::empty)
+            })
+            .collect();
+        self.labels = labels.iter().collect();
     }
 
     /// Whether an exemplar is another than the series had last; it counts as handed over then.
@@ -409,15 +504,11 @@ impl Cache {
     /// Bytes that it holds, without metadata and allocators' overhead.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        let text: usize = self
-            .labels
-            .iter()
-            .map(|labels| labels.as_bytes().len() + 16)
-            .sum();
         self.lines.capacity() * size_of::<Line>()
-            + self.labels.capacity() * size_of::<LabelSet>()
+            + self.ids.capacity() * size_of::<SeriesId>()
+            + self.text_bytes.capacity() * size_of::<u16>()
             + self.flags.capacity()
             + self.free.capacity() * size_of::<u32>()
-            + text
+            + self.labels.held_bytes()
     }
 }

@@ -134,8 +134,12 @@ impl<'r> Append<'r> {
             start: observed.start.filter(|start| *start <= time),
             value,
         };
-        let labels = self.cache.labels(series).clone();
-        self.read.series.push((labels, sample));
+        // Native histograms are handed over with their labels each time.
+        let known = match sample.value {
+            Value::Float(_) => self.cache.known(series),
+            Value::Histogram(_) => self.cache.with_labels(series),
+        };
+        self.read.series.push((known, sample));
         Some(series)
     }
 
@@ -159,8 +163,9 @@ impl<'r> Append<'r> {
             value.to_bits(),
             time.map(Timestamp::millis),
         );
-        if self.cache.is_new_exemplar(series, identity) {
-            let labels = self.cache.labels(series).clone();
+        if self.cache.is_new_exemplar(series, identity)
+            && let Some(labels) = self.cache.labels(series)
+        {
             self.read.exemplars.push((labels, exemplar));
         }
     }

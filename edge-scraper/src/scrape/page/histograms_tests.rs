@@ -145,7 +145,8 @@ fn lines(scrape: &Scrape) -> Vec<String> {
     };
     let mut lines: Vec<String> = scrape.series[..own]
         .iter()
-        .map(|(labels, sample)| {
+        .map(|(series, sample)| {
+            let labels = series.labels.as_ref().expect("completed");
             let start = sample.start.map(|start| start.millis());
             format!("{} {} since {start:?}", plain(labels), value(sample))
         })

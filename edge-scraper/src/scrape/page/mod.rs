@@ -17,7 +17,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Exemplar, LabelSet, Metadata, Sample, Timestamp};
+use model::{Exemplar, LabelSet, Metadata, Sample, Series, Timestamp};
 use wire::exposition::PageFormat;
 
 use append::Append;
@@ -126,7 +126,7 @@ pub(super) struct Read {
     pub(super) counts: Counts,
     /// Why it failed.
     pub(super) error: Option<String>,
-    series: Vec<(LabelSet, Sample)>,
+    series: Vec<(Series, Sample)>,
     exemplars: Vec<(LabelSet, Exemplar)>,
     metadata: Vec<(String, Metadata)>,
     /// -1: over the limit.
@@ -189,7 +189,7 @@ pub(super) fn read(
         }
     };
     read.series
-        .extend(stale.into_iter().map(|labels| (labels, Sample::stale(at))));
+        .extend(stale.into_iter().map(|series| (series, Sample::stale(at))));
     read
 }
 
@@ -230,8 +230,9 @@ pub(super) fn report(rules: &Rules, at: Timestamp, took: Duration, read: Read) -
         counts.series_added as f64,
     ];
     let mut series = read.series;
-    let mut add =
-        |labels: &LabelSet, value: f64| series.push((labels.clone(), Sample::float(at, value)));
+    let mut add = |labels: &LabelSet, value: f64| {
+        series.push((labels.clone().into(), Sample::float(at, value)))
+    };
     for (labels, value) in rules.reports.always.iter().zip(values) {
         add(labels, value);
     }
@@ -254,15 +255,15 @@ pub(super) fn report(rules: &Rules, at: Timestamp, took: Duration, read: Read) -
 
 /// The target is gone: staleness markers for its series and its own ones.
 pub(super) fn farewell(cache: &mut Cache, rules: &Rules, at: Timestamp) -> Scrape {
-    let mut labels = cache.fail();
-    labels.extend(rules.report_labels());
+    let mut series = cache.fail();
+    series.extend(rules.report_labels().into_iter().map(Series::from));
     Scrape {
         at,
         target: rules.target,
         class: rules.class,
-        series: labels
+        series: series
             .into_iter()
-            .map(|labels| (labels, Sample::stale(at)))
+            .map(|series| (series, Sample::stale(at)))
             .collect(),
         exemplars: Vec::new(),
         metadata: Vec::new(),

@@ -3,9 +3,11 @@ use wire::exposition::Format;
 
 use super::*;
 use crate::config::EdgeConfig;
+use crate::scrape::told::Told;
 
 pub(super) struct Target {
     cache: Cache,
+    told: Told,
     rules: Arc<Rules>,
 }
 
@@ -16,6 +18,7 @@ impl Target {
         let config = EdgeConfig::parse(&text, std::path::Path::new("x")).unwrap();
         Target {
             cache: Cache::new(),
+            told: Told::default(),
             rules: rules(&config.jobs[0]),
         }
     }
@@ -28,7 +31,8 @@ impl Target {
             bytes: page.to_vec(),
         });
         let read = read(&mut self.cache, &self.rules, at, Duration::ZERO, &body);
-        report(&self.rules, at, Duration::ZERO, read)
+        let scrape = report(&self.rules, at, Duration::ZERO, read);
+        self.told.completed(&scrape).expect("told")
     }
 
     /// Scrapes a page at `at` seconds and prints what is stored, without `up` and the like if the scrape went well.
@@ -44,10 +48,12 @@ impl Target {
         let error = read.error.clone();
         let counts = read.counts.clone();
         let scrape = report(&self.rules, at, Duration::from_millis(250), read);
+        let scrape = self.told.completed(&scrape).expect("told");
         let mut lines: Vec<String> = scrape
             .series
             .iter()
-            .map(|(labels, sample)| {
+            .map(|(series, sample)| {
+                let labels = series.labels.as_ref().expect("completed");
                 let value = match &sample.value {
                     Value::Float(value) if model::is_stale(*value) => "stale".to_owned(),
                     value => match value {

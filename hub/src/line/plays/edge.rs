@@ -158,7 +158,7 @@ impl EdgeSide {
         let (mut series, mut samples) = (Vec::new(), Vec::new());
         for n in 0..count {
             let value = value(target, n, at, random);
-            series.push((labels(target, n), Sample::float(time, value)));
+            series.push((labels(target, n).into(), Sample::float(time, value)));
             samples.push(((target, n), value.to_bits()));
         }
         let stale = model::stale_nan().to_bits();

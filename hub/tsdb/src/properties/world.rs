@@ -284,16 +284,22 @@ impl World {
             .iter()
             .rposition(is_sealed)
             .map_or(0, |at| at + 1);
-        let dropped = |until: i64| {
-            let until = at((until + 1) * width - 1);
-            let range = TimeRange::new(Timestamp::MIN, until);
+        let dropped_before = |end: Timestamp| {
+            let range = TimeRange::new(Timestamp::MIN, end);
             Written::Dropped { range, through }
         };
-        // The oldest go first: nothing that was sealed is older than the oldest that is left.
-        let dropped_none = matches!(&result, Ok(done) if done.parts_dropped == 0);
-        if let Some(oldest) = after.first().filter(|_| !dropped_none) {
-            self.written.insert(sealed, dropped(oldest - 1));
-            self.durable = self.durable.max(sealed) + 1;
+        let dropped = |until: i64| dropped_before(at((until + 1) * width - 1));
+        // The oldest go first: nothing that was sealed is older than the oldest that is left. None is left where the newest samples
+        // were deleted, and a merge has noticed.
+        match (&result, after.first()) {
+            (Ok(done), _) if done.parts_dropped == 0 => {}
+            (Err(_), None) => {}
+            (_, oldest) => {
+                let all = || dropped_before(Timestamp::MAX);
+                let gone = oldest.map_or_else(all, |oldest| dropped(oldest - 1));
+                self.written.insert(sealed, gone);
+                self.durable = self.durable.max(sealed) + 1;
+            }
         }
         if result.is_err() && self.is_unsure() {
             let unsure = after.into_iter().map(|until| (sealed, dropped(until)));

@@ -1,8 +1,8 @@
 //! The edge's end of a session.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
-use model::{LabelSet, Sample, Value};
+use model::{LabelSet, PackedLabels, Sample, Series, SeriesId, Value};
 
 use super::VERSION;
 use super::block::{Cell, Digest, Head, Layout, Shared};
@@ -24,13 +24,18 @@ pub struct LineScrape<'s> {
     /// Time of the scrape, milliseconds since 1970.
     pub at: i64,
     /// Its samples, best in the order of the scrape before.
-    pub series: &'s [(LabelSet, Sample)],
+    pub series: &'s [(Series, Sample)],
     /// What is no sample, as a `WriteRequest` of remote write 1.0: metadata, exemplars.
     pub beside: &'s [u8],
 }
 
-/// See the [module](super). Memory: about 75 bytes for each series that was described and not forgotten; the label sets are
-/// shared with whoever made them.
+/// A series came without labels, and is not one that the encoder remembers: hand the scrape over again with all labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a series came without its labels, and they are not known: hand them over")]
+pub struct LabelsWanted;
+
+/// See the [module](super). Memory: about 64 bytes for each series that was described and not forgotten, and what its
+/// [packed labels](PackedLabels) take.
 #[derive(Debug)]
 pub struct LineEncoder {
     session: u32,
@@ -46,6 +51,9 @@ pub struct LineEncoder {
     /// What the next frame tells the hub to forget.
     forgotten: Vec<u32>,
     descriptions: Descriptions,
+    /// Series of layouts that were forgotten to be described without those that are gone, until the target's next scrape: its series may come
+    /// without labels.
+    retired: HashMap<(u64, u32), Columns>,
     before: Option<Before>,
     /// What the session that this one follows left.
     carried: Option<Carried>,
@@ -72,10 +80,16 @@ struct Before {
 #[derive(Debug, Default)]
 struct Described {
     target: (u64, u32),
-    /// By column.
-    labels: Vec<LabelSet>,
+    columns: Columns,
     /// Whether this session has described it.
     is_described: bool,
+}
+
+/// The series of a layout, by column.
+#[derive(Clone, Debug, Default)]
+struct Columns {
+    ids: Vec<SeriesId>,
+    labels: PackedLabels,
     last_at: i64,
 }
 
@@ -148,6 +162,7 @@ impl LineEncoder {
                 sessions: VecDeque::from([(session, 0)]),
                 ..Descriptions::default()
             },
+            retired: HashMap::new(),
             before: None,
             carried: None,
             carried_from: None,
@@ -185,12 +200,15 @@ impl LineEncoder {
 
     /// What was remembered before, unless all of it is forgotten.
     fn start(&mut self, session: u32) -> Option<(Shared, Vec<Layout>)> {
-        let columns: usize = self.known.iter().map(|known| known.labels.len()).sum();
+        let columns: usize = self.known.iter().map(|known| known.columns.ids.len()).sum();
         if columns > COLUMNS_MAX {
-            *self = LineEncoder::new(session, &self.edge, self.epoch);
+            let mut anew = LineEncoder::new(session, &self.edge, self.epoch);
+            let all = std::mem::take(&mut self.known).into_iter();
+            anew.retired = all.map(|known| (known.target, known.columns)).collect();
+            *self = anew;
             return None;
         }
-        let is_known = |known: &Described| known.is_described || known.labels.is_empty();
+        let is_known = |known: &Described| known.is_described || known.columns.ids.is_empty();
         self.before = Some(Before {
             session: self.session,
             number: self.number,
@@ -268,10 +286,15 @@ impl LineEncoder {
             let layout = entry.layout as usize;
             put_number(&mut bytes, (layout as u64) << 1 | EXTEND);
             put_number(&mut bytes, u64::from(take - skip));
-            for place in entry.first + skip..entry.first + take {
-                let labels = self.known.get(layout)?.labels.get(place as usize)?;
+            let (first, last) = (entry.first + skip, entry.first + take);
+            let labels = &self.known.get(layout)?.columns.labels;
+            if labels.len() < last as usize {
+                return None;
+            }
+            let labels = labels.iter_from(first as usize);
+            for (place, labels) in (first..last).zip(labels) {
                 let timed = self.layouts[layout].has_times(place as usize);
-                put_labels(&mut bytes, &mut text, labels, timed);
+                put_labels(&mut bytes, &mut text, &labels, timed);
             }
         }
         Some(Takeover {
@@ -283,7 +306,10 @@ impl LineEncoder {
     }
 
     /// The frame of a record. Whoever cannot keep it must [`begin`](LineEncoder::begin) another session.
-    pub fn encode(&mut self, scrape: &LineScrape<'_>) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// [A series without labels](LineEncoder::lacks_labels). Another session must begin then, too.
+    pub fn encode(&mut self, scrape: &LineScrape<'_>) -> Result<Vec<u8>, LabelsWanted> {
         let mut described = Vec::new();
         let described_before = self.descriptions.count;
         self.forget_what_is_due(&mut described);
@@ -294,7 +320,7 @@ impl LineEncoder {
             self.describe_again(layout, &mut again);
         }
         let mut rest = scrape.beside.to_vec();
-        let news = self.fill(layout, scrape, &mut described, &mut rest);
+        let news = self.fill(layout, scrape, &mut described, &mut rest)?;
         let mut flags = 0;
         let mut set = |flag: u8, on: bool| flags |= if on { flag } else { 0 };
         set(frame::STARTS, self.number == 0);
@@ -337,18 +363,68 @@ impl LineEncoder {
             .carried
             .take()
             .filter(|carried| !carried.is_over(self.number));
-        self.known[layout].last_at = scrape.at;
+        self.known[layout].columns.last_at = scrape.at;
+        if !self.retired.is_empty() {
+            self.retired.remove(&self.known[layout].target);
+        }
         if news > 0 {
             // Pages seldom grow: the room that was doubled is not needed again.
             self.layouts[layout].columns.shrink_to_fit();
-            self.known[layout].labels.shrink_to_fit();
+            self.known[layout].columns.shrink_to_fit();
         }
         let present = self.cells.iter().filter(|cell| cell.present).count();
         if news > 0 && self.cells.len() > 3 * present + 64 {
             // Mostly series that are gone: the target's next scrape describes a layout without them.
+            let known = &self.known[layout];
+            self.retired.insert(known.target, known.columns.clone());
             self.forget(layout);
         }
-        frame::seal(bytes)
+        Ok(frame::seal(bytes))
+    }
+
+    /// Whether the labels of some series of a scrape are neither there nor remembered. Then it cannot be coded without them.
+    pub fn lacks_labels(&self, scrape: &LineScrape<'_>) -> bool {
+        let known = self.by_target.get(&(scrape.target, scrape.part));
+        let columns = known.map(|layout| &self.known[*layout as usize].columns);
+        let (mut expected, mut elsewhere) = (0, None);
+        for (series, _) in scrape.series {
+            let found = columns.and_then(|columns| columns.near(expected, series.id));
+            if let Some(place) = found {
+                expected = place + 1;
+            } else if series.labels.is_none() {
+                let elsewhere = elsewhere.get_or_insert_with(|| self.ids_of(scrape.target));
+                if !elsewhere.contains(&series.id) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// All columns of a target's scrapes: of each part, and those that are [retired](field@LineEncoder::retired).
+    fn columns_of(&self, target: u64) -> impl Iterator<Item = &Columns> {
+        let known = self.by_target.iter();
+        let known = known.filter(move |((of, _), _)| *of == target);
+        let retired = self.retired.iter();
+        let retired = retired.filter(move |((of, _), _)| *of == target);
+        known
+            .map(|(_, layout)| &self.known[*layout as usize].columns)
+            .chain(retired.map(|(_, columns)| columns))
+    }
+
+    fn ids_of(&self, target: u64) -> HashSet<SeriesId> {
+        let columns = self.columns_of(target);
+        columns
+            .flat_map(|columns| columns.ids.iter().copied())
+            .collect()
+    }
+
+    /// Labels by id. Only for a scrape whose parts have changed places, or one after a layout was forgotten.
+    fn labels_of(&self, target: u64) -> HashMap<SeriesId, LabelSet> {
+        let columns = self.columns_of(target);
+        columns
+            .flat_map(|columns| columns.ids.iter().copied().zip(columns.labels.iter_from(0)))
+            .collect()
     }
 
     /// Codes a layout's first scrape once more, for those who know how the session before stood.
@@ -394,31 +470,59 @@ impl LineEncoder {
         scrape: &LineScrape<'_>,
         described: &mut Vec<u8>,
         rest: &mut Vec<u8>,
-    ) -> usize {
-        let columns = self.known[layout].labels.len();
+    ) -> Result<usize, LabelsWanted> {
+        let columns = self.known[layout].columns.ids.len();
         self.cells.clear();
         self.cells.resize(columns, Cell::default());
-        let (mut news, mut text) = (Vec::new(), Vec::new());
+        let mut added = Vec::new();
+        let outcome = self.fill_cells(layout, scrape, &mut added, rest);
+        // A layout without series is described, too, so that it is known.
+        if !added.is_empty() || columns == 0 {
+            put_number(described, (layout as u64) << 1 | EXTEND);
+            put_number(described, added.len() as u64);
+            let mut text = Vec::new();
+            for (place, labels) in (columns..).zip(&added) {
+                let timed = self.layouts[layout].has_times(place);
+                put_labels(described, &mut text, labels, timed);
+            }
+        }
+        if !added.is_empty() {
+            self.descriptions.add(layout, columns, added.len());
+            self.text_bytes += added.iter().map(text_bytes).sum::<usize>();
+            self.known[layout].columns.labels.extend(&added);
+        }
+        outcome.map(|()| added.len())
+    }
+
+    fn fill_cells(
+        &mut self,
+        layout: usize,
+        scrape: &LineScrape<'_>,
+        added: &mut Vec<LabelSet>,
+        rest: &mut Vec<u8>,
+    ) -> Result<(), LabelsWanted> {
         let (mut expected, mut places) = (0, None);
-        for (labels, sample) in scrape.series {
+        let mut remembered = Remembered::default();
+        for (series, sample) in scrape.series {
             let Value::Float(value) = sample.value else {
-                append_series(rest, labels, std::slice::from_ref(sample));
+                let labels = remembered.labels(self, scrape.target, series)?;
+                append_series(rest, &labels, std::slice::from_ref(sample));
                 continue;
             };
             let offset = sample.at.millis().wrapping_sub(scrape.at);
             let timed = offset != 0;
-            let place = match self.near(layout, expected, labels, timed) {
+            let place = match self.near(layout, expected, series.id, timed) {
                 Some(place) => place,
                 None => {
                     let places = places.get_or_insert_with(|| self.places(layout));
-                    match places.get(&(labels.clone(), timed)) {
+                    match places.get(&(series.id, timed)) {
                         Some(place) => *place as usize,
                         None => {
-                            let place = self.push(layout, labels, timed);
-                            put_labels(&mut news, &mut text, labels, timed);
-                            places.insert((labels.clone(), timed), place as u32);
+                            added.push(remembered.labels(self, scrape.target, series)?);
+                            let place = self.push(layout, series.id, timed);
+                            places.insert((series.id, timed), place as u32);
                             if timed {
-                                places.insert((labels.clone(), false), place as u32);
+                                places.insert((series.id, false), place as u32);
                             }
                             place
                         }
@@ -426,98 +530,61 @@ impl LineEncoder {
                 }
             };
             expected = place + 1;
-            let cell = &mut self.cells[place];
-            if cell.present {
+            if self.cells[place].present {
                 // The same series again.
-                append_series(rest, labels, std::slice::from_ref(sample));
+                let labels = remembered.labels(self, scrape.target, series)?;
+                append_series(rest, &labels, std::slice::from_ref(sample));
                 continue;
             }
-            *cell = Cell {
+            self.cells[place] = Cell {
                 present: true,
                 bits: value.to_bits(),
                 offset,
             };
         }
-        let count = self.known[layout].labels.len() - columns;
-        // A layout without series is described, too, so that it is known.
-        if count > 0 || columns == 0 {
-            put_number(described, (layout as u64) << 1 | EXTEND);
-            put_number(described, count as u64);
-            described.extend(news);
-        }
-        if count > 0 {
-            self.descriptions.add(layout, columns, count);
-        }
-        count
+        Ok(())
     }
 
     /// The column of a series where the scrape before had it, or a little further.
-    fn near(
-        &self,
-        layout: usize,
-        expected: usize,
-        labels: &LabelSet,
-        timed: bool,
-    ) -> Option<usize> {
-        const SAME_SET: usize = 64;
-        const EQUAL_SET: usize = 4;
-        let known = &self.known[layout].labels;
-        let ahead = known.get(expected..)?;
-        let found = ahead
-            .iter()
-            .take(SAME_SET)
-            .position(|known| known.is_same(labels))
-            .or_else(|| {
-                ahead
-                    .iter()
-                    .take(EQUAL_SET)
-                    .position(|known| known == labels)
-            })?;
-        let place = expected + found;
+    fn near(&self, layout: usize, expected: usize, id: SeriesId, timed: bool) -> Option<usize> {
+        let place = self.known[layout].columns.near(expected, id)?;
         // A sample at the scrape's time fits a column with times too.
         (!timed || self.layouts[layout].has_times(place)).then_some(place)
     }
 
     /// All columns of a layout, by series and whether they have times of their own.
-    fn places(&self, layout: usize) -> HashMap<(LabelSet, bool), u32> {
+    fn places(&self, layout: usize) -> HashMap<(SeriesId, bool), u32> {
         let mut places = HashMap::new();
-        for (place, labels) in self.known[layout].labels.iter().enumerate() {
+        for (place, id) in self.known[layout].columns.ids.iter().enumerate() {
             let timed = self.layouts[layout].has_times(place);
-            places.insert((labels.clone(), timed), place as u32);
+            places.insert((*id, timed), place as u32);
             if timed {
-                places
-                    .entry((labels.clone(), false))
-                    .or_insert(place as u32);
+                places.entry((*id, false)).or_insert(place as u32);
             }
         }
         places
     }
 
-    fn push(&mut self, layout: usize, labels: &LabelSet, timed: bool) -> usize {
+    fn push(&mut self, layout: usize, id: SeriesId, timed: bool) -> usize {
         self.layouts[layout].push(timed);
         self.cells.push(Cell::default());
-        self.text_bytes += labels.as_bytes().len() + TEXT_EXTRA;
-        let known = &mut self.known[layout].labels;
-        known.push(labels.clone());
-        known.len() - 1
+        let ids = &mut self.known[layout].columns.ids;
+        ids.push(id);
+        ids.len() - 1
     }
 
     /// A layout that the session has not described, as it was before.
     fn describe_again(&self, layout: usize, again: &mut Vec<u8>) {
-        let labels = &self.known[layout].labels;
+        let labels = &self.known[layout].columns.labels;
         if labels.is_empty() {
             return;
         }
         put_number(again, (layout as u64) << 1 | EXTEND);
         put_number(again, labels.len() as u64);
         let mut text = Vec::new();
-        for (place, labels) in labels.iter().enumerate() {
-            put_labels(
-                again,
-                &mut text,
-                labels,
-                self.layouts[layout].has_times(place),
-            );
+        for (place, labels) in labels.iter_from(0).enumerate() {
+            let timed = self.layouts[layout].has_times(place);
+            put_labels(again, &mut text, &labels, timed);
         }
     }
 
@@ -528,13 +595,10 @@ impl LineEncoder {
                 carried.forget(layout);
             }
             self.layouts[layout as usize] = Layout::new();
-            let gone = self.known[layout as usize].labels.iter();
-            let gone: usize = gone
-                .map(|labels| labels.as_bytes().len() + TEXT_EXTRA)
-                .sum();
-            self.text_bytes -= gone;
             // Nothing is left to be described again.
-            self.known[layout as usize] = Described::default();
+            let gone = std::mem::take(&mut self.known[layout as usize]);
+            let labels = gone.columns.labels;
+            self.text_bytes -= labels.text_bytes() + labels.len() * TEXT_EXTRA;
             self.free.push(layout);
             self.descriptions.forget(self.session);
         }
@@ -554,12 +618,13 @@ impl LineEncoder {
         let old = scrape.at.saturating_sub(FORGET_AFTER_MS);
         let gone = |(layout, known): (usize, &Described)| {
             let is_there = self.by_target.get(&known.target) == Some(&(layout as u32));
-            (is_there && known.last_at < old).then_some(layout)
+            (is_there && known.columns.last_at < old).then_some(layout)
         };
         let gone: Vec<usize> = self.known.iter().enumerate().filter_map(gone).collect();
         for layout in gone {
             self.forget(layout);
         }
+        self.retired.retain(|_, columns| columns.last_at >= old);
         let layout = match self.free.pop() {
             Some(layout) => layout as usize,
             None => {
@@ -571,6 +636,40 @@ impl LineEncoder {
         self.known[layout].target = target;
         self.by_target.insert(target, layout as u32);
         layout
+    }
+}
+
+/// Labels of a target's series that came without them, once they were asked for.
+#[derive(Default)]
+struct Remembered(Option<HashMap<SeriesId, LabelSet>>);
+
+impl Remembered {
+    fn labels(
+        &mut self,
+        encoder: &LineEncoder,
+        target: u64,
+        series: &Series,
+    ) -> Result<LabelSet, LabelsWanted> {
+        if let Some(labels) = &series.labels {
+            return Ok(labels.clone());
+        }
+        let all = self.0.get_or_insert_with(|| encoder.labels_of(target));
+        all.get(&series.id).cloned().ok_or(LabelsWanted)
+    }
+}
+
+impl Columns {
+    /// The column of a series, at a place or a little further.
+    fn near(&self, expected: usize, id: SeriesId) -> Option<usize> {
+        const AHEAD: usize = 64;
+        let ahead = self.ids.get(expected..)?;
+        let found = ahead.iter().take(AHEAD).position(|known| *known == id)?;
+        Some(expected + found)
+    }
+
+    fn shrink_to_fit(&mut self) {
+        self.ids.shrink_to_fit();
+        self.labels.shrink_to_fit();
     }
 }
 
@@ -607,6 +706,11 @@ impl Descriptions {
         self.log_from = self.count;
         self.sessions = VecDeque::from([(session, self.count)]);
     }
+}
+
+/// What a description of a series takes before it is packed, about.
+fn text_bytes(labels: &LabelSet) -> usize {
+    labels.as_bytes().len() + TEXT_EXTRA
 }
 
 /// A series in a description.

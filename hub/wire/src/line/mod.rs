@@ -33,7 +33,7 @@ mod tests;
 
 pub use carry::LineState;
 pub use decode::{LineDecoded, LineDecoder, LineSink};
-pub use encode::{LineEncoder, LineScrape, Takeover};
+pub use encode::{LabelsWanted, LineEncoder, LineScrape, Takeover};
 pub use error::LineError;
 pub use frame::{Frame, seal as with_checksum};
 

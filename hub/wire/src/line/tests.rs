@@ -1,6 +1,6 @@
 //! An edge's end and a hub's end talk, over a link that loses what it likes.
 
-use model::{LabelSet, Metadata, Sample, Timestamp};
+use model::{LabelSet, Metadata, Sample, Series, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ impl LineSink for Taken {
     }
 }
 
-type Series = Vec<(LabelSet, Sample)>;
+type Page = Vec<(Series, Sample)>;
 
 impl Taken {
     /// All samples, those beside the columns too, in one order.
@@ -56,17 +56,25 @@ fn samples_in(message: &[u8]) -> Vec<(Vec<u8>, i64, u64)> {
     all
 }
 
-fn sorted(series: &Series) -> Vec<(Vec<u8>, i64, u64)> {
+fn sorted(series: &Page) -> Vec<(Vec<u8>, i64, u64)> {
     let mut message = Vec::new();
-    for (labels, sample) in series {
-        append_series(&mut message, labels, std::slice::from_ref(sample));
+    for (series, sample) in series {
+        append_series(
+            &mut message,
+            labels_of(series),
+            std::slice::from_ref(sample),
+        );
     }
     let mut all = samples_in(&message);
     all.sort();
     all
 }
 
-fn series(target: u64, at: i64, values: &[(u16, i64, f64)]) -> Series {
+fn labels_of(series: &Series) -> &LabelSet {
+    series.labels.as_ref().expect("made with labels")
+}
+
+fn series(target: u64, at: i64, values: &[(u16, i64, f64)]) -> Page {
     let one = |(series, late, value): &(u16, i64, f64)| {
         let series = format!("s{series}");
         let target = target.to_string();
@@ -77,7 +85,7 @@ fn series(target: u64, at: i64, values: &[(u16, i64, f64)]) -> Series {
         ];
         let labels = LabelSet::from_pairs(labels).unwrap();
         (
-            labels,
+            Series::from(labels),
             Sample::float(Timestamp::from_millis(at + late), *value),
         )
     };
@@ -88,15 +96,34 @@ fn encoder() -> LineEncoder {
     LineEncoder::new(7, "b07", 99)
 }
 
-fn encode(encoder: &mut LineEncoder, target: u64, seq: u64, at: i64, series: &Series) -> Vec<u8> {
-    encoder.encode(&LineScrape {
+/// Labels go along where they have to.
+fn encode(encoder: &mut LineEncoder, target: u64, seq: u64, at: i64, series: &Page) -> Vec<u8> {
+    encode_with(encoder, target, seq, at, series, &[])
+}
+
+fn encode_with(
+    encoder: &mut LineEncoder,
+    target: u64,
+    seq: u64,
+    at: i64,
+    series: &Page,
+    beside: &[u8],
+) -> Vec<u8> {
+    let mut bare = series.clone();
+    bare.iter_mut().for_each(|(series, _)| series.labels = None);
+    let scrape = |series| LineScrape {
         target,
         part: 0,
         seq,
         at,
         series,
-        beside: &[],
-    })
+        beside,
+    };
+    let series = match encoder.lacks_labels(&scrape(&bare)) {
+        true => series,
+        false => &bare,
+    };
+    encoder.encode(&scrape(series)).unwrap()
 }
 
 fn decode(
@@ -125,7 +152,7 @@ fn known(session: u32, described: u64, series: u64) -> Known {
 }
 
 /// A page whose counters run on.
-fn page(step: i64) -> Series {
+fn page(step: i64) -> Page {
     let values: Vec<(u16, i64, f64)> = (0..100_u16)
         .map(|series| {
             let by = i64::from(series) * (step * 100 + step * step % 7);
@@ -168,7 +195,9 @@ fn a_session_tells_once_what_the_series_are() {
     assert_eq!((decoder.session(), decoder.next()), (Some(7), 20));
     assert_eq!((decoder.series(), decoder.described()), (100, 100));
     let page = page(0);
-    let text = page.iter().map(|(labels, _)| labels.as_bytes().len() + 10);
+    let text = page
+        .iter()
+        .map(|(series, _)| usize::from(series.text_bytes) + 10);
     assert_eq!(encoder.descriptions_bytes(), text.sum::<usize>() / 10);
 }
 
@@ -203,16 +232,9 @@ fn what_is_in_no_column_comes_beside_it() {
     append_metadata(&mut beside, "h", &Metadata::default());
     // One with a time of its own, one twice, a native histogram.
     let mut sent = series(1, 5_000, &[(1, 0, 1.0), (2, -70, 2.0), (1, 0, 3.0)]);
-    sent.push((labels, Sample::histogram(at, Default::default())));
+    sent.push((labels.into(), Sample::histogram(at, Default::default())));
     for seq in 1..4 {
-        let bytes = encoder.encode(&LineScrape {
-            target: 1,
-            part: 0,
-            seq,
-            at: 5_000,
-            series: &sent,
-            beside: &beside,
-        });
+        let bytes = encode_with(&mut encoder, 1, seq, 5_000, &sent, &beside);
         let (_, taken) = decode(&mut decoder, &bytes).unwrap();
         assert_eq!((taken.samples.len(), samples_in(&taken.rest).len()), (2, 1));
         assert_eq!(taken.sorted(), sorted(&sent));
@@ -226,6 +248,72 @@ fn what_is_in_no_column_comes_beside_it() {
         }
         assert_eq!((histograms, metadata), (1, 1));
     }
+}
+
+fn bare(mut page: Page) -> Page {
+    page.iter_mut().for_each(|(series, _)| series.labels = None);
+    page
+}
+
+#[test]
+fn labels_are_wanted_once() {
+    let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
+    let (mut seq, mut unknown) = (0, 0);
+    let mut ship = |encoder: &mut LineEncoder, part: u32, range: std::ops::Range<u16>| {
+        seq += 1;
+        let at = seq as i64 * 1000;
+        let values: Vec<_> = range.map(|n| (n, 0, seq as f64 + f64::from(n))).collect();
+        let whole = series(1, at, &values);
+        let bare = bare(whole.clone());
+        let mut scrape = LineScrape {
+            target: 1,
+            part,
+            seq,
+            at,
+            series: &bare,
+            beside: &[],
+        };
+        let lacks = encoder.lacks_labels(&scrape);
+        if lacks {
+            unknown += 1;
+            // Nothing is lost by asking for what cannot be had.
+            if unknown == 1 {
+                assert_eq!(encoder.encode(&scrape), Err(LabelsWanted));
+                encoder.begin(900);
+            }
+            scrape.series = &whole;
+        }
+        let bytes = encoder.encode(&scrape).unwrap();
+        let (_, taken) = decode(&mut decoder, &bytes).unwrap();
+        assert_eq!(taken.sorted(), sorted(&whole));
+        lacks
+    };
+    assert!(ship(&mut encoder, 0, 0..300));
+    assert!(!ship(&mut encoder, 0, 5..300));
+    // The page has grown by one, and its second part begins earlier.
+    assert!(ship(&mut encoder, 1, 300..350));
+    assert!(!ship(&mut encoder, 1, 290..350));
+    assert!(!ship(&mut encoder, 0, 0..290));
+    // Mostly series that are gone: described anew without them, by what is known.
+    assert!(ship(&mut encoder, 0, 600..610));
+    let before = encoder.descriptions_bytes();
+    assert!(!ship(&mut encoder, 0, 600..610));
+    assert!(encoder.descriptions_bytes() < before / 2);
+    assert!(!ship(&mut encoder, 0, 600..610));
+    assert!(ship(&mut encoder, 0, 0..10), "retired for one scrape");
+    encoder.begin(901);
+    assert!(!ship(&mut encoder, 0, 0..10));
+    // A target that nobody has heard of.
+    let page = bare(page(1));
+    let scrape = LineScrape {
+        target: 2,
+        part: 0,
+        seq: 1000,
+        at: page_at(1),
+        series: &page,
+        beside: &[],
+    };
+    assert!(encoder.lacks_labels(&scrape));
 }
 
 #[test]
@@ -569,7 +657,7 @@ proptest! {
         let (mut encoder, mut live) = (encoder(), LineDecoder::new());
         let (mut seq, mut at, mut session) = (0, 1_700_000_000_000_i64, 100);
         // What the buffer holds.
-        let mut stored: Vec<(Series, Vec<u8>)> = Vec::new();
+        let mut stored: Vec<(Page, Vec<u8>)> = Vec::new();
         // The same by session.
         let mut held: Vec<(u32, Vec<Vec<u8>>)> = Vec::new();
         let (mut follows, mut carries) = (false, false);
@@ -685,6 +773,6 @@ fn labels_are_described_as_remote_write_has_them() {
     let bytes = encode(&mut encoder, 1, 1, 5, &sent);
     let (_, taken) = decode(&mut decoder, &bytes).unwrap();
     let mut expected = Vec::new();
-    put_label_bytes(&sent[0].0, &mut expected);
+    put_label_bytes(labels_of(&sent[0].0), &mut expected);
     assert_eq!(taken.samples[0].0, expected);
 }
