@@ -165,9 +165,9 @@ struct Flight {
 
 const STORED_BYTES: std::ops::RangeInclusive<u64> = (4 << 10)..=(1 << 20);
 const STORED_BYTES_FIRST: u64 = 128 << 10;
-/// Of a request before it is compressed. Each lane makes one at a time, and while it does holds it twice or three times; so this bounds what
-/// remote write takes beside the buffer's readers.
-const PAYLOAD_BYTES_MAX: u64 = 1 << 20;
+/// Of a request before it is compressed, which a lane holds twice while it makes one. Less would be less memory, but the live lane asks for the
+/// newest records first, and each further request of an interval makes the buffer read a session from its beginning again.
+const PAYLOAD_BYTES_MAX: u64 = 4 << 20;
 const PAYLOAD_BYTES_MIN: u64 = 64 << 10;
 const PATIENCE_MAX: u32 = 8;
 /// A request that took longer is followed by a smaller one.

@@ -1,5 +1,6 @@
 //! The task around a [`Shipper`]: buffer, link and clock.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -307,7 +308,13 @@ impl Forwarder {
                 ..Wanted::default()
             },
         };
-        let mut body = compress(&rewrite(&message, &self.options.write_relabel, wanted));
+        let rewritten = match rewrite(&message, &self.options.write_relabel, wanted) {
+            Cow::Owned(rewritten) => Some(rewritten),
+            Cow::Borrowed(_) => None,
+        };
+        // The one that is not needed goes before the next is made: they are megabytes.
+        let message = rewritten.unwrap_or(message);
+        let mut body = compress(&message);
         drop(message);
         // The compressor made room for the worst case, and the body stays until it is answered.
         body.shrink_to_fit();
