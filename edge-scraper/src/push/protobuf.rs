@@ -33,6 +33,11 @@ pub(crate) fn read(body: &[u8]) -> Result<Families, Unfit> {
         {
             return Err(format(nul(family.name)));
         }
+        if family.name.trim_start() != family.name {
+            // Text cannot say this: blanks before a name are no part of it there.
+            let why = format!("the name {:?} begins with a blank", family.name);
+            return Err(format(why));
+        }
         let mut read = Family {
             about: Metadata {
                 kind: family.kind,
@@ -192,6 +197,8 @@ mod tests {
             "{:?}",
             shown(&nul)
         );
+        let blank = family("\u{b}g", GAUGE, std::slice::from_ref(&gauge));
+        assert!(shown(&blank)[0].contains("begins with a blank"));
         let timed = family("g", GAUGE, &[[gauge, vec![6 << 3, 5]].concat()]);
         assert!(shown(&timed)[0].contains("must not have timestamps"));
         // A zero threshold, a zero bucket, and no classic one.
