@@ -9,6 +9,8 @@ pub struct Features {
     pub parse: ParseOptions,
     /// See [`EngineOptions::delayed_name_removal`].
     pub delayed_name_removal: bool,
+    /// `stats=all` of a query tells what each step took.
+    pub per_step_stats: bool,
     /// See [`EngineOptions::start_timestamps`].
     pub start_timestamps: bool,
     /// `/api/v1/search/…` answers.
@@ -23,7 +25,7 @@ pub struct Features {
 /// The names, and the switch of each.
 type Switch = (&'static str, fn(&mut Features) -> &mut bool);
 
-const SWITCHES: [Switch; 9] = [
+const SWITCHES: [Switch; 10] = [
     ("otlp-native-delta-ingestion", |f| &mut f.otlp_native_delta),
     ("promql-binop-fill-modifiers", |f| {
         &mut f.parse.fill_modifiers
@@ -40,6 +42,7 @@ const SWITCHES: [Switch; 9] = [
     ("promql-extended-range-selectors", |f| {
         &mut f.parse.extended_range_selectors
     }),
+    ("promql-per-step-stats", |f| &mut f.per_step_stats),
     ("search-api", |f| &mut f.search_api),
     ("type-and-unit-labels", |f| &mut f.type_and_unit_labels),
     ("use-start-timestamps", |f| &mut f.start_timestamps),
@@ -88,6 +91,7 @@ mod tests {
         assert_eq!(all.parse, ParseOptions::all());
         assert!(
             all.delayed_name_removal
+                && all.per_step_stats
                 && all.start_timestamps
                 && all.type_and_unit_labels
                 && all.search_api

@@ -408,7 +408,7 @@ impl<'a> Context<'a> {
             return;
         }
         let (file, name) = self.key.rsplit_once(';').unwrap_or(("", self.key));
-        let stats = result.as_ref().map(|result| result.stats);
+        let stats = result.as_ref().map(|result| result.stats.clone());
         log.put(Entry {
             at: self.ruler.clock.now(),
             query: &expr.to_string(),

@@ -63,6 +63,8 @@ pub struct QueryOptions {
     pub cancel: Cancel,
     /// Warnings, and infos, that the answer shows of the evaluation; of more it tells the number. 0 for all.
     pub annotations_max: usize,
+    /// Samples are counted for each step, too: see [`crate::QueryStats::samples_by_step`].
+    pub count_by_step: bool,
 }
 
 impl Default for QueryOptions {
@@ -71,6 +73,7 @@ impl Default for QueryOptions {
             lookback: None,
             cancel: Cancel::new(),
             annotations_max: 10,
+            count_by_step: false,
         }
     }
 }
@@ -124,7 +127,7 @@ impl Engine {
     ) -> Result<QueryResult, QueryError> {
         let grid = Grid::instant(at.millis());
         let expr = prepare::prepare(expr, grid, 0)?;
-        self.run(storage, options, |evaluator| {
+        self.run(storage, grid, options, |evaluator| {
             Ok(match expr.value_type() {
                 ValueType::Matrix => ResultValue::Matrix(evaluator.matrix(&expr, grid)?),
                 ValueType::Scalar => {
@@ -163,7 +166,7 @@ impl Engine {
             )));
         }
         let expr = prepare::prepare(expr, grid, end.millis().saturating_sub(start.millis()))?;
-        self.run(storage, options, |evaluator| {
+        self.run(storage, grid, options, |evaluator| {
             let rows = evaluator.whole(&expr, grid)?;
             let mut series: Vec<RangeSeries> = rows
                 .into_iter()
@@ -178,22 +181,24 @@ impl Engine {
     fn run(
         &self,
         storage: &dyn Storage,
+        grid: Grid,
         options: &QueryOptions,
         body: impl Fn(&mut Evaluator<'_>) -> Result<ResultValue, QueryError>,
     ) -> Result<QueryResult, QueryError> {
         for _ in 1..ATTEMPTS_MAX {
-            match self.attempt(storage, options, &body) {
+            match self.attempt(storage, grid, options, &body) {
                 // Each time the storage has less that can change.
                 Err(QueryError::Changed(_)) => {}
                 result => return result,
             }
         }
-        self.attempt(storage, options, &body)
+        self.attempt(storage, grid, options, &body)
     }
 
     fn attempt(
         &self,
         storage: &dyn Storage,
+        grid: Grid,
         options: &QueryOptions,
         body: &dyn Fn(&mut Evaluator<'_>) -> Result<ResultValue, QueryError>,
     ) -> Result<QueryResult, QueryError> {
@@ -207,8 +212,11 @@ impl Engine {
             &options.cancel,
             &budget,
         );
+        if options.count_by_step {
+            evaluator.count_by_step(grid.len)?;
+        }
         let value = body(&mut evaluator)?;
-        let (annotations, mut stats) = evaluator.into_parts();
+        let (annotations, mut stats) = evaluator.into_parts(grid);
         let (warnings, infos) = annotations.into_texts(options.annotations_max);
         stats.peak_samples = budget.peak();
         Ok(QueryResult {

@@ -65,7 +65,9 @@ pub use parser::{
     parse_selector, parse_series,
 };
 pub use printer::pretty;
-pub use result::{InstantSample, QueryError, QueryResult, QueryStats, RangeSeries, ResultValue};
+pub use result::{
+    InstantSample, QueryError, QueryResult, QueryStats, RangeSeries, ResultValue, StepSamples,
+};
 pub use steps::{StepReach, step_reach};
 pub use storage::{
     Column, Groups, Hints, NO_GROUP, Select, Selection, SeriesColumns, SeriesSet, SeriesView,

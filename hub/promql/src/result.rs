@@ -60,11 +60,11 @@ pub struct RangeSeries {
 }
 
 /// What a query took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueryStats {
     /// Samples looked at, counted for every step that looked at them (`totalQueryableSamples`).
     pub queryable_samples: u64,
-    /// Samples read from storage (`samplesRead`).
+    /// Samples read; where ranges of several steps have some in common, these count once (`samplesRead`).
     pub samples_read: u64,
     /// Most samples held at a time (`peakSamples`).
     pub peak_samples: u64,
@@ -72,6 +72,19 @@ pub struct QueryStats {
     pub series_read: u64,
     /// Native histograms were among what was read.
     pub histograms_read: bool,
+    /// Both for each step, if [`crate::QueryOptions::count_by_step`] asks for it.
+    pub samples_by_step: Vec<StepSamples>,
+}
+
+/// What one step took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepSamples {
+    /// When it is evaluated.
+    pub at: Timestamp,
+    /// See [`QueryStats::queryable_samples`].
+    pub queryable: u64,
+    /// See [`QueryStats::samples_read`].
+    pub read: u64,
 }
 
 /// Why there is no answer.

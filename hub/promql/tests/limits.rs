@@ -338,6 +338,10 @@ fn threads_do_not_show() {
         "stddev_over_time({__name__=~\"odd|hist_total\"}[5m])",
         "double_exponential_smoothing(odd[5m], 2, 0.5)",
     ];
+    let by_step = QueryOptions {
+        count_by_step: true,
+        ..QueryOptions::default()
+    };
     for text in texts {
         let answer = |threads: usize| {
             let engine = Engine::new(EngineOptions {
@@ -345,10 +349,15 @@ fn threads_do_not_show() {
                 delayed_name_removal: true,
                 ..EngineOptions::default()
             });
-            match range(&target, &engine, text, &QueryOptions::default()) {
+            match range(&target, &engine, text, &by_step) {
                 Ok(r) => format!(
-                    "{:?} {:?} {:?} {}",
-                    r.value, r.warnings, r.infos, r.stats.queryable_samples
+                    "{:?} {:?} {:?} {} {} {:?}",
+                    r.value,
+                    r.warnings,
+                    r.infos,
+                    r.stats.queryable_samples,
+                    r.stats.samples_read,
+                    r.stats.samples_by_step
                 ),
                 Err(error) => error.to_string(),
             }

@@ -63,7 +63,7 @@ pub(crate) async fn features(State(state): State<Arc<HubState>>) -> Response {
         ("negative_offset", true),
         ("subqueries", true),
         ("per_query_lookback_delta", true),
-        ("per_step_stats", false),
+        ("per_step_stats", on.per_step_stats),
         ("delayed_name_removal", on.delayed_name_removal),
         ("type_and_unit_labels", on.type_and_unit_labels),
         ("duration_expr", on.parse.duration_expressions),

@@ -78,7 +78,7 @@ impl Asked {
         }
         let took = state.clock.elapsed().saturating_sub(began);
         let (stats, queued, evaluated) = match result {
-            Ok(ran) => (ran.result.stats, ran.queued, ran.evaluated),
+            Ok(ran) => (ran.result.stats.clone(), ran.queued, ran.evaluated),
             Err(_) => (Default::default(), Duration::ZERO, took),
         };
         state.query_log.put(Entry {
@@ -275,6 +275,7 @@ pub(crate) async fn instant(
     let (limit, expr) = (params.limit()?, state.queries.parse(&params)?);
     let (timeout, mut options) = options(&params)?;
     let stats = StatsWanted::of(&params);
+    options.count_by_step = stats == StatsWanted::All && state.features.per_step_stats;
     let (wanted, lookback) = (expr.clone(), options.lookback);
     let run = move |engine: &Engine, reader: &StoreReader, cancel| {
         options.cancel = cancel;
@@ -324,6 +325,7 @@ pub(crate) async fn range(
     }
     let (timeout, mut options) = options(&params)?;
     let stats = StatsWanted::of(&params);
+    options.count_by_step = stats == StatsWanted::All && state.features.per_step_stats;
     let (wanted, lookback) = (expr.clone(), options.lookback);
     let query = RangeQuery {
         text: params.required("query")?.to_owned(),

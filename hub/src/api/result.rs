@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::response::Response;
 use model::{Timestamp, Value};
-use promql::{QueryStats, ResultValue};
+use promql::{QueryStats, ResultValue, StepSamples};
 
 use super::json::{Annotations, Json};
 use super::params::Params;
@@ -21,6 +21,8 @@ pub(super) const TRUNCATED: &str = "results truncated due to limit";
 pub(super) enum StatsWanted {
     No,
     Yes,
+    /// And for each step, where that is on.
+    All,
     /// Yes, by a word that has no meaning.
     Oddly,
 }
@@ -29,7 +31,8 @@ impl StatsWanted {
     pub(super) fn of(params: &Params) -> Self {
         match params.get("stats") {
             None => StatsWanted::No,
-            Some("true" | "all") => StatsWanted::Yes,
+            Some("true") => StatsWanted::Yes,
+            Some("all") => StatsWanted::All,
             Some(_) => StatsWanted::Oddly,
         }
     }
@@ -101,6 +104,15 @@ pub(crate) fn stats_json(
     queued: Duration,
     evaluated: Duration,
 ) -> serde_json::Value {
+    let mut samples = serde_json::json!({
+        "totalQueryableSamples": stats.queryable_samples,
+        "samplesRead": stats.samples_read,
+        "peakSamples": stats.peak_samples,
+    });
+    if !stats.samples_by_step.is_empty() {
+        samples["totalQueryableSamplesPerStep"] = by_step(stats, |step| step.queryable);
+        samples["samplesReadPerStep"] = by_step(stats, |step| step.read);
+    }
     serde_json::json!({
         "timings": {
             "evalTotalTime": evaluated.as_secs_f64(),
@@ -110,12 +122,18 @@ pub(crate) fn stats_json(
             "execQueueTime": queued.as_secs_f64(),
             "execTotalTime": (queued + evaluated).as_secs_f64(),
         },
-        "samples": {
-            "totalQueryableSamples": stats.queryable_samples,
-            "samplesRead": stats.samples_read,
-            "peakSamples": stats.peak_samples,
-        },
+        "samples": samples,
     })
+}
+
+/// `[seconds, number]` for each step.
+fn by_step(stats: &QueryStats, number: impl Fn(&StepSamples) -> u64) -> serde_json::Value {
+    let steps = stats.samples_by_step.iter();
+    let steps = steps.map(|step| match step.at.millis() {
+        whole if whole % 1000 == 0 => serde_json::json!([whole / 1000, number(step)]),
+        millis => serde_json::json!([millis as f64 / 1000.0, number(step)]),
+    });
+    steps.collect()
 }
 
 /// Each series is let go of when it is written.

@@ -206,7 +206,7 @@ impl Machine {
             oldest.is_some_and(|oldest| oldest < report.sent_at_ms.saturating_sub(BACKLOG_AGE_MS));
         self.credit.wants(wants, self.hub.clock.elapsed());
         match account_of(report) {
-            Some(account) => self.ledger.report(&account, about_of(report)),
+            Some(account) => self.ledger.report(&account, about_of(report, now)),
             None => self.ledger.heard(),
         }
     }
@@ -318,9 +318,12 @@ impl Machine {
         (stored, Ok(()))
     }
 
-    /// A fault that tests plant.
+    /// Faults that tests plant.
     fn too_early(&mut self, stored: &Stored) {
-        for FrameStored { read, .. } in &stored.frames {
+        for FrameStored { read, refused, .. } in &stored.frames {
+            if planted::is(Planted::LedgerAheadOfStore) && refused.is_none() {
+                self.ledger.stored(read.epoch, Some(read.seq), 0);
+            }
             if planted::is(Planted::SaysTakenTooEarly) {
                 self.say_taken(Records {
                     first: read.seq,
@@ -377,7 +380,9 @@ impl Machine {
                     self.say_taken(records);
                 }
                 Some(refused) => {
-                    self.ledger.stored(read.epoch, None, of_frame);
+                    let record =
+                        Some(read.seq).filter(|_| planted::is(Planted::LedgerTakesRefused));
+                    self.ledger.stored(read.epoch, record, of_frame);
                     refused_samples += refused.samples;
                     last_text = Some(refused.text.clone());
                     self.reply.refused.push(Refused {
@@ -463,7 +468,9 @@ fn account_of(report: &Report) -> Option<Account> {
     })
 }
 
-fn about_of(report: &Report) -> About {
+/// `now`: when it came.
+fn about_of(report: &Report, now: i64) -> About {
+    let said_at = |offset: i64| report.sent_at_ms.saturating_add(offset).min(now);
     let short = |text: &str| text.chars().take(100).collect();
     About {
         version: short(&report.version),
@@ -474,5 +481,6 @@ fn about_of(report: &Report) -> About {
         clock_offset_ms: report.clock_offset_ms,
         clock_correction_ms: report.clock_correction_ms,
         lost_percent: report.lost_percent,
+        said_at_ms: report.clock_offset_ms.map(said_at),
     }
 }

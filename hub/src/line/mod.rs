@@ -23,7 +23,7 @@ mod kept;
 mod machine;
 pub(crate) mod planted;
 #[cfg(test)]
-mod plays;
+pub(crate) mod plays;
 mod receiver;
 mod seats;
 mod socket;

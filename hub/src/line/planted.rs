@@ -6,13 +6,19 @@
 pub(crate) enum Planted {
     /// Records are called taken when they are in the store, not when they are on disk.
     SaysTakenTooEarly,
+    /// Records are in the ledger when they are in the store, not when they are on disk.
+    LedgerAheadOfStore,
+    /// A record that was refused is in the ledger.
+    LedgerTakesRefused,
+    /// What the store had no room for is called taken.
+    TakesWhatHadNoRoom,
     /// What is said to be taken ends one record too late.
     SaysOneMore,
     /// The first reply says nothing of what is on disk.
     SaysNothingOfWhatItHas,
     /// A session that another one goes on with is taken as it is now, not as it was told.
     ForgetsWhatItTold,
-    /// A connection that has just begun vouches for the time since the last report.
+    /// A connection that has just begun, or says late what it had to say, vouches for the time since the last report.
     VouchesForSilence,
     /// A report's pending intervals are not looked at.
     OverlooksPending,

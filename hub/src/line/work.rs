@@ -10,6 +10,7 @@ use wire::line::link::UnknownFrame;
 use super::LineHub;
 use super::batch::{Batch, BatchStored, FrameStored};
 use super::counts::add;
+use super::planted::{self, Planted};
 use super::receiver::{Read, Reading, Receiver};
 use crate::ingest::Identity;
 
@@ -103,6 +104,10 @@ fn store(
     let stored = match batch.store(&hub.ingest, &sender.identity, receiver.unstored()) {
         Ok(stored) => stored,
         Err(why) => {
+            if planted::is(Planted::TakesWhatHadNoRoom) {
+                done.push(Done::Stored(Box::new(not_stored(lane, &batch))));
+                return true;
+            }
             batch
                 .frames()
                 .for_each(|read| receiver.forget_session(read));
@@ -127,4 +132,20 @@ fn store(
         commits,
     })));
     true
+}
+
+/// What a batch comes to that is called stored without being so: a fault that tests plant.
+fn not_stored(lane: Lane, batch: &Batch) -> Stored {
+    let frames = batch.frames().map(|read| FrameStored {
+        read: *read,
+        samples: 0,
+        refused: None,
+        forgotten: false,
+    });
+    Stored {
+        lane,
+        frames: frames.collect(),
+        newest: None,
+        commits: Vec::new(),
+    }
 }

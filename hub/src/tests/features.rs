@@ -51,6 +51,55 @@ async fn rule_files_and_templates_take_it_too_also_after_a_reload() {
     .await;
 }
 
+/// What each step takes is counted where it is switched on and asked for; and not what an answer kept from before would
+/// have taken.
+#[tokio::test]
+async fn steps_are_counted_where_that_is_switched_on() {
+    let on = Features::from_names(["promql-per-step-stats"]).expect("a name");
+    for (features, is_on) in [(Features::default(), false), (on, true)] {
+        let hub = TestHub::start_with("", features).await;
+        let hour_ago = -3_600_000;
+        let samples: Vec<(i64, f64)> = (0..60).map(|n| (hour_ago + n * 10_000, 1.0)).collect();
+        hub.store(vec![series(&[("__name__", "m")], &samples)])
+            .await;
+        let at = (START + hour_ago) / 1000;
+        let range = (at + 120, at + 120 + 20);
+        let ask = async |stats: &str| {
+            let query = encode(&[
+                ("query", "sum_over_time(m[1m])"),
+                ("start", &range.0.to_string()),
+                ("end", &range.1.to_string()),
+                ("step", "10"),
+            ]);
+            let path = format!("/api/v1/query_range?{query}{stats}");
+            hub.get(&path).await.json()["data"]["stats"]["samples"].clone()
+        };
+        // Kept from now on.
+        assert!(ask("").await.is_null());
+        for again in 0..2 {
+            let all = ask("&stats=all").await;
+            let samples = ask("&stats=true").await;
+            for one in [&all, &samples] {
+                assert_eq!(one["totalQueryableSamples"], 18, "{again}: {one}");
+                assert_eq!(one["samplesRead"], 8, "{again}: {one}");
+            }
+            assert!(samples["totalQueryableSamplesPerStep"].is_null());
+            let by_step = |counts: [u64; 3]| match is_on {
+                true => serde_json::json!(
+                    (0..3)
+                        .map(|step| (range.0 + 10 * step, counts[step as usize]))
+                        .collect::<Vec<_>>()
+                ),
+                false => serde_json::Value::Null,
+            };
+            assert_eq!(all["totalQueryableSamplesPerStep"], by_step([6, 6, 6]));
+            assert_eq!(all["samplesReadPerStep"], by_step([6, 1, 1]));
+        }
+        let listed = hub.get("/api/v1/features").await.json();
+        assert_eq!(listed["data"]["promql"]["per_step_stats"], is_on);
+    }
+}
+
 /// Senders do not say it, but within a run of histograms it is known that there was no reset: as in Prometheus an operation
 /// tells when it mixes histograms from before and after one.
 #[tokio::test]

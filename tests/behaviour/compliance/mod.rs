@@ -47,10 +47,12 @@ struct Both {
 
 impl Both {
     fn start(folder: &std::path::Path) -> Self {
-        let hub = Service::hub(&folder.join("hub")).start();
+        let per_step = "--enable-feature=promql-per-step-stats";
+        let hub = Service::hub(&folder.join("hub")).argument(per_step).start();
         let prometheus = Service::prometheus(&folder.join("prometheus"))
             .config("scrape_configs: []\n")
             .argument("--web.enable-remote-write-receiver")
+            .argument(per_step)
             .start();
         let data = data::Data::until_now();
         for batch in data.batches() {
@@ -93,6 +95,40 @@ impl Both {
             }
             (Err(error), _) => Err(format!("the hub refuses it: {error}")),
             (Ok(_), Err(error)) => Err(format!("Prometheus refuses it: {error}")),
+        }
+    }
+}
+
+impl Both {
+    /// Why the two do not say alike what each step of a query takes, if both answer it; whether there was anything to compare.
+    fn compare_stats(&self, query: &str) -> Result<bool, String> {
+        let (start, step) = (self.start as f64 / 1000.0, STEP_MS as f64 / 1000.0);
+        let end = start + (POINTS - 1) as f64 * step;
+        let (start, end, step) = (start.to_string(), end.to_string(), step.to_string());
+        let form = [
+            ("query", query),
+            ("start", &start),
+            ("end", &end),
+            ("step", &step),
+            ("stats", "all"),
+        ];
+        let ask = |api: &Api| {
+            let answer = api.post("/api/v1/query_range", &form).ok()?;
+            let samples = &answer["data"]["stats"]["samples"];
+            Some(
+                ["totalQueryableSamples", "totalQueryableSamplesPerStep"]
+                    .map(|name| samples[name].clone()),
+            )
+        };
+        let (Some(ours), Some(theirs)) = (ask(&self.hub.api()), ask(&self.prometheus.api())) else {
+            return Ok(false);
+        };
+        if theirs[1].as_array().map(Vec::len) != Some(POINTS as usize) {
+            return Err(format!("Prometheus counts no steps: {theirs:?}"));
+        }
+        match ours == theirs {
+            true => Ok(theirs[0] != 0),
+            false => Err(format!("{ours:?}, Prometheus: {theirs:?}")),
         }
     }
 }
@@ -224,5 +260,29 @@ fn random_queries_answer_as_prometheus_does() {
     assert!(
         answered * 2 > count,
         "only {answered} of {count} found data"
+    );
+}
+
+/// The samples that every step looks at. (What is read, and histograms, 2.42 does not count.)
+#[test]
+fn queries_take_as_much_as_in_prometheus() {
+    if !all_there(&[Peer::Prometheus]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let both = Both::start(folder.path());
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for seed in 0..RANDOM_QUERIES {
+        let query = random::query(seed);
+        match both.compare_stats(&query) {
+            Ok(something) => compared += u64::from(something),
+            Err(why) => wrong.push(format!("seed {seed}: {query}\n    {why}")),
+        }
+    }
+    let shown: Vec<String> = wrong.iter().take(20).cloned().collect();
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), shown.join("\n"));
+    assert!(
+        compared * 2 > RANDOM_QUERIES,
+        "only {compared} of {RANDOM_QUERIES} took anything"
     );
 }

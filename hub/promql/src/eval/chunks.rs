@@ -10,7 +10,7 @@ use std::sync::mpsc;
 
 use super::{Eval, Evaluator};
 use crate::annotations::Annotations;
-use crate::result::QueryStats;
+use crate::result::{QueryError, QueryStats};
 use crate::storage::SeriesSet;
 
 /// Series of one stretch: few enough that all threads have something to do, enough that putting results together costs
@@ -83,23 +83,26 @@ impl Evaluator<'_> {
         std::thread::scope(|scope| {
             // As long as the threads are ahead by little, nobody waits.
             let (sender, made) = mpsc::sync_channel::<(usize, Made<T>)>(2 * threads);
+            let mut workers = Vec::with_capacity(threads);
             for _ in 0..threads {
                 let mut worker = self.sibling();
                 let (sender, next, over) = (sender.clone(), &next, &over);
                 let (state, work) = (&state, &work);
-                scope.spawn(move || {
+                workers.push(scope.spawn(move || {
                     let mut state = state();
                     while !over.load(Ordering::Relaxed) {
                         let chunk = next.fetch_add(1, Ordering::Relaxed);
                         if chunk >= chunks {
-                            return;
+                            break;
                         }
                         let result = work(&mut state, &mut worker, places(chunk));
                         if sender.send((chunk, (result, worker.take_parts()))).is_err() {
-                            return;
+                            break;
                         }
                     }
-                });
+                    // Sums, in whatever order they come.
+                    worker.counts
+                }));
             }
             drop(sender);
             let mut early: BTreeMap<usize, Made<T>> = BTreeMap::new();
@@ -120,15 +123,25 @@ impl Evaluator<'_> {
                     Ok((chunk, made)) => {
                         early.insert(chunk, made);
                     }
-                    Err(_) => break Err(super::execution("a thread of the evaluation failed")),
+                    Err(_) => break Err(failed()),
                 }
             };
             over.store(true, Ordering::Relaxed);
             // Whoever still wants to send finds nobody, and ends.
             drop(made);
+            for worker in workers {
+                let Ok(counts) = worker.join() else {
+                    return result.and_then(|()| Err(failed()));
+                };
+                self.counts.add_all_of(counts);
+            }
             result
         })
     }
+}
+
+fn failed() -> QueryError {
+    super::execution("a thread of the evaluation failed")
 }
 
 #[cfg(test)]

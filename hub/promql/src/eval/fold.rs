@@ -415,7 +415,8 @@ impl Evaluator<'_> {
             let numbers = rows.into_iter().map(|row| (row.labels, row.floats));
             return Ok(Folded::Numbers(numbers.collect()));
         }
-        self.take_over(attempt.into_parts());
+        self.take_over(attempt.take_parts());
+        self.counts.add_all_of(attempt.counts);
         if let Some((names, span)) = &leaf.doubted {
             for name in &all.doubted {
                 self.doubt_counter(&names.labels[*name as usize], &[1.0], *span);

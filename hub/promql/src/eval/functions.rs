@@ -200,7 +200,7 @@ impl Evaluator<'_> {
             };
             row.set(step, Out::Float(time as f64 / 1000.0));
         })?;
-        self.stats.queryable_samples += rows.iter().map(Row::samples).sum::<u64>();
+        rows.iter().for_each(|row| self.counts.add_row(row));
         if starts && !with_starts {
             return Ok(Vec::new());
         }

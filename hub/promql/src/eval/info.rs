@@ -159,6 +159,7 @@ impl Evaluator<'_> {
         }
         self.release(&rows);
         for row in rows {
+            self.counts.add_row(&row);
             by_identity
                 .entry(identity(&row.labels))
                 .or_default()

@@ -56,7 +56,8 @@ pub(super) struct Scratch {
     windows: Vec<(u32, u32)>,
     windows_known: bool,
     windows_total: u64,
-    windows_any: bool,
+    /// Samples that any window sees, as far as none before it did.
+    windows_new: u64,
     times: Vec<i64>,
     values: Vec<f64>,
     starts: Vec<i64>,
@@ -233,11 +234,14 @@ impl<'a> Evaluator<'a> {
         scratch.floats.resize(leaf.grid.len, ABSENT);
         scratch.windows_known &= view.same_times;
         if let ValuesView::Floats(values) = view.values {
-            self.stats.samples_read += values.len() as u64;
             match &leaf.kind {
                 Kind::Newest { when, lookback_ms } => {
                     let any = newest_float(leaf.grid, *when, *lookback_ms, &view, values, scratch);
-                    self.stats.queryable_samples += any;
+                    if self.counts.tells_steps() {
+                        self.counts.add_newest(&scratch.floats, &[]);
+                    } else {
+                        self.counts.add(0, any, any);
+                    }
                     return Ok(any > 0);
                 }
                 Kind::Range(range, Some(kernel)) => {
@@ -281,11 +285,12 @@ impl<'a> Evaluator<'a> {
     ) -> bool {
         if !scratch.windows_known {
             scratch.windows.clear();
-            (scratch.windows_total, scratch.windows_any) = (0, false);
+            (scratch.windows_total, scratch.windows_new) = (0, 0);
             let (mut from, mut to) = (0, 0);
             for step in 0..range.grid.len {
                 let end = range.when.time(range.grid.time(step));
                 let after = end.saturating_sub(range.range_ms);
+                let seen = to;
                 while times.get(to).is_some_and(|time| *time <= end) {
                     to += 1;
                 }
@@ -294,10 +299,21 @@ impl<'a> Evaluator<'a> {
                 }
                 scratch.windows.push((from as u32, to as u32));
                 scratch.windows_total += (to - from) as u64;
+                scratch.windows_new += (to - from.max(seen)) as u64;
             }
             scratch.windows_known = true;
         }
-        self.stats.queryable_samples += scratch.windows_total;
+        if self.counts.tells_steps() {
+            let mut seen = 0;
+            for (step, (from, to)) in scratch.windows.iter().enumerate() {
+                let new = to - from.max(&seen);
+                self.counts.add(step, u64::from(to - from), u64::from(new));
+                seen = *to;
+            }
+        } else {
+            let (looked_at, read) = (scratch.windows_total, scratch.windows_new);
+            self.counts.add(0, looked_at, read);
+        }
         kernel(range, times, values, &scratch.windows, &mut scratch.floats)
     }
 
@@ -312,7 +328,6 @@ impl<'a> Evaluator<'a> {
         let mut thin = None;
         let values = match view.values {
             ValuesView::Mixed(values) => {
-                self.stats.samples_read += view.values.weight();
                 self.stats.histograms_read = true;
                 if leaf.drop_buckets {
                     let mut column = Column::Mixed(values.to_vec());
@@ -343,7 +358,7 @@ impl<'a> Evaluator<'a> {
                     };
                     scratch.set(step, out);
                 });
-                self.stats.queryable_samples += scratch.samples();
+                self.counts.add_newest(&scratch.floats, &scratch.histograms);
                 Ok(any)
             }
             Kind::Range(range, _) => {

@@ -6,6 +6,7 @@ mod aggregate;
 mod binary;
 mod binary_elements;
 mod chunks;
+mod counts;
 mod dates;
 mod fold;
 mod functions;
@@ -29,6 +30,7 @@ mod subquery;
 pub(crate) use range::range_argument;
 pub(crate) use row::{Grid, Out, Point, Row};
 
+use counts::Counts;
 use leaf::Leaf;
 use model::LabelSet;
 
@@ -74,6 +76,7 @@ pub(crate) struct Evaluator<'a> {
     budget: &'a Budget,
     annotations: Annotations,
     stats: QueryStats,
+    counts: Counts,
     around: Around,
     buckets: Buckets,
 }
@@ -110,6 +113,7 @@ impl<'a> Evaluator<'a> {
             budget,
             annotations: Annotations::default(),
             stats: QueryStats::default(),
+            counts: Counts::default(),
             around: Around::default(),
             buckets: Buckets::Kept,
         }
@@ -117,25 +121,33 @@ impl<'a> Evaluator<'a> {
 
     /// An evaluator of the same query for another thread.
     fn sibling(&self) -> Self {
-        Evaluator::new(
-            self.storage,
-            self.options,
-            self.lookback_ms,
-            self.cancel,
-            self.budget,
-        )
+        Evaluator {
+            counts: self.counts.sibling(),
+            ..Evaluator::new(
+                self.storage,
+                self.options,
+                self.lookback_ms,
+                self.cancel,
+                self.budget,
+            )
+        }
+    }
+
+    /// From now on samples are counted for each of so many steps, too.
+    pub(crate) fn count_by_step(&mut self, steps: usize) -> Eval<()> {
+        let threads = self.options.threads.clamp(1, 64);
+        self.counts = Counts::by_step(steps, threads, self.budget)?;
+        Ok(())
     }
 
     /// Takes over what a sibling has to say.
     fn take_over(&mut self, (annotations, stats): (Annotations, QueryStats)) {
         self.annotations.merge(annotations);
-        self.stats.queryable_samples += stats.queryable_samples;
-        self.stats.samples_read += stats.samples_read;
         self.stats.series_read += stats.series_read;
         self.stats.histograms_read |= stats.histograms_read;
     }
 
-    /// What there is to say so far; from now on, what comes later.
+    /// What there is to say so far, but for the counts of samples; from now on, what comes later.
     fn take_parts(&mut self) -> (Annotations, QueryStats) {
         (
             std::mem::take(&mut self.annotations),
@@ -143,8 +155,24 @@ impl<'a> Evaluator<'a> {
         )
     }
 
-    pub(crate) fn into_parts(self) -> (Annotations, QueryStats) {
-        (self.annotations, self.stats)
+    /// All that there is to say of a query over these steps.
+    pub(crate) fn into_parts(self, grid: Grid) -> (Annotations, QueryStats) {
+        let mut stats = self.stats;
+        (
+            stats.queryable_samples,
+            stats.samples_read,
+            stats.samples_by_step,
+        ) = self.counts.into_parts(grid);
+        (self.annotations, stats)
+    }
+
+    /// Evaluates at the first step what is the same at all of them.
+    fn once<T>(&mut self, grid: Grid, body: impl FnOnce(&mut Self, Grid) -> Eval<T>) -> Eval<T> {
+        let counts = std::mem::take(&mut self.counts);
+        let result = body(self, grid.first());
+        let once = std::mem::replace(&mut self.counts, counts);
+        self.counts.add_invariant(grid.len, &once);
+        result
     }
 
     /// An expression that is the whole query: names that are to go are gone. A scalar is a row without labels.
@@ -180,7 +208,7 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn scalar(&mut self, expr: &Expr, grid: Grid) -> Eval<Vec<f64>> {
         self.cancel.check()?;
         if grid.len > 1 && prepare::is_step_invariant(expr) {
-            let first = self.scalar(expr, grid.first())?;
+            let first = self.once(grid, |evaluator, first| evaluator.scalar(expr, first))?;
             return Ok(vec![first[0]; grid.len]);
         }
         deep(|| match expr {
@@ -206,7 +234,7 @@ impl<'a> Evaluator<'a> {
             return Ok(Vec::new());
         }
         if grid.len > 1 && prepare::is_step_invariant(expr) {
-            let rows = self.vector(expr, grid.first())?;
+            let rows = self.once(grid, |evaluator, first| evaluator.vector(expr, first))?;
             let rows: Vec<Row> = rows.into_iter().map(|row| row.spread(grid.len)).collect();
             self.hold(&rows)?;
             return Ok(rows);

@@ -13,6 +13,7 @@ use super::selector::When;
 use super::{Eval, Evaluator, Grid, Sink};
 use crate::ast::{Call, Expr, MatrixSelector, RangeMode, Span};
 use crate::functions::FunctionId;
+use crate::histogram;
 
 /// Windows between two looks whether the query may go on.
 const CANCEL_EVERY: usize = 64;
@@ -133,7 +134,8 @@ impl Evaluator<'_> {
         let series = self.subquery_samples(subquery, grid)?;
         let when = When::new(subquery.at, subquery.offset.millis());
         let range_ms = subquery.range.millis();
-        let range = self.range_over(call, at, (when, range_ms, RangeMode::Plain), grid)?;
+        let mut range = self.range_over(call, at, (when, range_ms, RangeMode::Plain), grid)?;
+        range.of_subquery = true;
         // With names dropped here and now, two series may become one.
         let mut seen: HashSet<LabelSet> = HashSet::new();
         let drops_now = !self.options.delayed_name_removal;
@@ -194,6 +196,7 @@ impl Evaluator<'_> {
             range_ms,
             mode,
             grid,
+            of_subquery: false,
             with_starts: self.options.start_timestamps
                 && matches!(
                     id,
@@ -233,15 +236,16 @@ impl Evaluator<'_> {
                 let mut worker = self.sibling();
                 workers.push(scope.spawn(move || {
                     let rows = worker.rows_in_turn(range, part);
-                    (rows, worker.into_parts())
+                    (rows, worker.take_parts(), worker.counts)
                 }));
             }
             let mut rows = Ok(Vec::with_capacity(batch.len()));
             for worker in workers {
-                let Ok((part, said)) = worker.join() else {
+                let Ok((part, said, counts)) = worker.join() else {
                     return Err(super::execution("a thread of the evaluation failed"));
                 };
                 self.take_over(said);
+                self.counts.add_all_of(counts);
                 rows = rows.and_then(|mut rows: Vec<Row>| {
                     rows.extend(part?);
                     Ok(rows)
@@ -297,6 +301,7 @@ impl Evaluator<'_> {
             Vec::new()
         };
         let grid = range.grid;
+        let weights = weights_until(series.histograms.values);
         let (mut floats, mut histograms) = (Borders::default(), Borders::default());
         let mut any = false;
         for step in 0..grid.len {
@@ -309,16 +314,24 @@ impl Evaluator<'_> {
             let start = end.saturating_sub(range.range_ms);
             let (first, last) = self.reach(range.mode, start, end);
             let after = first.saturating_sub(1);
+            let (seen_floats, seen_histograms) = (floats.to, histograms.to);
             let inside = floats.slide(series.floats.times, after, last);
+            let inside_histograms = histograms.slide(series.histograms.times, after, last);
+            let looked_at = inside.len() as u64 + weight_in(&weights, &inside_histograms);
+            let new = |inside: &Range<usize>, seen: usize| inside.start.max(seen)..inside.end;
+            let read = match range.of_subquery {
+                // What it is made of is counted where it is read.
+                true => 0,
+                false => {
+                    new(&inside, seen_floats).len() as u64
+                        + weight_in(&weights, &new(&inside_histograms, seen_histograms))
+                }
+            };
             let window = Window {
                 drops: inside_drops(&drops, &inside),
                 first: inside.start,
                 floats: part(&series.floats, inside, range.with_starts),
-                histograms: part(
-                    &series.histograms,
-                    histograms.slide(series.histograms.times, after, last),
-                    range.with_starts,
-                ),
+                histograms: part(&series.histograms, inside_histograms, range.with_starts),
                 now,
                 start,
                 end,
@@ -330,7 +343,7 @@ impl Evaluator<'_> {
             if window.floats.is_empty() && window.histograms.is_empty() {
                 continue;
             }
-            self.stats.queryable_samples += (window.floats.len() + window.histograms.len()) as u64;
+            self.counts.add(step, looked_at, read);
             let args = Args {
                 scalars: &range.scalars,
                 step,
@@ -360,12 +373,32 @@ pub(super) struct RangeCall<'c> {
     pub(super) mode: RangeMode,
     pub(super) grid: Grid,
     pub(super) with_starts: bool,
+    /// Not of samples as they are stored.
+    of_subquery: bool,
 }
 
 /// The place of the range among a call's arguments.
 pub(crate) fn range_argument(call: &Call) -> Option<usize> {
     let is_range = |arg: &Expr| matches!(arg, Expr::Matrix(_) | Expr::Subquery(_));
     call.args.iter().position(is_range)
+}
+
+/// How much the histograms before each place weigh, and all of them; nothing if there are none.
+fn weights_until(histograms: &[Arc<Histogram>]) -> Vec<u64> {
+    if histograms.is_empty() {
+        return Vec::new();
+    }
+    let mut sum = 0;
+    let sums = histograms.iter().map(|histogram| {
+        sum += histogram::weight(histogram);
+        sum
+    });
+    std::iter::once(0).chain(sums).collect()
+}
+
+fn weight_in(weights_until: &[u64], places: &Range<usize>) -> u64 {
+    let until = |place: usize| weights_until.get(place).copied().unwrap_or(0);
+    until(places.end).saturating_sub(until(places.start))
 }
 
 /// The drops between samples of a window.

@@ -75,7 +75,6 @@ impl<'a> Evaluator<'a> {
         }
         self.stats.series_read += selection.series.len() as u64;
         for series in &selection.series {
-            self.stats.samples_read += series.values.weight();
             self.stats.histograms_read |= matches!(series.values, Column::Mixed(_));
         }
         if self.buckets == Buckets::Dropped {
@@ -209,7 +208,8 @@ impl<'a> Evaluator<'a> {
             }
             let at = |t: &i64| Timestamp::from_millis(*t);
             let (floats, histograms) = (&samples.floats, &samples.histograms);
-            self.stats.queryable_samples += (floats.times.len() + histograms.times.len()) as u64;
+            let weight = samples.weight();
+            self.counts.add(0, weight, weight);
             result.push(RangeSeries {
                 labels: samples.labels.clone(),
                 floats: floats

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::{Histogram, ResetHint};
 
+use super::counts::Taken;
 use super::row::{Row, is_absent};
 use super::samples::{Run, Samples};
 use super::selector::When;
@@ -50,9 +51,19 @@ impl Evaluator<'_> {
         outer: Grid,
     ) -> Eval<Vec<Samples>> {
         let grid = self.subquery_grid(subquery, outer)?;
+        let taken = Taken {
+            outer,
+            inner: grid,
+            range_ms: subquery.range.millis(),
+            offset_ms: subquery.offset.millis(),
+            fixed: subquery.at.is_some(),
+        };
+        let (place, held) = self.counts.enter(&taken, self.budget)?;
         // Its steps leave out samples: resets have to be found again, by the buckets.
         let buckets = std::mem::replace(&mut self.buckets, Buckets::Needed);
         let rows = self.vector(&subquery.expr, grid);
+        self.counts.go_back(place);
+        self.budget.release(held);
         self.buckets = buckets;
         let rows = rows?;
         Ok(rows.into_iter().map(|row| samples_of(row, grid)).collect())
@@ -68,7 +79,10 @@ impl Evaluator<'_> {
         if grid.len == 0 {
             return Ok(Vec::new());
         }
-        let rows = self.whole(&subquery.expr, grid)?;
+        let place = self.counts.enter_whole();
+        let rows = self.whole(&subquery.expr, grid);
+        self.counts.go_back(place);
+        let rows = rows?;
         Ok(rows.into_iter().map(|row| row.into_points(grid)).collect())
     }
 }

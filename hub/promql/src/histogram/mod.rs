@@ -145,10 +145,11 @@ pub(crate) fn is_custom(histogram: &Histogram) -> bool {
     histogram.schema == model::CUSTOM_BUCKETS_SCHEMA
 }
 
-/// How much a histogram weighs against the limit on samples, in floats.
+/// How much a histogram weighs against the limit on samples, in samples of 16 bytes each: as much as in Prometheus.
 pub(crate) fn weight(histogram: &Histogram) -> u64 {
-    let buckets = histogram.positive.counts.len() + histogram.negative.counts.len();
-    (22 + buckets + histogram.custom_values.len()) as u64 / 2
+    let words = |side: &Buckets| side.spans.len() + side.counts.len();
+    let words = words(&histogram.positive) + words(&histogram.negative);
+    (22 + words + histogram.custom_values.len()) as u64 / 2
 }
 
 /// The index that bucket `index` of a schema has in one that is `steps` coarser.

@@ -5,7 +5,7 @@
 //! buffers lost; so a damaged one is set aside, said in the log, and the hub starts with an empty one.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -33,9 +33,20 @@ pub(crate) type Row = ((String, String), Record);
 
 /// The open file.
 pub(crate) struct LedgerFile {
-    /// None once it was closed.
-    database: Mutex<Option<Database>>,
+    database: Mutex<Opened>,
     path: PathBuf,
+    open: Open,
+}
+
+/// Opens the file, the first time and again.
+type Open = Box<dyn Fn() -> Result<Database, redb::DatabaseError> + Send + Sync>;
+
+/// Whether it is open.
+enum Opened {
+    Yes(Database),
+    /// Something could not be written. The database takes nothing more then; opened anew it is what it was before.
+    Failed,
+    Closed,
 }
 
 /// Why the ledger cannot be read or written.
@@ -86,13 +97,15 @@ impl LedgerFile {
     /// The same on a file of a test's own making.
     #[cfg(test)]
     pub(crate) fn open_on(
-        file: impl redb::StorageBackend,
+        file: impl redb::StorageBackend + Clone,
     ) -> Result<(Self, Vec<Row>), LedgerError> {
-        Self::read(Path::new(FILE), Self::builder().create_with_backend(file))
+        let open = move || Self::builder().create_with_backend(file.clone());
+        Self::read(Path::new(FILE), Box::new(open))
     }
 
     fn try_open(path: &Path) -> Result<(Self, Vec<Row>), LedgerError> {
-        Self::read(path, Self::builder().create(path))
+        let file = path.to_owned();
+        Self::read(path, Box::new(move || Self::builder().create(&file)))
     }
 
     fn builder() -> redb::Builder {
@@ -101,16 +114,13 @@ impl LedgerFile {
         builder
     }
 
-    fn read(
-        path: &Path,
-        opened: Result<Database, redb::DatabaseError>,
-    ) -> Result<(Self, Vec<Row>), LedgerError> {
+    fn read(path: &Path, open: Open) -> Result<(Self, Vec<Row>), LedgerError> {
         let failed = |source: redb::Error| LedgerError::Database {
             operation: "opening",
             path: path.to_owned(),
             source: Box::new(source),
         };
-        let database = opened.map_err(|error| failed(error.into()))?;
+        let database = open().map_err(|error| failed(error.into()))?;
         let found = Self::format(&database).map_err(failed)?;
         if found != VERSION {
             return Err(LedgerError::UnknownVersion {
@@ -121,8 +131,9 @@ impl LedgerFile {
         let rows = Self::rows(&database).map_err(failed)?;
         Ok((
             LedgerFile {
-                database: Mutex::new(Some(database)),
+                database: Mutex::new(Opened::Yes(database)),
                 path: path.to_owned(),
+                open,
             },
             rows,
         ))
@@ -178,17 +189,33 @@ impl LedgerFile {
 
     /// Lets go of the file: another process, or the next hub of a test, may open it. Nothing can be written after.
     pub(crate) fn close(&self) {
-        self.database
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        *self.opened() = Opened::Closed;
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Opened> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn try_write(&self, rows: &[Row], gone: &[(String, String)]) -> Result<(), redb::Error> {
-        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(database) = database.as_ref() else {
+        let opened = &mut *self.opened();
+        if matches!(opened, Opened::Failed) {
+            *opened = Opened::Yes((self.open)()?);
+        }
+        let Opened::Yes(database) = opened else {
             return Err(redb::Error::DatabaseClosed);
         };
+        let written = Self::put(database, rows, gone);
+        if written.is_err() {
+            *opened = Opened::Failed;
+        }
+        written
+    }
+
+    fn put(
+        database: &Database,
+        rows: &[Row],
+        gone: &[(String, String)],
+    ) -> Result<(), redb::Error> {
         let transaction = database.begin_write()?;
         {
             let mut edges = transaction.open_table(EDGES)?;
@@ -233,6 +260,7 @@ fn aside(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::line::plays::memory_file::MemoryFile;
 
     fn row(branch: &str, through: i64) -> Row {
         let mut book = Book::default();
@@ -260,6 +288,23 @@ mod tests {
         assert_eq!(warning, None);
     }
 
+    /// Once something could not be written, a database takes nothing more until it is opened anew.
+    #[test]
+    fn after_a_full_disk_it_is_written_again() {
+        let disk = MemoryFile::default();
+        let (file, _) = LedgerFile::open_on(disk.clone()).unwrap();
+        file.write(&[row("b01", 1)], &[]).unwrap();
+        disk.set_full(true);
+        for _ in 0..2 {
+            file.write(&[row("b01", 2)], &[]).unwrap_err();
+        }
+        disk.set_full(false);
+        file.write(&[row("b02", 3)], &[]).unwrap();
+        drop(file);
+        let (_, rows) = LedgerFile::open_on(disk).unwrap();
+        assert_eq!(rows, [row("b01", 1), row("b02", 3)]);
+    }
+
     #[test]
     fn a_damaged_file_is_set_aside_and_another_releases_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -273,7 +318,10 @@ mod tests {
         }
         assert!(folder.path().join("ledger.damaged-2").exists());
         let (file, ..) = LedgerFile::open(folder.path()).unwrap();
-        let database = file.database.lock().unwrap().take().unwrap();
+        let opened = std::mem::replace(&mut *file.opened(), Opened::Closed);
+        let Opened::Yes(database) = opened else {
+            panic!("it is closed");
+        };
         let transaction = database.begin_write().unwrap();
         transaction
             .open_table(FORMAT)

@@ -60,7 +60,7 @@ impl Ledger {
     /// The same on a file of a test's own making.
     #[cfg(test)]
     pub(crate) fn open_on(
-        file: impl redb::StorageBackend,
+        file: impl redb::StorageBackend + Clone,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let (file, rows) = LedgerFile::open_on(file)?;

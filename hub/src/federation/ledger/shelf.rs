@@ -37,6 +37,8 @@ pub(crate) struct About {
     pub(crate) clock_correction_ms: Option<i64>,
     /// Reports of the last hundred without an answer in time.
     pub(crate) lost_percent: u32,
+    /// When it said all this, by the hub's clock; as it came, if that is not known.
+    pub(crate) said_at_ms: Option<i64>,
 }
 
 /// Whether a branch's edges are heard, and have sent all.
@@ -116,14 +118,15 @@ impl Edge {
         self.connections > 0 && heard
     }
 
-    /// Up to when all is known, as it counts now.
+    /// Up to when all is known, as it counts now. What comes late, on a connection that hung for a while, says nothing of
+    /// the time since it was sent.
     fn through(&self, now: Now) -> i64 {
         let at = now.at.millis();
-        let reported = self.reported || planted::is(Planted::VouchesForSilence);
-        match reported
-            && self.is_heard(now)
-            && at.saturating_sub(self.book.through) <= WATERMARK_BEHIND_MS_MAX
-        {
+        let said_at = self.about.said_at_ms.unwrap_or(at);
+        let vouches = self.reported && at.saturating_sub(said_at) <= FRESH_MS;
+        let vouches = vouches || planted::is(Planted::VouchesForSilence);
+        let near = at.saturating_sub(self.book.through) <= WATERMARK_BEHIND_MS_MAX;
+        match vouches && self.is_heard(now) && near {
             true => self.book.through.max(at),
             false => self.book.through,
         }

@@ -357,3 +357,36 @@ fn one_warning_names_the_first_and_counts_the_rest() {
     assert_eq!(warning(|_| true, Timestamp::from_millis(960_000)), None);
     assert_eq!(ledger.links()[0].1, LinkNow::Draining);
 }
+
+/// A connection hung, and what the edge had said on it comes late: by then it has scraped more.
+#[test]
+fn what_comes_late_says_nothing_of_the_time_since_it_was_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = SimClock::new(Timestamp::from_millis(1_000_000));
+    let ledger = ledger(folder.path(), &clock);
+    let connection = ledger.connect("b01", "e1");
+    let end = Timestamp::from_millis(990_000);
+    let sections_when_said = |said_at_ms: i64| {
+        let about = About {
+            said_at_ms: Some(said_at_ms),
+            ..About::default()
+        };
+        let account = Account {
+            since_ms: Some(900_000),
+            ..account(1, said_at_ms - 1_000)
+        };
+        connection.report(&account, about);
+        shown(&ledger.sections("b01", Timestamp::MIN, end))
+    };
+    assert_eq!(
+        sections_when_said(988_000),
+        [
+            (900_000, 987_000, "complete", 0),
+            (987_000, 990_000, "unknown", 0)
+        ]
+    );
+    assert_eq!(
+        sections_when_said(998_000),
+        [(900_000, 990_000, "complete", 0)]
+    );
+}

@@ -19,9 +19,12 @@ use wire::edge_headers::Lane;
 use wire::line::link::{FromEdge, Reply};
 
 use super::random::Random;
+use crate::federation::ledger::Ledger;
 
 /// What the hub calls itself.
 pub(super) const HUB: &str = "hq";
+/// Of all buffers.
+const EPOCH: u64 = 7;
 /// As by default: how long after a scrape it is synced, at the latest.
 const SYNC_BOUND: Duration = Duration::from_secs(1);
 /// And after an acknowledgement, the cursor.
@@ -43,9 +46,15 @@ pub(super) struct Fact {
     pub(super) at: i64,
     /// By number of the series: target, and place on its page.
     pub(super) samples: Vec<((u64, u64), u64)>,
-    /// Of them, those that are no staleness markers.
+    /// The same of what the hub refuses for good.
+    pub(super) refused: Vec<((u64, u64), u64)>,
+    /// Of all of them, those that are no staleness markers.
     pub(super) counted: u64,
 }
+
+/// The series of a page whose label is too long for the hub, and how long it is.
+const LONG_SERIES: u64 = 1 << 20;
+pub(super) const TOO_LONG: usize = 200;
 
 pub(super) struct EdgeSide {
     pub(super) name: String,
@@ -77,7 +86,7 @@ fn open(name: &str, plot: &EdgePlot, disk: &SimDisk, clock: &SimClock) -> Result
         eviction: Default::default(),
         bytes_max: plot.bytes_max,
         sync_bound: None,
-        epoch_if_new: Some(7),
+        epoch_if_new: Some(EPOCH),
         save_bound: SAVE_BOUND,
         edge: name.to_owned(),
         downtime_least: Duration::from_secs(60),
@@ -91,8 +100,16 @@ fn open(name: &str, plot: &EdgePlot, disk: &SimDisk, clock: &SimClock) -> Result
 
 /// The labels of a series, as the edge sends them.
 pub(super) fn labels(target: u64, n: u64) -> LabelSet {
-    let (job, n) = (format!("j{target}"), n.to_string());
-    LabelSet::from_pairs([("__name__", "m"), ("job", &job), ("n", &n)]).expect("labels")
+    let (job, number) = (format!("j{target}"), n.to_string());
+    let long = "x".repeat(if n == LONG_SERIES { TOO_LONG } else { 0 });
+    let all = [
+        ("__name__", "m"),
+        ("job", &*job),
+        ("long", &*long),
+        ("n", &*number),
+    ];
+    let all = all.into_iter().filter(|(_, value)| !value.is_empty());
+    LabelSet::from_pairs(all).expect("labels")
 }
 
 /// What a series says: some count, some stand still, some are noise, some are gone now and then.
@@ -138,22 +155,38 @@ impl EdgeSide {
         self.facts.get(found.ok()?)
     }
 
+    pub(super) fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
     /// Scrapes a target. Times differ, so that a time says which scrape is meant.
-    pub(super) fn scrape(&mut self, target: u64, random: &mut Random) -> Result<(), String> {
+    pub(super) fn scrape(
+        &mut self,
+        target: u64,
+        is_refused: bool,
+        random: &mut Random,
+    ) -> Result<(), String> {
         let after = self.facts.last().map_or(i64::MIN, |fact| fact.at + 1);
         let at = self.clock.now().millis().max(after);
         let count = 1 + random.below(self.plot.series_max);
-        self.put(target % self.plot.targets, at, count, random)
+        self.put(target % self.plot.targets, at, count, is_refused, random)
     }
 
     /// The same with all its series.
     pub(super) fn scrape_all(&mut self, target: u64, random: &mut Random) -> Result<(), String> {
         let after = self.facts.last().map_or(i64::MIN, |fact| fact.at + 1);
         let at = self.clock.now().millis().max(after);
-        self.put(target, at, self.plot.series_max, random)
+        self.put(target, at, self.plot.series_max, false, random)
     }
 
-    fn put(&mut self, target: u64, at: i64, count: u64, random: &mut Random) -> Result<(), String> {
+    fn put(
+        &mut self,
+        target: u64,
+        at: i64,
+        count: u64,
+        is_refused: bool,
+        random: &mut Random,
+    ) -> Result<(), String> {
         let time = Timestamp::from_millis(at);
         let (mut series, mut samples) = (Vec::new(), Vec::new());
         for n in 0..count {
@@ -161,8 +194,16 @@ impl EdgeSide {
             series.push((labels(target, n).into(), Sample::float(time, value)));
             samples.push(((target, n), value.to_bits()));
         }
+        let mut refused = Vec::new();
+        if is_refused {
+            let value = (at / 1_000) as f64;
+            let long = labels(target, LONG_SERIES);
+            series.push((long.into(), Sample::float(time, value)));
+            refused.push(((target, LONG_SERIES), value.to_bits()));
+        }
         let stale = model::stale_nan().to_bits();
-        let counted = samples.iter().filter(|(_, bits)| *bits != stale).count();
+        let all = samples.iter().chain(&refused);
+        let counted = all.filter(|(_, bits)| *bits != stale).count();
         let scrape = Scrape {
             at: time,
             target,
@@ -178,6 +219,7 @@ impl EdgeSide {
         self.facts.push(Fact {
             at,
             samples,
+            refused,
             counted,
         });
         Ok(())
@@ -224,7 +266,7 @@ impl EdgeSide {
         for (number, fact) in self.facts.iter().enumerate() {
             sum += Counts {
                 samples: fact.counted,
-                markers: fact.samples.len() as u64 - fact.counted,
+                markers: (fact.samples.len() + fact.refused.len()) as u64 - fact.counted,
             };
             if sum == scraped {
                 kept = Some(number + 1);
@@ -241,6 +283,31 @@ impl EdgeSide {
         }
         self.promised = self.facts.len();
         Ok(())
+    }
+
+    /// What the hub refused is to be sent again: it takes it now.
+    pub(super) fn release(&mut self) -> Result<(), String> {
+        for fact in &mut self.facts {
+            fact.samples.append(&mut fact.refused);
+        }
+        self.buffer.release_quarantine(HUB).map_err(text)?;
+        Ok(())
+    }
+
+    /// The times of its records that the ledger has, as far as they are in the buffer.
+    pub(super) fn times_of(&self, ledger: &Ledger) -> Result<Vec<i64>, String> {
+        let mut times = Vec::new();
+        for range in ledger.records(&self.name, &self.name, EPOCH) {
+            let mut next = range.first;
+            while next <= range.last {
+                let records = self.buffer.records_from(next, 1_000).map_err(text)?;
+                let Some(last) = records.last() else { break };
+                next = last.seq + 1;
+                let within = records.iter().filter(|record| record.seq <= range.last);
+                times.extend(within.map(|record| record.at.millis()));
+            }
+        }
+        Ok(times)
     }
 
     pub(super) fn books(&self) -> Result<HubCounts, String> {
@@ -271,8 +338,12 @@ impl EdgeSide {
         } = self.shipper.replied(&reply, now);
         self.buffer.acknowledge(HUB, &acknowledged).map_err(text)?;
         self.save_at.get_or_insert(now + SAVE_BOUND);
-        if let Some((record, why)) = quarantined.first() {
-            return Err(format!("{}: {record:?} was refused: {why}", self.name));
+        for (record, why) in quarantined {
+            let fact = self.fact(record.at.millis());
+            if fact.is_none_or(|fact| fact.refused.is_empty()) {
+                return Err(format!("{}: {record:?} was refused: {why}", self.name));
+            }
+            self.buffer.quarantine(HUB, &[record]).map_err(text)?;
         }
         let at = self.clock.now();
         let times: Vec<i64> = acknowledged.iter().map(|r| r.at.millis()).collect();

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use daemon::{Clock, SimClock, Tasks};
+use journal::JournalError;
 use journal::sim::SimDisk;
-use tsdb::{Column, SelectLimits, Store, StoreOptions, SyncPolicy, TimeRange};
+use tsdb::{Column, SelectLimits, Store, StoreError, StoreOptions, SyncPolicy, TimeRange};
 
-use super::edge::{Fact, HUB, labels};
+use super::edge::{Fact, HUB, TOO_LONG, labels};
 use super::memory_file::MemoryFile;
 use super::random::Random;
+use super::world::Seen;
 use crate::federation::Branches;
 use crate::federation::ledger::Ledger;
 use crate::ingest::{Credentials, Identity, Ingest};
@@ -39,6 +41,8 @@ const STALLED_ONE_IN: u64 = 20;
 pub(super) struct HubDisk {
     disk: SimDisk,
     ledger: MemoryFile,
+    /// The hub refuses what is longer. Not on its disk, but in the file that configures it.
+    label_bytes_max: usize,
 }
 
 impl HubDisk {
@@ -46,6 +50,15 @@ impl HubDisk {
         HubDisk {
             disk: SimDisk::new(seed),
             ledger: MemoryFile::default(),
+            label_bytes_max: TOO_LONG - 1,
+        }
+    }
+
+    /// The same for a hub that takes everything.
+    pub(super) fn without_limits(self) -> Self {
+        HubDisk {
+            label_bytes_max: TOO_LONG,
+            ..self
         }
     }
 
@@ -56,8 +69,16 @@ impl HubDisk {
         HubDisk {
             disk,
             ledger: self.ledger.crashed(random),
+            label_bytes_max: self.label_bytes_max,
         }
     }
+}
+
+fn is_full(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::DiskFull { .. } | StoreError::Journal(JournalError::DiskFull { .. })
+    )
 }
 
 /// A process of the hub.
@@ -80,6 +101,7 @@ impl HubSide {
         options.wal.sync = SyncPolicy::Manual;
         // So that parts are written and merged.
         options.seal.rows_max = 5_000;
+        options.limits.label_bytes_max = on_disk.label_bytes_max;
         let disk = Arc::new(on_disk.disk.clone());
         let store = Store::open(disk, Path::new("/hub/store"), options);
         let store = Arc::new(store.map_err(|error| error.to_string())?);
@@ -124,7 +146,10 @@ impl HubSide {
     pub(super) fn stop(self, random: &mut Random) -> Result<HubDisk, String> {
         self.ledger.write(None);
         self.ledger.close();
-        self.store.close().map_err(|error| error.to_string())?;
+        match self.store.close() {
+            Err(error) if !is_full(&error) => return Err(error.to_string()),
+            _ => {}
+        }
         Ok(self.on_disk.crashed(random))
     }
 
@@ -137,14 +162,29 @@ impl HubSide {
         }
         if self.maintain_at <= now {
             self.maintain_at = now + MAINTAIN_INTERVAL;
-            let maintained = self.store.maintain(self.clock.now());
-            maintained.map_err(|error| error.to_string())?;
+            match self.store.maintain(self.clock.now()) {
+                Err(error) if !is_full(&error) => return Err(error.to_string()),
+                _ => {}
+            }
         }
         if self.tick_at <= now {
             self.tick_at = now + TURNS_INTERVAL;
             self.line.desk.tick(now);
         }
         Ok(())
+    }
+
+    /// From now on there is room for so many bytes.
+    pub(super) fn fill_disk(&self, room: u64) {
+        let disk = &self.on_disk.disk;
+        disk.set_capacity(Some(disk.used_bytes() + room));
+        self.on_disk.ledger.set_full(true);
+    }
+
+    /// There is room again.
+    pub(super) fn free_disk(&self) {
+        self.on_disk.disk.set_capacity(None);
+        self.on_disk.ledger.set_full(false);
     }
 
     /// When there is something to do by the clock while edges are connected.
@@ -244,9 +284,10 @@ impl HubEnd {
         hub: &HubSide,
         branch: &str,
         message: &Bytes,
+        allowed: bool,
     ) -> Result<(), Ended> {
         match &mut self.machine {
-            Some(machine) => machine.take(message, &|| true),
+            Some(machine) => machine.take(message, &|| allowed),
             None => {
                 let report = first_report(Some(message))?;
                 let identity = Identity::Branch(branch.to_owned());
@@ -262,13 +303,26 @@ impl HubEnd {
             .is_none_or(|machine| !machine.is_full())
     }
 
+    /// Whether something is stored, and not settled.
+    pub(super) fn is_settling(&self) -> bool {
+        self.working.is_some() || !self.settling.is_empty()
+    }
+
     /// Whether anything was read on it.
     pub(super) fn has_begun(&self) -> bool {
         self.machine.is_some()
     }
 
     /// Does what is due; whether it did anything.
-    pub(super) fn go_on(&mut self, hub: &HubSide, random: &mut Random) -> Result<bool, String> {
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub(super) fn go_on(
+        &mut self,
+        hub: &HubSide,
+        seen: &mut Seen,
+        random: &mut Random,
+    ) -> Result<bool, Ended> {
         let Some(machine) = &mut self.machine else {
             return Ok(false);
         };
@@ -279,8 +333,10 @@ impl HubEnd {
             busy = true;
         }
         if let Some((_, receiver, done)) = self.working.take_if(|(at, ..)| *at <= now) {
+            let later = done.iter().filter(|done| matches!(done, Done::Later(_)));
+            seen.no_room += later.count() as u64;
             let (stored, so_far) = machine.worked(receiver, done);
-            so_far.map_err(|ended| ended.to_string())?;
+            so_far?;
             for stored in stored {
                 let stalls = random.one_in(if hub.is_slow { 2 } else { STALLED_ONE_IN });
                 let most = if stalls {
@@ -298,9 +354,8 @@ impl HubEnd {
             let Some((_, stored)) = self.settling.pop_front() else {
                 break;
             };
-            hub.store.sync().map_err(|error| error.to_string())?;
-            let settled = machine.settled(stored, Ok(()));
-            settled.map_err(|error| error.to_string())?;
+            let synced = hub.store.sync();
+            machine.settled(stored, synced)?;
             busy = true;
         }
         if self.working.is_none()
@@ -345,12 +400,12 @@ impl HubEnd {
             self.settling
                 .extend(stored.into_iter().map(|stored| (Duration::ZERO, stored)));
         }
-        hub.store.sync().map_err(|error| error.to_string())?;
+        let synced = hub.store.sync();
         for (_, stored) in self.settling {
-            let settled = machine.settled(stored, Ok(()));
-            settled.map_err(|error| error.to_string())?;
+            // Said in the log, and the edge sends it again.
+            let _ = machine.settled(stored, synced.clone());
         }
-        machine.end(true);
+        machine.end(synced.is_ok());
         Ok(())
     }
 }

@@ -85,6 +85,8 @@ fn after_three_days_without_a_link_every_series_is_there() {
         long_cuts: false,
         check_one_in: 1_000,
         slow_disk: false,
+        full_disks: false,
+        refusals: false,
     };
     three_days(plot, 72).unwrap_or_else(|error| panic!("{error}"));
 }

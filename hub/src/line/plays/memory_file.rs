@@ -9,7 +9,7 @@ use super::random::Random;
 
 /// Clones are the same file.
 #[derive(Clone, Debug, Default)]
-pub(super) struct MemoryFile(Arc<Mutex<Image>>);
+pub(crate) struct MemoryFile(Arc<Mutex<Image>>);
 
 #[derive(Clone, Debug, Default)]
 struct Image {
@@ -17,6 +17,8 @@ struct Image {
     live: Vec<u8>,
     /// Since the last sync, in order.
     changes: Vec<Change>,
+    /// Nothing can be written.
+    is_full: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -59,7 +61,7 @@ impl MemoryFile {
         MemoryFile(Arc::new(Mutex::new(Image {
             durable: left.clone(),
             live: left,
-            changes: Vec::new(),
+            ..Image::default()
         })))
     }
 }
@@ -78,8 +80,7 @@ impl StorageBackend for MemoryFile {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.change(Change::Length(length as usize));
-        Ok(())
+        self.change(Change::Length(length as usize))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -92,15 +93,23 @@ impl StorageBackend for MemoryFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.change(Change::Bytes(offset as usize, data.to_vec()));
-        Ok(())
+        self.change(Change::Bytes(offset as usize, data.to_vec()))
     }
 }
 
 impl MemoryFile {
-    fn change(&self, change: Change) {
+    /// The disk that it is on is full, or has room again.
+    pub(crate) fn set_full(&self, is_full: bool) {
+        self.image().is_full = is_full;
+    }
+
+    fn change(&self, change: Change) -> io::Result<()> {
         let image = &mut *self.image();
+        if image.is_full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         change.apply(&mut image.live);
         image.changes.push(change);
+        Ok(())
     }
 }

@@ -1,18 +1,21 @@
 //! The promise "no silent loss" between the real edge and the real hub, played through from one seed: the edge's buffer and the
 //! machine of its line, the hub's machine with its receiver, store and ledger, on disks that forget what was not synced, over
-//! links that are cut, fall silent, break and delay. Sockets and tasks are all that is missing.
+//! links that are cut, fall silent, break and delay, and bring late what an edge had sent on a connection that it has given up.
+//! Tokens are in force no more for a time, the hub's disk is full, scrapes are refused for good until a limit is raised.
+//! Sockets and tasks are all that is missing.
 //!
 //! What is checked: at every step, that each edge's books add up; again and again, that time which the ledger calls complete
-//! lacks nothing; after each of the hub's restarts, that all that was acknowledged is there; and when the faults have stopped,
+//! lacks nothing; after each of the hub's restarts, that all that was acknowledged, and all that the ledger has, is there; and when the faults have stopped,
 //! that within a bound the hub has what was scraped, series by series, bit by bit, once, and that both sides have counted alike.
 //!
 //! The plays in `edge-scraper/src/forward/line/tests.rs` try the edge alone, against a model of the hub, with full disks,
 //! refusals and planted faults.
 
+mod branch;
 mod edge;
 mod hub;
 mod long_cut;
-mod memory_file;
+pub(crate) mod memory_file;
 mod random;
 mod world;
 
@@ -31,6 +34,8 @@ const PLAIN: Plot = Plot {
     long_cuts: false,
     check_one_in: 20,
     slow_disk: false,
+    full_disks: false,
+    refusals: false,
 };
 
 fn play(plot: Plot, seed: u64, steps: usize) -> Result<Seen, String> {
@@ -55,6 +60,11 @@ fn plays(plot: Plot, usual: u64, steps: usize) -> Seen {
         all.restores += seen.restores;
         all.hub_crashes += seen.hub_crashes;
         all.edge_restarts += seen.edge_restarts;
+        all.revoked += seen.revoked;
+        all.taken_over += seen.taken_over;
+        all.late += seen.late;
+        all.no_room += seen.no_room;
+        all.refused += seen.refused;
         all.samples += seen.samples;
         all.evicted += seen.evicted;
         all.lost += seen.lost;
@@ -73,6 +83,10 @@ fn nothing_is_lost() {
         "{seen:?}"
     );
     assert!(seen.complete > 100 && seen.samples > 10_000, "{seen:?}");
+    assert!(
+        seen.revoked > 20 && seen.taken_over > 20 && seen.late > 40,
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -83,6 +97,19 @@ fn nothing_is_lost_where_the_disk_is_slow() {
     };
     let seen = plays(plot, 30, 200);
     assert!(seen.hub_crashes > 20, "{seen:?}");
+}
+
+/// The hub's disk is full now and then, and it refuses a part of some scrapes for good until somebody raises its limit.
+const UNWELCOME: Plot = Plot {
+    full_disks: true,
+    refusals: true,
+    ..PLAIN
+};
+
+#[test]
+fn nothing_is_lost_where_the_hub_cannot_or_will_not_store() {
+    let seen = plays(UNWELCOME, 40, 200);
+    assert!(seen.no_room > 20 && seen.refused > 100, "{seen:?}");
 }
 
 #[test]
@@ -166,6 +193,9 @@ fn planted_faults_are_found() {
     };
     let faults = [
         (SaysTakenTooEarly, slow, 200),
+        (LedgerAheadOfStore, PLAIN, 200),
+        (LedgerTakesRefused, UNWELCOME, 200),
+        (TakesWhatHadNoRoom, UNWELCOME, 200),
         (SaysOneMore, PLAIN, 200),
         (SaysNothingOfWhatItHas, backups, 300),
         (ForgetsWhatItTold, PLAIN, 200),

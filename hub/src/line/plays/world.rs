@@ -1,26 +1,20 @@
-//! A head office and its branches: one clock, one seed, links that are cut, fall silent, break and delay; processes that end.
+//! A head office and its branches: one clock, one seed, links that are cut, fall silent, break and delay; processes that end,
+//! disks that are full, tokens that are in force no more.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use daemon::{Clock, SimClock};
-use edge_scraper::forward::{LineStep, LinkState};
+use edge_scraper::forward::LinkState;
 use model::Timestamp;
 
-use super::edge::{EdgePlot, EdgeSide};
-use super::hub::{Facts, HubDisk, HubEnd, HubSide};
+use super::branch::Branch;
+use super::edge::{EdgePlot, EdgeSide, Fact};
+use super::hub::{Facts, HubDisk, HubSide};
 use super::random::Random;
 use crate::federation::ledger::{Section, SectionState};
 
 /// When every play begins.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-/// One way.
-const TRIP: Duration = Duration::from_millis(30);
-/// What some messages take beyond it, at most, ms.
-const DELAY_MS_MAX: u64 = 300;
-/// A connection on which nothing comes is given up by the hub after that.
-const IDLE_MAX: Duration = Duration::from_secs(15);
 /// What is newer is on its way, and the ledger does not speak of it.
 const FRESH_MS: i64 = 10_000;
 /// From the link's return until all is at the hub, at most: a wait for the link, a hub that is silent, and the sending.
@@ -39,27 +33,10 @@ pub(super) struct Plot {
     pub(super) check_one_in: u64,
     /// The hub's disk stalls often.
     pub(super) slow_disk: bool,
-}
-
-/// A connection, with what is on its way: what was sent, and when it arrives.
-#[derive(Default)]
-struct Pipe {
-    to_hub: VecDeque<(Duration, Bytes)>,
-    to_edge: VecDeque<(Duration, Result<Bytes, &'static str>)>,
-}
-
-/// A branch and its link.
-struct Branch {
-    edge: EdgeSide,
-    /// Nothing passes, in both directions. Who has a connection is not told.
-    is_cut: bool,
-    pipe: Option<Pipe>,
-    end: Option<HubEnd>,
-    /// Connections that the edge has given up, and the hub does not know it yet.
-    left: Option<HubEnd>,
-    heard: Duration,
-    /// When the edge's machine wants to be asked again.
-    edge_wake: Option<Duration>,
+    /// And is full now and then.
+    pub(super) full_disks: bool,
+    /// Some scrapes have a series that the hub refuses for good.
+    pub(super) refusals: bool,
 }
 
 pub(super) struct World {
@@ -80,6 +57,16 @@ pub(super) struct Seen {
     pub(super) restores: u64,
     pub(super) hub_crashes: u64,
     pub(super) edge_restarts: u64,
+    /// Connections that ended because the hub refused their edge.
+    pub(super) revoked: u64,
+    /// Connections that ended because another one of their edge had begun.
+    pub(super) taken_over: u64,
+    /// Messages that came to the hub when the edge had given their connection up.
+    pub(super) late: u64,
+    /// Batches that the hub had no room for.
+    pub(super) no_room: u64,
+    /// Samples that the hub refused for good, and took later.
+    pub(super) refused: u64,
     pub(super) samples: u64,
     pub(super) evicted: u64,
     /// Scrapes that the hub had, and lacks since it was restored.
@@ -98,16 +85,9 @@ impl World {
         let hub = HubSide::open(on_disk, &clock, plot.slow_disk)?;
         let backup = hub.backup(&mut random);
         let branches = (0..plot.edges).map(|n| {
-            let edge = EdgeSide::new(&format!("b{n:02}"), plot.edge, random.next(), &clock)?;
-            Ok::<Branch, String>(Branch {
-                edge,
-                is_cut: false,
-                pipe: None,
-                end: None,
-                left: None,
-                heard: Duration::ZERO,
-                edge_wake: None,
-            })
+            let name = format!("b{n:02}");
+            let edge = EdgeSide::new(&name, plot.edge, random.next(), &clock)?;
+            Ok::<Branch, String>(Branch::new(edge))
         });
         let branches = branches.collect::<Result<_, _>>()?;
         Ok(World {
@@ -134,13 +114,14 @@ impl World {
     /// One thing happens.
     pub(super) fn step(&mut self) -> Result<(), String> {
         let at = self.random.below(self.branches.len() as u64) as usize;
-        match self.random.below(200) {
+        match self.random.below(220) {
             0..60 => {
                 let pause = 1 + self.random.below(3_000);
                 self.run(Duration::from_millis(pause))?;
                 let target = self.random.next();
                 let (branch, random) = (&mut self.branches[at], &mut self.random);
-                branch.edge.scrape(target, random)?;
+                let is_refused = self.plot.refusals && random.one_in(12);
+                branch.edge.scrape(target, is_refused, random)?;
             }
             60..90 => self.branches[at].edge.sync()?,
             90..160 => {
@@ -149,7 +130,12 @@ impl World {
             }
             160..168 => self.cut(at),
             168..182 if self.plot.long_cuts && !self.random.one_in(8) => {}
-            168..182 => self.mend(at),
+            168..182 => {
+                self.mend(at);
+                if self.random.one_in(3) && !self.branches[at].is_held() {
+                    self.look_when_back(at)?;
+                }
+            }
             182..186 => self.reset(at, "reset")?,
             // What is stored and not on disk yet is to be lost often.
             186..190 if self.plot.slow_disk => self.restart_hub(false)?,
@@ -163,6 +149,14 @@ impl World {
             195 if self.plot.backups => self.restore_hub()?,
             196..198 => self.restart_edge(at, true)?,
             198..200 => self.restart_edge(at, false)?,
+            200..202 => self.branches[at].is_refused = true,
+            202..208 => self.branches[at].is_refused = false,
+            208..211 => self.power_cut_between_syncs()?,
+            211..213 if self.plot.full_disks => {
+                let room = self.random.below(4_000);
+                self.hub()?.fill_disk(room);
+            }
+            213..218 => self.hub()?.free_disk(),
             _ => {}
         }
         self.check_books()
@@ -176,23 +170,26 @@ impl World {
         self.branches[at].is_cut = false;
     }
 
+    /// The ledger is asked as soon as an edge is back, before that has told what it holds.
+    fn look_when_back(&mut self, at: usize) -> Result<(), String> {
+        for _ in 0..1_000 {
+            if self.branches[at].is_heard() {
+                break;
+            }
+            self.run(Duration::from_millis(10))?;
+        }
+        self.check_ledger()
+    }
+
     /// The connection breaks, and both ends hear of it: what was on its way is lost.
     fn reset(&mut self, at: usize, why: &str) -> Result<(), String> {
-        let branch = &mut self.branches[at];
-        if branch.pipe.take().is_some() {
-            branch.edge.disconnected(why, &mut self.random);
-        }
-        let ends = [branch.end.take(), branch.left.take()];
-        let hub = self.hub()?;
-        ends.into_iter().flatten().try_for_each(|end| end.end(hub))
+        let hub = self.hub.as_ref().ok_or("no hub")?;
+        self.branches[at].reset(why, hub, &mut self.random)
     }
 
     pub(super) fn restart_edge(&mut self, at: usize, in_order: bool) -> Result<(), String> {
         let branch = &mut self.branches[at];
-        branch.pipe = None;
-        if let Some(end) = branch.end.take() {
-            branch.left.get_or_insert(end);
-        }
+        branch.leave(&mut self.random);
         self.seen.edge_restarts += 1;
         branch.edge.restart(in_order)
     }
@@ -201,13 +198,28 @@ impl World {
     pub(super) fn restart_hub(&mut self, in_order: bool) -> Result<(), String> {
         self.end_connections(in_order)?;
         let hub = self.hub.take().ok_or("no hub")?;
+        // Whoever starts it again makes room.
+        hub.free_disk();
         let on_disk = match in_order {
             true => hub.stop(&mut self.random)?,
             false => hub.crash(&mut self.random),
         };
         self.seen.hub_crashes += u64::from(!in_order);
         self.hub = Some(HubSide::open(on_disk, &self.clock, self.plot.slow_disk)?);
+        self.check_records()?;
         self.check_stored()
+    }
+
+    /// The power goes at the worst moment: the ledger is on disk as it is, and what was stored last is not yet.
+    fn power_cut_between_syncs(&mut self) -> Result<(), String> {
+        for _ in 0..200 {
+            if self.branches.iter().any(Branch::is_settling) {
+                break;
+            }
+            self.run(Duration::from_millis(10))?;
+        }
+        self.hub()?.ledger.write(None);
+        self.restart_hub(false)
     }
 
     pub(super) fn take_backup(&mut self) -> Result<(), String> {
@@ -231,19 +243,7 @@ impl World {
     fn end_connections(&mut self, in_order: bool) -> Result<(), String> {
         let now = self.clock.elapsed();
         for branch in &mut self.branches {
-            for end in [branch.end.take(), branch.left.take()]
-                .into_iter()
-                .flatten()
-            {
-                match (in_order, &self.hub) {
-                    (true, Some(hub)) => end.end(hub)?,
-                    _ => drop(end),
-                }
-            }
-            if let Some(pipe) = &mut branch.pipe {
-                pipe.to_hub.clear();
-                pipe.to_edge.push_back((now + TRIP, Err("the hub ended")));
-            }
+            branch.hub_ends(self.hub.as_ref().filter(|_| in_order), now)?;
         }
         Ok(())
     }
@@ -256,13 +256,13 @@ impl World {
             let hub = self.hub.as_mut().ok_or("no hub")?;
             hub.keep_house()?;
             for branch in &mut self.branches {
-                busy |= branch.go_on(hub, self.seen.restores > 0, &self.clock, &mut self.random)?;
+                busy |= branch.go_on(hub, &mut self.seen, &self.clock, &mut self.random)?;
             }
             if busy {
                 continue;
             }
             let now = self.clock.elapsed();
-            let is_held = self.branches.iter().any(|branch| branch.end.is_some());
+            let is_held = self.branches.iter().any(Branch::is_held);
             let house = is_held.then(|| hub.wake());
             let wakes = self.branches.iter().filter_map(Branch::wake);
             let next = wakes.chain(house).min().unwrap_or(until);
@@ -300,11 +300,27 @@ impl World {
         let hub = self.hub()?;
         for Branch { edge, .. } in &self.branches {
             let stored = hub.stored(&edge.name)?;
-            let acknowledged = |fact: &&super::edge::Fact| edge.acknowledged.contains_key(&fact.at);
+            let acknowledged = |fact: &&Fact| edge.acknowledged.contains_key(&fact.at);
             for fact in edge.facts.iter().filter(acknowledged) {
                 if let Some(lacks) = stored.lacks(fact) {
                     let name = &edge.name;
                     return Err(format!("{name}: acknowledged, and not at the hub: {lacks}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the ledger says is on disk is in the store: no edge sends it again.
+    fn check_records(&self) -> Result<(), String> {
+        let hub = self.hub()?;
+        for Branch { edge, .. } in &self.branches {
+            let stored = hub.stored(&edge.name)?;
+            for at in edge.times_of(&hub.ledger)? {
+                let Some(fact) = edge.fact(at) else { continue };
+                if let Some(lacks) = stored.lacks(fact) {
+                    let name = &edge.name;
+                    return Err(format!("{name}: in the ledger, and not stored: {lacks}"));
                 }
             }
         }
@@ -344,9 +360,30 @@ impl World {
 
     /// The faults stop: within a bound all is at the hub.
     pub(super) fn drain(&mut self) -> Result<(), String> {
+        self.drain_once()?;
+        let refused = self.branches.iter().flat_map(|branch| &branch.edge.facts);
+        let refused: usize = refused.map(|fact| fact.refused.len()).sum();
+        if refused == 0 {
+            return Ok(());
+        }
+        self.seen.refused += refused as u64;
+        // Whoever runs the hub raises its limit, and the edges are told to try again.
+        self.end_connections(true)?;
+        let on_disk = self.hub.take().ok_or("no hub")?.stop(&mut self.random)?;
+        let hub = HubSide::open(on_disk.without_limits(), &self.clock, false)?;
+        self.hub = Some(hub);
+        for edge in self.edges() {
+            edge.release()?;
+        }
+        self.drain_once()
+    }
+
+    fn drain_once(&mut self) -> Result<(), String> {
         let began = self.clock.elapsed();
+        self.hub()?.free_disk();
         for at in 0..self.branches.len() {
             self.mend(at);
+            self.branches[at].is_refused = false;
             self.branches[at].edge.sync()?;
             // A restored hub says only to a new connection what it lacks.
             if self.seen.restores > 0 {
@@ -404,11 +441,11 @@ impl World {
             let is_short = self.plot.long_cuts && self.seen.restores > 0;
             if books.evicted.samples > 0 || is_short {
                 // Which ones were evicted the books do not say, only how many.
-                let had = |f: &&super::edge::Fact| edge.acknowledged.contains_key(&f.at);
+                let had = |f: &&Fact| edge.acknowledged.contains_key(&f.at);
                 let lacks = edge.facts.iter().filter(had);
                 let lacks = lacks.filter(|fact| stored.lacks(fact).is_some()).count();
                 self.seen.lost += lacks as u64;
-                let there = |fact: &&super::edge::Fact| stored.lacks(fact).is_none();
+                let there = |fact: &&Fact| stored.lacks(fact).is_none();
                 let found: u64 = edge.facts.iter().filter(there).map(|f| f.counted).sum();
                 let least = books.acknowledged.samples;
                 if found < least && self.seen.restores == 0 {
@@ -429,10 +466,28 @@ impl World {
             };
             // Counted by each on its own.
             let sums = (book.stored_samples(), books.acknowledged.samples);
-            if sums.0 != counted || sums.1 != counted {
+            let quarantined = books.quarantined.samples;
+            if sums.1 + quarantined != counted {
+                return Err(format!("{name}: {counted} scraped, {books:?}"));
+            }
+            let (refuses, lifted) = (self.plot.refusals, quarantined == 0);
+            if refuses {
+                // Of a refused scrape the other samples are stored and counted, each time that it comes.
+                let with = |fact: &&Fact| !fact.refused.is_empty();
+                let of_refused = edge.facts.iter().filter(with);
+                let of_refused: u64 = of_refused.map(|fact| fact.counted).sum();
+                if of_refused != quarantined || sums.0 < sums.1 {
+                    return Err(format!(
+                        "{name}: {of_refused} samples refused, {sums:?} stored and acknowledged, {books:?}"
+                    ));
+                }
+            } else if sums.0 != counted {
                 return Err(format!(
                     "{name}: {counted} scraped, {sums:?} stored and acknowledged"
                 ));
+            }
+            if refuses && !lifted {
+                continue;
             }
             let Some(first) = edge.facts.first() else {
                 continue;
@@ -465,143 +520,5 @@ impl World {
 
     pub(super) fn scrapes(&self) -> usize {
         self.branches.iter().map(|b| b.edge.facts.len()).sum()
-    }
-}
-
-impl Branch {
-    /// Does what is due now; whether it did anything.
-    fn go_on(
-        &mut self,
-        hub: &HubSide,
-        is_restored: bool,
-        clock: &SimClock,
-        random: &mut Random,
-    ) -> Result<bool, String> {
-        let now = clock.elapsed();
-        let mut busy = self.deliver(hub, is_restored, now, random)?;
-        for end in [&mut self.end, &mut self.left].into_iter().flatten() {
-            busy |= end.go_on(hub, random)?;
-        }
-        if let Some(left) = self.left.take() {
-            match now.saturating_sub(self.heard) >= IDLE_MAX || !left.has_begun() {
-                true => left.end(hub)?,
-                false => self.left = Some(left),
-            }
-        }
-        if let (Some(end), Some(pipe)) = (&mut self.end, &mut self.pipe)
-            && let Some(reply) = end.reply()
-        {
-            pipe.to_edge.push_back((now + TRIP, Ok(reply)));
-            busy = true;
-        }
-        self.edge.keep_house()?;
-        match self.edge.shipper.next(now) {
-            LineStep::Wait(wake) => self.edge_wake = wake,
-            LineStep::Connect => {
-                busy = true;
-                self.connect(random);
-            }
-            LineStep::Close(_) => {
-                busy = true;
-                (self.pipe, self.edge.is_connected) = (None, false);
-                if let Some(end) = self.end.take() {
-                    self.left.get_or_insert(end);
-                }
-            }
-            step => {
-                busy = true;
-                if let Some(message) = self.edge.act(step, random)? {
-                    self.send(message, now, random);
-                }
-            }
-        }
-        Ok(busy)
-    }
-
-    fn connect(&mut self, random: &mut Random) {
-        if self.is_cut {
-            return self.edge.disconnected("no route", random);
-        }
-        (self.pipe, self.end) = (Some(Pipe::default()), Some(HubEnd::default()));
-        self.edge.connected();
-    }
-
-    fn send(&mut self, message: Bytes, now: Duration, random: &mut Random) {
-        // Some take long, and none overtakes another: an answer may come while the next record is still on its way.
-        let at = now + TRIP + Duration::from_millis(random.below(DELAY_MS_MAX));
-        if let Some(pipe) = &mut self.pipe {
-            let at = pipe.to_hub.back().map_or(at, |(before, _)| at.max(*before));
-            pipe.to_hub.push_back((at, message));
-        }
-    }
-
-    fn deliver(
-        &mut self,
-        hub: &HubSide,
-        is_restored: bool,
-        now: Duration,
-        random: &mut Random,
-    ) -> Result<bool, String> {
-        let mut busy = false;
-        if self.is_cut {
-            return Ok(busy);
-        }
-        while let (Some(pipe), Some(end)) = (&mut self.pipe, &mut self.end)
-            && end.takes_more()
-            && pipe.to_hub.front().is_some_and(|(at, _)| *at <= now)
-        {
-            let Some((_, message)) = pipe.to_hub.pop_front() else {
-                break;
-            };
-            if !end.has_begun()
-                && let Some(left) = self.left.take()
-            {
-                // What an earlier connection brought is settled then.
-                left.end(hub)?;
-            }
-            let taken = end.take(hub, &self.edge.name, &message);
-            taken.map_err(|ended| format!("{}: the hub closed: {ended}", self.edge.name))?;
-            (self.heard, busy) = (now, true);
-        }
-        while let Some(pipe) = &mut self.pipe
-            && pipe.to_edge.front().is_some_and(|(at, _)| *at <= now)
-        {
-            let Some((_, message)) = pipe.to_edge.pop_front() else {
-                break;
-            };
-            busy = true;
-            match message {
-                Ok(message) => {
-                    let acknowledged = self.edge.reply(&message)?;
-                    if let Some(at) = acknowledged.last().filter(|_| !is_restored)
-                        && random.one_in(4)
-                        && let Some(fact) = self.edge.fact(*at)
-                        && !hub.has(&self.edge.name, fact)?
-                    {
-                        let name = &self.edge.name;
-                        return Err(format!("{name}: acknowledged, and not stored: {at}"));
-                    }
-                }
-                Err(why) => {
-                    self.pipe = None;
-                    self.edge.disconnected(why, random);
-                }
-            }
-        }
-        Ok(busy)
-    }
-
-    fn wake(&self) -> Option<Duration> {
-        let takes_more = self.end.as_ref().is_some_and(HubEnd::takes_more);
-        let arrivals = self.pipe.iter().filter(|_| !self.is_cut).flat_map(|pipe| {
-            let out = pipe.to_hub.front().filter(|_| takes_more);
-            let back = pipe.to_edge.front().map(|(at, _)| *at);
-            out.map(|(at, _)| *at).into_iter().chain(back)
-        });
-        let ends = [&self.end, &self.left].into_iter().flatten();
-        let ends = ends.filter_map(HubEnd::wake);
-        let idle = self.left.as_ref().map(|_| self.heard + IDLE_MAX);
-        let edge = self.edge_wake.into_iter().chain(self.edge.wake());
-        edge.chain(arrivals).chain(ends).chain(idle).min()
     }
 }
