@@ -31,6 +31,7 @@ pub mod forward;
 mod kept;
 mod local;
 mod planted;
+pub mod probe;
 mod process;
 pub mod push;
 pub mod scrape;

@@ -19,6 +19,7 @@ mod local_edge;
 mod metrics;
 mod notifications;
 mod pages;
+pub mod probe;
 mod process;
 mod query_log;
 mod reload;

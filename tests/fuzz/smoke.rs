@@ -2,7 +2,12 @@
 //! neither panic nor allocate more than it says. With BRANCHLINE_TESTS_ALL=true a hundred times as many.
 
 mod decoders;
+mod edge;
+mod line;
 mod otlp;
+mod remote;
+mod store;
+mod texts;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -127,7 +132,8 @@ macro_rules! tests {
 tests! {
     remote_write_body remote_write_message remote_write_v2 remote_read_request remote_read_chunk remote_read_frame
     otlp_message otlp_json exposition openmetrics exposition_protobuf edge_headers line_batch alertmanager promql journal_segment store_record store_chunk part_block part_index
-    catalogue_segment catalogue_metadata store_exemplars manifest
+    catalogue_segment catalogue_metadata store_exemplars manifest push_path push_text push_protobuf push_group kept_targets kept_configuration
+    ledger_record
 }
 
 #[test]

@@ -2,7 +2,12 @@
 #![no_main]
 
 mod decoders;
+mod edge;
+mod line;
 mod otlp;
+mod remote;
+mod store;
+mod texts;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Some(target) = decoders::TARGETS

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use model::relabel::{self, RelabelRule};
 use wire::remote_write::convert::label_set;
-use wire::remote_write::proto::{Label, TimeSeries};
-use wire::remote_write::{Limits, decode_message, encode_message};
+use wire::remote_write::proto::{Label, Sample, TimeSeries, WriteRequest};
+use wire::remote_write::{DecodeError, Part, SeriesView, Walk, encode_message};
 
 /// What besides float samples leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,8 @@ impl Default for Wanted {
     }
 }
 
-/// Rewrites a message that this edge encoded. Series that a rule drops, or leaves without a metric name, are left out.
+/// Rewrites a message that this edge encoded, one series at a time: a request decoded whole takes many times its bytes. Series that a rule
+/// drops, or leaves without a metric name, are left out.
 pub(super) fn rewrite<'m>(
     message: &'m [u8],
     rules: &[RelabelRule],
@@ -38,52 +39,70 @@ pub(super) fn rewrite<'m>(
     if rules.is_empty() && wanted == Wanted::default() {
         return Cow::Borrowed(message);
     }
-    let limits = Limits {
-        messages_max: usize::MAX,
-        ..Limits::default()
-    };
-    let Ok(mut request) = decode_message(message, &limits) else {
+    match rewritten(message, rules, wanted) {
+        Ok(message) => Cow::Owned(message),
         // Our own encoding; should it ever be unreadable, the receiver says so, and nothing is lost silently.
-        return Cow::Borrowed(message);
-    };
-    if !wanted.metadata {
-        request.metadata.clear();
+        Err(_) => Cow::Borrowed(message),
     }
-    request.timeseries.retain_mut(|series| {
-        if !wanted.exemplars {
-            series.exemplars.clear();
-        }
-        if !wanted.native_histograms {
-            series.histograms.clear();
-        }
-        !(series.samples.is_empty() && series.histograms.is_empty() && series.exemplars.is_empty())
-    });
-    if !rules.is_empty() {
-        request.timeseries = request
-            .timeseries
-            .into_iter()
-            .filter_map(|series| relabelled(series, rules))
-            .collect();
-    }
-    Cow::Owned(encode_message(&request))
 }
 
-fn relabelled(mut series: TimeSeries, rules: &[RelabelRule]) -> Option<TimeSeries> {
-    let pairs: Vec<(&str, &str)> = series
-        .labels
-        .iter()
-        .map(|l| (l.name.as_str(), l.value.as_str()))
-        .collect();
-    let labels = relabel::apply(rules, &label_set(&pairs).ok()?)?;
-    labels.name()?;
-    series.labels = labels
-        .iter()
-        .map(|(name, value)| Label {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        })
-        .collect();
-    Some(series)
+fn rewritten(
+    message: &[u8],
+    rules: &[RelabelRule],
+    wanted: Wanted,
+) -> Result<Vec<u8>, DecodeError> {
+    let mut out = Vec::with_capacity(message.len());
+    let (mut walk, mut view) = (Walk::new(message), SeriesView::new());
+    while let Some(part) = walk.next_part(&mut view)? {
+        let mut one = WriteRequest::default();
+        match part {
+            Part::Metadata(metadata) if wanted.metadata => one.metadata.push(metadata),
+            Part::Metadata(_) => {}
+            Part::Series => one.timeseries.extend(series(&view, rules, wanted)?),
+        }
+        // Messages one behind the other are one message.
+        out.extend_from_slice(&encode_message(&one));
+    }
+    Ok(out)
+}
+
+/// None where nothing of the series is wanted.
+fn series(
+    view: &SeriesView<'_>,
+    rules: &[RelabelRule],
+    wanted: Wanted,
+) -> Result<Option<TimeSeries>, DecodeError> {
+    let sample = |&(timestamp, value): &(i64, f64)| Sample { value, timestamp };
+    let mut series = TimeSeries {
+        samples: view.samples.iter().map(sample).collect(),
+        ..TimeSeries::default()
+    };
+    if wanted.native_histograms {
+        series.histograms = view.histograms().collect::<Result<_, _>>()?;
+    }
+    if wanted.exemplars {
+        series.exemplars = view.exemplars().collect::<Result<_, _>>()?;
+    }
+    if series.samples.is_empty() && series.histograms.is_empty() && series.exemplars.is_empty() {
+        return Ok(None);
+    }
+    let pairs = view.raw_labels()?;
+    let label = |(name, value): (&str, &str)| Label {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    if rules.is_empty() {
+        series.labels = pairs.into_iter().map(label).collect();
+        return Ok(Some(series));
+    }
+    let labels = label_set(&pairs).ok();
+    let labels = labels.and_then(|labels| relabel::apply(rules, &labels));
+    Ok(labels
+        .filter(|labels| labels.name().is_some())
+        .map(|labels| {
+            series.labels = labels.iter().map(label).collect();
+            series
+        }))
 }
 
 #[cfg(test)]
@@ -94,6 +113,7 @@ mod tests {
 
     use model::{Exemplar, Histogram, LabelSet, Metadata, Sample, Timestamp, Value};
     use wire::remote_write::convert::{append_exemplar, append_metadata, append_series};
+    use wire::remote_write::{Limits, decode_message};
 
     #[test]
     fn drops_renames_and_leaves_the_rest() {

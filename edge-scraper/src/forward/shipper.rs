@@ -165,6 +165,8 @@ struct Flight {
 
 const STORED_BYTES: std::ops::RangeInclusive<u64> = (4 << 10)..=(1 << 20);
 const STORED_BYTES_FIRST: u64 = 128 << 10;
+/// Of a request before it is compressed, which a lane holds twice while it makes one. Less would be less memory, but the live lane asks for the
+/// newest records first, and each further request of an interval makes the buffer read a session from its beginning again.
 const PAYLOAD_BYTES_MAX: u64 = 4 << 20;
 const PAYLOAD_BYTES_MIN: u64 = 64 << 10;
 const PATIENCE_MAX: u32 = 8;

@@ -1,5 +1,6 @@
 //! The task around a [`Shipper`]: buffer, link and clock.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::link::{Link, LinkRequest};
 use super::rewrite::{Wanted, rewrite};
 use super::shipper::{Ask, Content, Outcome, Peer, Shipper, ShipperOptions, Step, Verdict};
 use super::status::{HubStatus, LinkState};
-use crate::buffer::{Buffer, BufferError, HubCounts, RecordMeta, SequenceSet, Want};
+use crate::buffer::{Batch, Buffer, BufferError, HubCounts, RecordMeta, SequenceSet, Want};
 use crate::clock::{Change, HubTime};
 
 /// What a forwarder needs to know.
@@ -295,8 +296,8 @@ impl Forwarder {
             }
             Content::Choose(want) => buffer.select(hub, *want, in_flight, &ask.limits)?,
         };
-        let batch = buffer.load(&chosen)?;
-        if batch.records.is_empty() && ask.content != Content::Hello {
+        let Batch { message, records } = buffer.load(&chosen)?;
+        if records.is_empty() && ask.content != Content::Hello {
             return Ok(None);
         }
         // A hub of ours keeps everything: `send_exemplars: false` is for those that take none.
@@ -307,7 +308,16 @@ impl Forwarder {
                 ..Wanted::default()
             },
         };
-        let message = rewrite(&batch.message, &self.options.write_relabel, wanted);
+        let rewritten = match rewrite(&message, &self.options.write_relabel, wanted) {
+            Cow::Owned(rewritten) => Some(rewritten),
+            Cow::Borrowed(_) => None,
+        };
+        // The one that is not needed goes before the next is made: they are megabytes.
+        let message = rewritten.unwrap_or(message);
+        let mut body = compress(&message);
+        drop(message);
+        // The compressor made room for the worst case, and the body stays until it is answered.
+        body.shrink_to_fit();
         let counts = buffer.counts(hub)?;
         let mut pairs = vec![
             ("content-type", headers::CONTENT_TYPE.to_owned()),
@@ -321,7 +331,7 @@ impl Forwarder {
             pairs.push(("retry-attempt", ask.attempt.to_string()));
         }
         if *peer != Peer::Foreign {
-            let sequences: SequenceSet = batch.records.iter().map(|record| record.seq).collect();
+            let sequences: SequenceSet = records.iter().map(|record| record.seq).collect();
             let about = EdgeHeaders {
                 edge: self.options.edge.clone(),
                 epoch: buffer.epoch(),
@@ -336,12 +346,12 @@ impl Forwarder {
             pairs.extend(about.to_pairs());
         }
         let request = LinkRequest {
-            body: Bytes::from(compress(&message)),
+            body: Bytes::from(body),
             headers: pairs,
         };
         Ok(Some(Made {
             request,
-            records: batch.records,
+            records,
             counts,
         }))
     }

@@ -134,6 +134,17 @@ impl Kept {
     }
 }
 
+/// See [`crate::probe`].
+pub(crate) fn probe_targets(content: &[u8]) -> Option<usize> {
+    let kept: TargetsIn = serde_json::from_slice(content).ok()?;
+    Some(kept.targets.len())
+}
+
+/// See [`crate::probe`].
+pub(crate) fn probe_configuration(content: &[u8]) -> bool {
+    KeptConfiguration::read(content, Path::new(FOLDER)).is_some()
+}
+
 fn targets_name(key: &str) -> String {
     format!("{TARGETS_PREFIX}{:016x}", hash(key))
 }

@@ -63,6 +63,15 @@ struct Settings {
     hubs: Vec<String>,
 }
 
+/// See [`crate::probe`].
+pub(crate) fn probe(body: &[u8], is_protobuf: bool) -> Option<Vec<u8>> {
+    let families = match is_protobuf {
+        true => protobuf::read(body),
+        false => families::read(body),
+    };
+    gateway::probe_push(families.ok()?)
+}
+
 /// What is pushed, as pages and metrics show it.
 #[derive(Debug, Clone)]
 pub struct PushStatus {

@@ -27,6 +27,17 @@ pub(crate) fn read(body: &[u8]) -> Result<Families, Unfit> {
         .next_family()
         .map_err(|error| format(error.to_string()))?
     {
+        if [family.name, family.help]
+            .iter()
+            .any(|text| text.contains('\0'))
+        {
+            return Err(format(nul(family.name)));
+        }
+        if family.name.trim_start() != family.name {
+            // Text cannot say this: blanks before a name are no part of it there.
+            let why = format!("the name {:?} begins with a blank", family.name);
+            return Err(format(why));
+        }
         let mut read = Family {
             about: Metadata {
                 kind: family.kind,
@@ -53,6 +64,12 @@ pub(crate) fn read(body: &[u8]) -> Result<Families, Unfit> {
                 let pairs = metric.labels().chain(bound);
                 let labels = LabelSet::from_pairs(pairs.chain([(METRIC_NAME, name.as_str())]))
                     .map_err(|error| format(error.to_string()))?;
+                if labels
+                    .iter()
+                    .any(|(name, value)| name.contains('\0') || value.contains('\0'))
+                {
+                    return Err(format(nul(&name)));
+                }
                 if !seen.insert(labels.clone()) {
                     return Err(Unfit::Content(twice(&labels)));
                 }
@@ -70,6 +87,11 @@ pub(crate) fn read(body: &[u8]) -> Result<Families, Unfit> {
         }
     }
     Ok(all)
+}
+
+/// As with text: a scrape's page ends there, and a group's file could not be read again.
+fn nul(name: &str) -> String {
+    format!("a NUL byte in {name:?}, its help or its labels: take it out")
 }
 
 #[cfg(test)]
@@ -165,6 +187,18 @@ mod tests {
         ]
         .concat();
         assert!(shown(&again)[0].contains("comes twice"));
+        let nul = family(
+            "g",
+            GAUGE,
+            &[[label("x", "a\0b"), field(2, &double(1, 1.0))].concat()],
+        );
+        assert!(
+            shown(&nul)[0].contains("a NUL byte in \"g\""),
+            "{:?}",
+            shown(&nul)
+        );
+        let blank = family("\u{b}g", GAUGE, std::slice::from_ref(&gauge));
+        assert!(shown(&blank)[0].contains("begins with a blank"));
         let timed = family("g", GAUGE, &[[gauge, vec![6 << 3, 5]].concat()]);
         assert!(shown(&timed)[0].contains("must not have timestamps"));
         // A zero threshold, a zero bucket, and no classic one.

@@ -145,10 +145,7 @@ impl Group {
             none if none.is_empty() => String::new(),
             some => format!("{NATIVE}{}\n", STANDARD.encode(some)),
         };
-        let mut file = format!("{TITLE}# {head}\n{natives}{}", self.text());
-        let checksum = crc32c::crc32c(file.as_bytes());
-        file.push_str(&format!("{CHECKSUM}{checksum:08x}\n"));
-        file.into_bytes()
+        seal(format!("{TITLE}# {head}\n{natives}{}", self.text()).into_bytes())
     }
 
     /// Reads the file.
@@ -194,6 +191,13 @@ impl Group {
             bytes: text.len() + natives.len(),
         })
     }
+}
+
+/// A file's bytes and their checksum.
+pub(super) fn seal(mut file: Vec<u8>) -> Vec<u8> {
+    let checksum = crc32c::crc32c(&file);
+    file.extend_from_slice(format!("{CHECKSUM}{checksum:08x}\n").as_bytes());
+    file
 }
 
 /// Puts the histograms of a message into their families.

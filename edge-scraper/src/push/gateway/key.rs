@@ -45,6 +45,11 @@ pub(crate) fn parse(path: &str) -> Result<LabelSet, String> {
             // The first one names the job.
             continue;
         }
+        if value.contains('\0') {
+            return Err(format!(
+                "label {name:?}: {value:?} has a NUL byte, which no page may have"
+            ));
+        }
         if !is_legacy_label_name(&name) || name.starts_with(RESERVED_PREFIX) {
             return Err(format!("improper label name {name:?}"));
         }
@@ -131,6 +136,8 @@ mod tests {
             "job/a/b@base64/***",
             "label \"b\": \"***\" is not base64url",
         );
+        check("job/a/b/x%00y", "label \"b\": \"x\\0y\" has a NUL byte");
+        check("job@base64/YQBi", "label \"job\": \"a\\0b\" has a NUL byte");
         check("job/a/b/%zz", "\"%zz\" has a %");
         check("job/a/b/%ff", "\"%ff\" is not UTF-8");
         check(&"a".repeat(5000), "the path is longer");

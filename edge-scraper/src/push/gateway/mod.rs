@@ -379,5 +379,23 @@ impl Collector for Gateway {
     }
 }
 
+/// The file of a group that was pushed so; see [`crate::probe`].
+pub(crate) fn probe_push(families: Families) -> Option<Vec<u8>> {
+    let mut group = Group::new(parse_key("job/probe").ok()?);
+    group.put(families, true).ok()?;
+    State::default().consistent(&group).ok()?;
+    Some(group.encode())
+}
+
+/// See [`crate::probe`].
+pub(crate) fn probe_file(file: &[u8]) -> Option<Vec<u8>> {
+    Group::decode(file).ok().map(|group| group.encode())
+}
+
+/// See [`crate::probe`].
+pub(crate) fn probe_seal(body: &[u8]) -> Vec<u8> {
+    group::seal(body.to_vec())
+}
+
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@
 pub(crate) mod book;
 mod combine;
 mod disk;
+pub(crate) mod probe;
 mod shelf;
 mod spans;
 #[cfg(test)]

@@ -123,9 +123,10 @@ impl Edge {
     fn through(&self, now: Now) -> i64 {
         let at = now.at.millis();
         let said_at = self.about.said_at_ms.unwrap_or(at);
-        let vouches = self.reported && at - said_at <= FRESH_MS;
+        let vouches = self.reported && at.saturating_sub(said_at) <= FRESH_MS;
         let vouches = vouches || planted::is(Planted::VouchesForSilence);
-        match vouches && self.is_heard(now) && at - self.book.through <= WATERMARK_BEHIND_MS_MAX {
+        let near = at.saturating_sub(self.book.through) <= WATERMARK_BEHIND_MS_MAX;
+        match vouches && self.is_heard(now) && near {
             true => self.book.through.max(at),
             false => self.book.through,
         }
