@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use journal::{Journal, SegmentInfo};
+use wire::line::link::Interval;
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Settled};
 use super::index::{Fault, Index, Pending, RecordMeta};
 use super::record::Counts;
 use super::store::BufferError;
@@ -62,6 +63,8 @@ pub(super) struct HubBook {
     /// What is pending in closed segments that are settled in part, by first sequence, with how many of its records were
     /// settled when it was counted.
     pub(super) partly: BTreeMap<u64, (u64, Pending)>,
+    /// Where in time the quarantine lies, and of which one this is so.
+    pub(super) quarantine: Option<(Settled, Vec<Interval>)>,
 }
 
 impl HubBook {
@@ -70,6 +73,7 @@ impl HubBook {
             cursor,
             dirty_since: None,
             partly: BTreeMap::new(),
+            quarantine: None,
         }
     }
 }

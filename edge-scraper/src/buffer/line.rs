@@ -14,6 +14,8 @@ use super::record::{Counts, frame};
 use super::store::{Buffer, BufferError};
 use crate::planted::{self, Planted};
 
+/// Why a hub lacks what it has refused, as reports say it.
+const QUARANTINED: &str = "quarantined";
 /// Pending records nearer in time than this are one stretch: a long scrape interval is no gap.
 const APART: Duration = Duration::from_secs(300);
 /// How far back a session is looked for.
@@ -209,11 +211,58 @@ impl Buffer {
         Ok(intervals)
     }
 
-    /// Stretches of time with samples that the hub will never get.
+    /// Stretches of time with samples that the hub will never get, or has refused for good, rising; at most [`INTERVALS_MAX`].
     ///
     /// # Errors
-    /// A hub that is not attached.
+    /// A hub that is not attached, or a disk that cannot be read.
     pub fn lost_intervals(&self, hub: &str) -> Result<Vec<Interval>, BufferError> {
+        let mut all = self.given_up_intervals(hub)?;
+        // Stretches far apart are told of as one before any is left out.
+        let room = INTERVALS_MAX.saturating_sub(all.len()).max(1);
+        let mut refused = self.quarantined_intervals(hub)?;
+        while refused.len() > room {
+            let first = refused.remove(0);
+            if let Some(next) = refused.first_mut() {
+                next.first_ms = first.first_ms;
+                next.samples += first.samples;
+            }
+        }
+        all.extend(refused);
+        all.sort_by_key(|interval| interval.first_ms);
+        Ok(all)
+    }
+
+    /// Where in time samples lie that the hub has refused. Reads the segments that they are in whenever that changes.
+    fn quarantined_intervals(&self, hub: &str) -> Result<Vec<Interval>, BufferError> {
+        let through = self.synced().seq;
+        let mut books = self.books();
+        let refused = books.hub(hub)?.cursor.quarantined.clone();
+        if let Some((known, intervals)) = &books.hub(hub)?.quarantine
+            && *known == refused
+        {
+            return Ok(intervals.clone());
+        }
+        let mut intervals: Vec<Interval> = Vec::new();
+        for info in self.journal.segments() {
+            let last = info.last_seq.min(through);
+            let mut ranges = refused.sequences.ranges();
+            if !ranges.any(|range| range.first <= last && range.last >= info.first_seq) {
+                continue;
+            }
+            let records = books.read_segment(&self.journal, &info, last)?;
+            let records = records.iter();
+            for record in records.filter(|record| refused.sequences.contains(record.seq)) {
+                add(&mut intervals, record.at, record.at, record.counts);
+            }
+        }
+        for interval in &mut intervals {
+            interval.reason = QUARANTINED.to_owned();
+        }
+        books.hub_mut(hub)?.quarantine = Some((refused, intervals.clone()));
+        Ok(intervals)
+    }
+
+    fn given_up_intervals(&self, hub: &str) -> Result<Vec<Interval>, BufferError> {
         let books = self.books();
         let lost = books.hub(hub)?.cursor.lost.iter();
         let interval = |lost: &super::cursor::Lost| Interval {

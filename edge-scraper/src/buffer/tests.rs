@@ -205,7 +205,16 @@ fn a_restart_goes_on_where_it_was() {
     assert_eq!(counts(&buffer), before);
     assert_eq!(buffer.epoch(), 77);
     assert_eq!(seqs(&select(&buffer, Want::Oldest, 100)), [2, 3, 4]);
+    // Where in time that is, reports say.
+    let lost = buffer.lost_intervals("hq").unwrap();
+    let shown: Vec<(i64, u64, &str)> = lost
+        .iter()
+        .map(|lost| (lost.first_ms, lost.samples, &*lost.reason))
+        .collect();
+    let refused = scrape(0, 4).at.millis();
+    assert_eq!(shown, [(refused, 4, "quarantined")]);
     assert_eq!(buffer.release_quarantine("hq").unwrap().samples, 4);
+    assert_eq!(buffer.lost_intervals("hq").unwrap(), []);
     assert_eq!(seqs(&select(&buffer, Want::Oldest, 100)), [1, 2, 3, 4]);
     buffer.attach("second").unwrap();
     assert_eq!(buffer.counts("second").unwrap().pending.records, 6);

@@ -181,7 +181,7 @@ pub(super) fn hub(section: &mut Section<'_>, hub: &Value) {
         (
             "quarantined",
             "were refused by the hub and are kept aside",
-            "see lastError under /api/v1/status/edge and the hub's log for why",
+            "see lastError under /api/v1/status/edge and the hub's log for why; once that is mended, a POST to /-/retry_quarantined sends them again",
         ),
         (
             "evicted",

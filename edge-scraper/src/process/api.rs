@@ -42,6 +42,7 @@ pub(super) fn routes(edge: &EdgeHandle, users: bool) -> Router {
     Router::new()
         .route("/", get(home))
         .route("/-/reload", post(reload).put(reload).get(not_get))
+        .route("/-/retry_quarantined", post(retry).put(retry).get(not_get))
         .route("/api/v1/targets", get(targets))
         .route("/api/v1/status/edge", get(status))
         .with_state(edge.clone())
@@ -59,6 +60,23 @@ async fn reload(State(edge): State<EdgeHandle>) -> Response {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => {
             let text = format!("failed to reload config: {error}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        }
+    }
+}
+
+/// What hubs refused is sent again: whoever mended the reason says so.
+async fn retry(State(edge): State<EdgeHandle>) -> Response {
+    match daemon::blocking(move || edge.retry_quarantined()).await {
+        Ok(released) => {
+            let hubs = released.iter().map(|(hub, counts)| {
+                json!({"hub": hub, "samples": counts.samples, "markers": counts.markers})
+            });
+            let hubs: Vec<Value> = hubs.collect();
+            Json(json!({"status": "success", "data": hubs})).into_response()
+        }
+        Err(error) => {
+            let text = format!("what was refused stays aside: {error}\n");
             (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
         }
     }

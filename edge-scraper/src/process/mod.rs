@@ -22,7 +22,7 @@ use daemon::{Clock, DataDir, DataDirError, Tasks};
 use journal::Disk;
 use model::Timestamp;
 
-use crate::buffer::{Buffer, BufferError, BufferOptions, BufferStatus};
+use crate::buffer::{Buffer, BufferError, BufferOptions, BufferStatus, Counts};
 use crate::clock::HubTime;
 use crate::collect::Collector;
 use crate::collect::node::NodeCollector;
@@ -376,6 +376,24 @@ impl EdgeHandle {
     /// The scrape jobs, with their targets.
     pub fn pools(&self) -> Vec<PoolStatus> {
         self.inner.manager.status()
+    }
+
+    /// Makes pending again what hubs have refused for good, so that it is sent again; how much that is, by hub. Writes to
+    /// disk: not for async threads.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn retry_quarantined(&self) -> Result<Vec<(String, Counts)>, BufferError> {
+        let names = self.inner.hubs.names().into_iter();
+        let released = names.map(|name| {
+            let counts = self.inner.buffer.release_quarantine(&name)?;
+            if counts.samples > 0 {
+                let samples = counts.samples;
+                tracing::info!(hub = name, samples, "what was refused is sent again");
+            }
+            Ok((name, counts))
+        });
+        released.collect()
     }
 
     /// Everything about it. Reads the buffer on disk: not for async threads.

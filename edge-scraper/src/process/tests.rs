@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use daemon::SystemClock;
@@ -13,12 +13,17 @@ use super::*;
 
 /// Takes every request, or refuses it.
 async fn hub(tasks: &Tasks, status: u16) -> (SocketAddr, Arc<AtomicUsize>) {
+    changing_hub(tasks, Arc::new(AtomicU16::new(status))).await
+}
+
+/// The same with another mind now and then.
+async fn changing_hub(tasks: &Tasks, status: Arc<AtomicU16>) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let received = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&received);
     let handler = move |body: Bytes| {
-        let count = Arc::clone(&count);
+        let (count, status) = (Arc::clone(&count), status.load(Ordering::SeqCst));
         async move {
             if body.len() > 1 {
                 count.fetch_add(1, Ordering::SeqCst);
@@ -277,5 +282,43 @@ async fn a_wrong_token_is_shown_and_nothing_is_lost() {
     })
     .await;
     assert!(get(&edge, "/").await.contains("401"));
+    edge.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_sent_again_on_demand() {
+    let (tasks, folder) = (Tasks::new(), tempfile::tempdir().unwrap());
+    let status = Arc::new(AtomicU16::new(204));
+    let (address, received) = changing_hub(&tasks, Arc::clone(&status)).await;
+    let text = format!(
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\nremote_write: [{{url: 'http://{address}/api/v1/write'}}]\n"
+    );
+    let edge = Edge::start(options(folder.path(), &text), &tasks.child())
+        .await
+        .unwrap();
+    let quarantined = async || {
+        let metrics = metrics(&edge).await;
+        metrics[&format!("branchline_edge_quarantined_samples{{hub=\"{address}\"}}")]
+    };
+    until("a link", async || received.load(Ordering::SeqCst) > 0).await;
+    status.store(400, Ordering::SeqCst);
+    until("refused samples", async || quarantined().await > 0.0).await;
+    status.store(204, Ordering::SeqCst);
+    let retry = format!("http://{}/-/retry_quarantined", edge.address().unwrap());
+    assert_eq!(client().get(&retry).send().await.unwrap().status(), 405);
+    // A request may be under way that is refused yet.
+    until("all is taken", async || {
+        let answer = client().post(&retry).send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(answer["data"][0]["hub"], address.to_string(), "{answer}");
+        let handle = edge.clone();
+        let hubs = daemon::blocking(move || handle.status().hubs).await;
+        let counts = &hubs[0].counts;
+        counts.quarantined.samples == 0
+            && counts.acknowledged.samples > 0
+            && counts.pending.counts.samples == 0
+    })
+    .await;
     edge.shutdown().await;
 }

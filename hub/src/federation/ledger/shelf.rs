@@ -16,6 +16,9 @@ use crate::line::planted::{self, Planted};
 pub(crate) const SILENCE: Duration = Duration::from_millis(4_500);
 /// While an edge is heard, what is newer than that is on its way: no gap.
 pub(crate) const FRESH_MS: i64 = 10_000;
+/// What was said so long ago vouches for the time since. Less than what is fresh by what an edge may take to sync a scrape: only then does it
+/// speak of it.
+const VOUCHED_MS: i64 = 6_000;
 /// While an edge is heard, its watermark may be so far behind and nothing is wrong: where it only scrapes once a minute.
 const WATERMARK_BEHIND_MS_MAX: i64 = 90_000;
 /// A clock that is further off is wrong, and not only measured badly. The edge's own tolerance is about that.
@@ -123,7 +126,7 @@ impl Edge {
     fn through(&self, now: Now) -> i64 {
         let at = now.at.millis();
         let said_at = self.about.said_at_ms.unwrap_or(at);
-        let vouches = self.reported && at.saturating_sub(said_at) <= FRESH_MS;
+        let vouches = self.reported && at.saturating_sub(said_at) <= VOUCHED_MS;
         let vouches = vouches || planted::is(Planted::VouchesForSilence);
         let near = at.saturating_sub(self.book.through) <= WATERMARK_BEHIND_MS_MAX;
         match vouches && self.is_heard(now) && near {

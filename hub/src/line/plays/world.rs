@@ -15,6 +15,7 @@ use crate::federation::ledger::{Section, SectionState};
 
 /// When every play begins.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const A_MS: Duration = Duration::from_millis(1);
 /// What is newer is on its way, and the ledger does not speak of it.
 const FRESH_MS: i64 = 10_000;
 /// From the link's return until all is at the hub, at most: a wait for the link, a hub that is silent, and the sending.
@@ -487,6 +488,20 @@ impl World {
                 ));
             }
             if refuses && !lifted {
+                let is_complete = |fact: &&Fact| {
+                    let at = Timestamp::from_millis(fact.at);
+                    let sections = hub.ledger.sections(name, at, at.saturating_add(A_MS));
+                    let mut sections = sections.iter();
+                    sections.any(|section| section.state == SectionState::Complete)
+                };
+                let refused = |fact: &&Fact| !fact.refused.is_empty();
+                let mut refused = edge.facts.iter().filter(refused);
+                if let Some(fact) = refused.find(is_complete) {
+                    return Err(format!(
+                        "{name}: {} was refused in part, and is called complete",
+                        fact.at
+                    ));
+                }
                 continue;
             }
             let Some(first) = edge.facts.first() else {
