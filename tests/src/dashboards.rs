@@ -228,7 +228,7 @@ pub fn selectors(expression: &str) -> Result<Vec<String>, String> {
 
 /// (file name, its JSON) of every dashboard.
 fn dashboards() -> Vec<(&'static str, Value)> {
-    ["overview.json", "branch.json"]
+    ["overview.json", "branch.json", "hub.json"]
         .into_iter()
         .map(|file| {
             let path = checkout::root().join("dashboards").join(file);
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn everything_is_found() {
-        assert!(panel_queries(&FILLING).len() > 60);
+        assert!(panel_queries(&FILLING).len() > 120);
         assert_eq!(variable_queries(&FILLING).len(), 3);
         assert!(annotation_queries(&FILLING).len() >= 2);
         assert!(rule_expressions().len() > 20);

@@ -15,6 +15,24 @@ pub trait Collector: Send + Sync {
     ///
     /// What makes the whole page worthless; the scrape then counts as failed.
     fn collect(&self) -> Result<String, CollectError>;
+
+    /// The same in whichever format has room for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Collector::collect`].
+    fn page(&self) -> Result<Page, CollectError> {
+        self.collect().map(Page::Text)
+    }
+}
+
+/// A collector's page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Page {
+    /// Exposition text.
+    Text(String),
+    /// Delimited protobuf: the only format with native histograms.
+    Protobuf(Vec<u8>),
 }
 
 /// A collector has no page.

@@ -125,6 +125,7 @@ impl Check {
                 follow_redirects: keys.follow_redirects.unwrap_or(true),
                 proxy: self.proxy(key, proxy)?,
                 http2: keys.enable_http2.unwrap_or(true),
+                round_robin_dns: false,
                 tls: self.tls(key, keys.tls_config)?,
             },
             auth,

@@ -7,7 +7,6 @@ use daemon::config::ConfigError;
 use model::relabel::RelabelRule;
 use reqwest::Url;
 
-use super::client::Keys;
 use super::{Check, HttpConfig, raw};
 
 /// One place to ship to: a hub, or any receiver of Prometheus's remote write 1.0.
@@ -33,11 +32,18 @@ pub struct HubConfig {
     pub backoff_max: Option<Duration>,
     /// Whether type and help of metrics are sent. Default: true.
     pub send_metadata: bool,
+    /// Whether a foreign endpoint gets exemplars. Default: true, whenever there are some.
+    pub send_exemplars: bool,
+    /// Whether a foreign endpoint gets native histograms. Default: true, whenever there are some.
+    pub send_native_histograms: bool,
 }
 
 /// What the shipper does if the file says nothing; only to check one against the other.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// What the edge tells a hub of ours begins so.
+const OWN_HEADERS: &str = "branchline-";
 
 /// Headers that the edge itself sets, in lower case.
 const RESERVED_HEADERS: [&str; 13] = [
@@ -71,6 +77,8 @@ impl HubConfig {
             backoff_first: None,
             backoff_max: None,
             send_metadata: true,
+            send_exemplars: true,
+            send_native_histograms: true,
         }
     }
 }
@@ -109,7 +117,8 @@ impl Check {
         Ok(hubs)
     }
 
-    fn hub(&mut self, key: &str, given: raw::RemoteWrite) -> Result<HubConfig, ConfigError> {
+    fn hub(&mut self, key: &str, mut given: raw::RemoteWrite) -> Result<HubConfig, ConfigError> {
+        let keys = given.client_keys();
         let at = |name: &str| format!("{key}.{name}");
         if given.url.is_empty() {
             return Err(self.invalid(
@@ -174,30 +183,25 @@ impl Check {
             tuned,
             "only send does; metadata goes with the samples",
         );
-        let _ = (
-            given.send_native_histograms,
-            given.failed_request_logging,
-            given.send_exemplars,
-        );
+        let _ = given.failed_request_logging;
         let write_relabel =
             self.relabel(&at("write_relabel_configs"), given.write_relabel_configs)?;
-        let keys = Keys {
-            basic_auth: given.basic_auth,
-            authorization: given.authorization,
-            bearer_token: given.bearer_token,
-            bearer_token_file: given.bearer_token_file,
-            tls_config: given.tls_config,
-            follow_redirects: given.follow_redirects,
-            proxy_url: given.proxy_url,
-            no_proxy: given.no_proxy,
-            proxy_from_environment: given.proxy_from_environment,
-            proxy_connect_header: given.proxy_connect_header,
-            enable_http2: given.enable_http2,
-            ..Keys::default()
-        };
         let timeout = given.remote_timeout.map(|timeout| timeout.get());
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(self.invalid(at("remote_timeout"), "it must be above 0"));
+        }
+        let mut http = self.client(key, keys)?;
+        http.client.round_robin_dns = given.round_robin_dns.unwrap_or(false);
+        for header in &http.headers {
+            if header.name.as_str().starts_with(OWN_HEADERS) {
+                return Err(self.invalid(
+                    at("http_headers"),
+                    format!(
+                        "{} is a reserved header, it must not be changed",
+                        header.name
+                    ),
+                ));
+            }
         }
         Ok(HubConfig {
             name: given
@@ -207,12 +211,14 @@ impl Check {
             url,
             timeout,
             headers: given.headers.unwrap_or_default(),
-            http: self.client(key, keys)?,
+            http,
             write_relabel,
             samples_per_send_max,
             backoff_first,
             backoff_max,
             send_metadata: metadata.send.unwrap_or(true),
+            send_exemplars: given.send_exemplars.unwrap_or(true),
+            send_native_histograms: given.send_native_histograms.unwrap_or(true),
         })
     }
 
@@ -224,7 +230,7 @@ impl Check {
                 "the authorization header must be set by basic_auth or authorization",
             ));
         }
-        if RESERVED_HEADERS.contains(&lower.as_str()) || lower.starts_with("branchline-") {
+        if RESERVED_HEADERS.contains(&lower.as_str()) || lower.starts_with(OWN_HEADERS) {
             return Err(self.invalid(
                 key,
                 format!("{header} is a reserved header, it must not be changed"),

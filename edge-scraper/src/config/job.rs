@@ -1,10 +1,12 @@
 //! Scrape jobs: the entries of `scrape_configs`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use daemon::config::{ByteSize, ConfigError};
 use model::relabel::RelabelRule;
+use model::{SCHEMA_MAX, SCHEMA_MIN};
 
 use super::{Check, Discovery, HttpConfig, TIMEOUT, raw};
 use crate::scrape::Class;
@@ -48,6 +50,8 @@ pub struct JobConfig {
     pub escaping: Escaping,
     /// Also `scrape_timeout_seconds`, `scrape_sample_limit` and `scrape_body_size_bytes`.
     pub extra_metrics: bool,
+    /// Where failed scrapes are written down, if anywhere (`scrape_failure_log_file`).
+    pub failure_log: Option<PathBuf>,
 }
 
 impl JobConfig {
@@ -78,6 +82,7 @@ impl JobConfig {
             legacy_names: false,
             escaping: Escaping::AllowUtf8,
             extra_metrics: false,
+            failure_log: None,
         }
     }
 }
@@ -134,6 +139,10 @@ pub struct Histograms {
     pub classic_too: bool,
     /// Classic ones as native ones with their bounds (`convert_classic_histograms_to_nhcb`).
     pub to_custom_buckets: bool,
+    /// Most buckets of one (`native_histogram_bucket_limit`): one that has more becomes coarser, and one that cannot fails the scrape.
+    pub buckets_max: Option<u64>,
+    /// Finest schema of one (`native_histogram_min_bucket_factor`): a finer one becomes coarser.
+    pub schema_max: Option<i32>,
 }
 
 /// A format of the page.
@@ -223,11 +232,12 @@ pub(super) struct Defaults {
     pub(super) timeout: Duration,
     /// As given; else it depends on the job's histograms.
     protocols: Option<Vec<Protocol>>,
-    histograms: Histograms,
+    pub(super) histograms: Histograms,
     limits: Limits,
     legacy_names: bool,
     escaping: Option<Escaping>,
     extra_metrics: bool,
+    failure_log: Option<PathBuf>,
 }
 
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -239,6 +249,15 @@ fn limit(given: Option<u64>, global: Option<u64>) -> Option<u64> {
 
 fn bytes(given: Option<ByteSize>) -> Option<u64> {
     given.map(ByteSize::get)
+}
+
+/// The finest schema whose buckets grow by this factor at least; None where that is all of them. As in Prometheus.
+fn schema_of(factor: f64) -> Option<i32> {
+    if factor <= 1.0 {
+        return None;
+    }
+    let schema = (-factor.log2().log2()).floor();
+    (schema < f64::from(SCHEMA_MAX)).then(|| schema.max(f64::from(SCHEMA_MIN)) as i32)
 }
 
 /// What an empty or missing word means is up to the caller.
@@ -275,6 +294,8 @@ impl Check {
                 native: global.scrape_native_histograms.unwrap_or(false),
                 classic_too: global.always_scrape_classic_histograms.unwrap_or(false),
                 to_custom_buckets: global.convert_classic_histograms_to_nhcb.unwrap_or(false),
+                buckets_max: None,
+                schema_max: None,
             },
             limits: Limits {
                 body_bytes: limit(bytes(global.body_size_limit), None),
@@ -290,6 +311,7 @@ impl Check {
                 .unwrap_or(false),
             escaping: self.escaping("global", global.metric_name_escaping_scheme.as_deref())?,
             extra_metrics: global.extra_scrape_metrics.unwrap_or(false),
+            failure_log: self.log_file(global.scrape_failure_log_file.as_deref()),
         })
     }
 
@@ -336,6 +358,17 @@ impl Check {
             to_custom_buckets: given
                 .convert_classic_histograms_to_nhcb
                 .unwrap_or(global.histograms.to_custom_buckets),
+            buckets_max: limit(given.native_histogram_bucket_limit, None),
+            schema_max: match given.native_histogram_min_bucket_factor {
+                None => None,
+                Some(factor) if factor.is_finite() && factor >= 0.0 => schema_of(factor),
+                Some(factor) => {
+                    return Err(self.invalid(
+                        at("native_histogram_min_bucket_factor"),
+                        format!("{factor} is no factor: give the least growth from one bucket to the next, such as 1.1, or 0 for none"),
+                    ));
+                }
+            },
         };
         let protocols = match (&given.scrape_protocols, &global.protocols) {
             (Some(given), _) => self.protocols(&at("scrape_protocols"), given)?,
@@ -407,7 +440,16 @@ impl Check {
             legacy_names,
             escaping,
             extra_metrics: given.extra_scrape_metrics.unwrap_or(global.extra_metrics),
+            failure_log: self
+                .log_file(given.scrape_failure_log_file.as_deref())
+                .or_else(|| global.failure_log.clone()),
         })
+    }
+
+    fn log_file(&self, given: Option<&str>) -> Option<PathBuf> {
+        given
+            .filter(|path| !path.is_empty())
+            .map(|path| self.resolve(path))
     }
 
     fn protocols(&self, key: &str, given: &[String]) -> Result<Vec<Protocol>, ConfigError> {

@@ -7,7 +7,7 @@ use daemon::config::ConfigError;
 use model::relabel::RelabelRule;
 use wire::otlp;
 
-use super::{Check, JobConfig, TIMEOUT, job, raw};
+use super::{Check, Histograms, JobConfig, TIMEOUT, job, raw};
 
 /// Job of the Pushgateway's own series, `up` and the like: pushed ones have the job that their group names.
 const GATEWAY_JOB: &str = "pushgateway";
@@ -31,6 +31,8 @@ pub struct PushConfig {
 pub struct GatewayConfig {
     /// A group that was not pushed for so long goes. Zero: none ever does.
     pub group_expiry: Duration,
+    /// Which form of a histogram that was pushed in both is stored: as `global` says for scrapes. What is native alone always is.
+    pub histograms: Histograms,
     /// How its page becomes series.
     pub job: JobConfig,
 }
@@ -122,8 +124,15 @@ impl Check {
         let mut job = self.own_job(key, GATEWAY_JOB, interval, rules, defaults)?;
         // A group says whose its series are, as in Prometheus's own scrape of a Pushgateway.
         job.honor_labels = true;
+        // What is on the page has been chosen already.
+        job.histograms = Histograms {
+            native: true,
+            classic_too: true,
+            ..Histograms::default()
+        };
         Ok(Some(GatewayConfig {
             group_expiry: given.group_expiry.map_or(Duration::ZERO, |time| time.get()),
+            histograms: defaults.histograms,
             job,
         }))
     }

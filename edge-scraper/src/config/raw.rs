@@ -1,15 +1,14 @@
 //! The configuration file as it is written: serde structs, one field a key. Nothing is checked here but shapes.
 //!
-//! `deny_unknown_fields` does not go with `flatten`, so the keys of HTTP clients stand in [`RemoteWrite`] too.
+//! The keys of HTTP clients come from [`with_client_keys`].
 
 use std::collections::BTreeMap;
 
 use daemon::config::{ByteSize, PromDuration};
-use daemon::http::TlsYaml;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::raw_client::{Authorization, BasicAuth, with_client_keys};
+use super::raw_client::with_client_keys;
 use super::raw_discovery::{DnsSdConfig, HttpSdConfig, KubernetesSdConfig};
 use super::refuse::{self, Refused};
 
@@ -66,8 +65,7 @@ pub(super) struct Global {
     pub(super) evaluation_interval: Option<PromDuration>,
     pub(super) rule_query_offset: Option<PromDuration>,
     pub(super) query_log_file: Option<String>,
-    #[serde(deserialize_with = "refuse::scrape_failure_log_file")]
-    pub(super) scrape_failure_log_file: Refused,
+    pub(super) scrape_failure_log_file: Option<String>,
     pub(super) scrape_native_histograms: Option<bool>,
     pub(super) always_scrape_classic_histograms: Option<bool>,
     pub(super) convert_classic_histograms_to_nhcb: Option<bool>,
@@ -106,16 +104,13 @@ pub(super) struct ScrapeConfig {
     pub(super) http_sd_configs: Option<Vec<HttpSdConfig>>,
     pub(super) dns_sd_configs: Option<Vec<DnsSdConfig>>,
     pub(super) kubernetes_sd_configs: Option<Vec<KubernetesSdConfig>>,
-    // refused
-    #[serde(deserialize_with = "refuse::scrape_failure_log_file")]
-    pub(super) scrape_failure_log_file: Refused,
+    pub(super) scrape_failure_log_file: Option<String>,
     pub(super) scrape_native_histograms: Option<bool>,
     pub(super) always_scrape_classic_histograms: Option<bool>,
     pub(super) convert_classic_histograms_to_nhcb: Option<bool>,
-    #[serde(deserialize_with = "refuse::native_histogram_bucket_limit")]
-    pub(super) native_histogram_bucket_limit: Refused,
-    #[serde(deserialize_with = "refuse::native_histogram_min_bucket_factor")]
-    pub(super) native_histogram_min_bucket_factor: Refused,
+    pub(super) native_histogram_bucket_limit: Option<u64>,
+    pub(super) native_histogram_min_bucket_factor: Option<f64>,
+    // refused
     #[serde(deserialize_with = "refuse::aws_sd_configs")]
     pub(super) aws_sd_configs: Refused,
     #[serde(deserialize_with = "refuse::azure_sd_configs")]
@@ -222,6 +217,7 @@ pub(super) struct Relabel {
     pub(super) action: Option<String>,
 }
 
+with_client_keys! {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RemoteWrite {
@@ -233,36 +229,19 @@ pub(super) struct RemoteWrite {
     pub(super) queue_config: Option<Queue>,
     pub(super) metadata_config: Option<MetadataConfig>,
     pub(super) protobuf_message: Option<String>,
-    /// They are sent whenever there are some.
-    pub(super) send_native_histograms: Option<bool>,
-    pub(super) failed_request_logging: Option<bool>,
-    // HTTP client
-    pub(super) basic_auth: Option<BasicAuth>,
-    pub(super) authorization: Option<Authorization>,
-    pub(super) bearer_token: Option<String>,
-    pub(super) bearer_token_file: Option<String>,
-    pub(super) tls_config: Option<TlsYaml>,
-    pub(super) follow_redirects: Option<bool>,
-    pub(super) enable_http2: Option<bool>,
-    pub(super) proxy_url: Option<String>,
-    #[serde(deserialize_with = "refuse::oauth2")]
-    pub(super) oauth2: Refused,
-    pub(super) no_proxy: Option<String>,
-    pub(super) proxy_from_environment: Option<bool>,
-    pub(super) proxy_connect_header: Option<BTreeMap<String, Vec<String>>>,
-    #[serde(deserialize_with = "refuse::http_headers")]
-    pub(super) http_headers: Refused,
-    // refused
-    /// They are sent whenever there are some.
     pub(super) send_exemplars: Option<bool>,
-    #[serde(deserialize_with = "refuse::round_robin_dns")]
-    pub(super) round_robin_dns: Refused,
+    pub(super) send_native_histograms: Option<bool>,
+    pub(super) round_robin_dns: Option<bool>,
+    /// Refused requests are always logged.
+    pub(super) failed_request_logging: Option<bool>,
+    // refused
     #[serde(deserialize_with = "refuse::sigv4")]
     pub(super) sigv4: Refused,
     #[serde(deserialize_with = "refuse::azuread")]
     pub(super) azuread: Refused,
     #[serde(deserialize_with = "refuse::google_iam")]
     pub(super) google_iam: Refused,
+}
 }
 
 #[derive(Debug, Default, Deserialize)]

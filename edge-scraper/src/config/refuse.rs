@@ -115,16 +115,15 @@ refuse! {
     "samples are stored on the hub, ask or configure it there":
         storage remote_read;
     "take it out":
-        tracing scrape_failure_log_file native_histogram_bucket_limit native_histogram_min_bucket_factor
-        round_robin_dns http_headers;
+        tracing;
     "of the discovery mechanisms there are static_configs, file_sd_configs, http_sd_configs, dns_sd_configs and kubernetes_sd_configs; write the targets into a file":
         aws_sd_configs azure_sd_configs consul_sd_configs digitalocean_sd_configs docker_sd_configs
         dockerswarm_sd_configs ec2_sd_configs eureka_sd_configs gce_sd_configs hetzner_sd_configs
         ionos_sd_configs kuma_sd_configs lightsail_sd_configs linode_sd_configs marathon_sd_configs
         nerve_sd_configs nomad_sd_configs openstack_sd_configs ovhcloud_sd_configs puppetdb_sd_configs scaleway_sd_configs
         serverset_sd_configs stackit_sd_configs triton_sd_configs uyuni_sd_configs vultr_sd_configs;
-    "use basic_auth, authorization or a client certificate in tls_config":
-        oauth2 sigv4 azuread google_iam;
+    "use basic_auth, authorization, oauth2 or a client certificate in tls_config":
+        sigv4 azuread google_iam;
     "put the secret into a file":
         username_file credentials_ref password_ref username_ref client_secret_ref;
     "client_credentials is the only grant; take it out":

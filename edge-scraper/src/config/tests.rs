@@ -281,12 +281,15 @@ fn unsupported_keys_are_refused_by_name() {
         ],
     );
     refused(
-        &job("native_histogram_bucket_limit: 5"),
-        &["native_histogram_bucket_limit is not supported"],
+        &job("native_histogram_min_bucket_factor: -1.1"),
+        &[
+            "scrape_configs[0].native_histogram_min_bucket_factor",
+            "is no factor",
+        ],
     );
     refused(
         "remote_write: [{url: 'http://x', sigv4: {region: x}}]",
-        &["sigv4 is not supported"],
+        &["sigv4 is not supported", "oauth2"],
     );
     refused(
         "remote_write: [{url: 'http://x', queue_config: {sample_age_limit: 1h}}]",
@@ -430,6 +433,103 @@ fn options_of_http_clients() {
     ] {
         refused(&job(lines), &[said]);
     }
+}
+
+#[test]
+fn remote_write_has_every_option_of_http_clients() {
+    let hub = |lines: &str| {
+        let config = config(&format!("remote_write: [{{url: 'http://x/w', {lines}}}]"));
+        (config.hubs[0].clone(), config.warnings.join("\n"))
+    };
+    let (plain, _) = hub("name: a");
+    assert!(plain.send_exemplars && plain.send_native_histograms && plain.send_metadata);
+    assert!(!plain.http.client.round_robin_dns);
+    let (hub, warnings) = hub(
+        "oauth2: {client_id: i, client_secret_file: s, token_url: 'http://t/', tls_config: {ca_file: ca.pem}}, \
+         http_headers: {X-Scope: {values: [a], files: [c]}}, proxy_from_environment: true, \
+         tls_config: {insecure_skip_verify: true}, follow_redirects: false, round_robin_dns: true, \
+         send_exemplars: false, send_native_histograms: false, metadata_config: {send: false}",
+    );
+    assert_eq!(
+        hub.http.oauth2.as_ref().unwrap().client_secret,
+        daemon::http::Secret::File("/etc/edge/s".into())
+    );
+    assert_eq!(hub.http.headers.len(), 2);
+    assert!(hub.http.reads_files(), "the token server's ca_file");
+    let client = &hub.http.client;
+    assert!(client.proxy.from_environment && client.round_robin_dns && !client.follow_redirects);
+    assert!(!hub.send_exemplars && !hub.send_native_histograms && !hub.send_metadata);
+    assert!(!warnings.contains("no effect"), "{warnings}");
+    for (lines, said) in [
+        ("oauth2: {client_id: i}", "remote_write[0].oauth2.token_url"),
+        (
+            "oauth2: {client_id: i, token_url: 'http://t'}, basic_auth: {username: u}",
+            "at most one of",
+        ),
+        (
+            "http_headers: {Branchline-Edge: {values: [x]}}",
+            "remote_write[0].http_headers",
+        ),
+        (
+            "http_headers: {Content-Encoding: {values: [x]}}",
+            "is not allowed",
+        ),
+        ("round_robin_dns: 3", "round_robin_dns"),
+    ] {
+        refused(
+            &format!("remote_write: [{{url: 'http://x', {lines}}}]"),
+            &[said],
+        );
+    }
+}
+
+#[test]
+fn bounds_of_native_histograms() {
+    let histograms = |lines: &str| config(&job(lines)).jobs[0].histograms;
+    let limited = histograms("native_histogram_bucket_limit: 160");
+    assert_eq!((limited.buckets_max, limited.schema_max), (Some(160), None));
+    assert_eq!(
+        histograms("native_histogram_bucket_limit: 0").buckets_max,
+        None
+    );
+    // The table of Prometheus's documentation.
+    for (factor, schema) in [
+        ("0", None),
+        ("1", None),
+        ("1.002", None),
+        ("1.00271", None),
+        ("1.003", Some(7)),
+        ("1.1", Some(2)),
+        ("1.2", Some(1)),
+        ("1.5", Some(0)),
+        ("2", Some(0)),
+        ("3", Some(-1)),
+        ("70000", Some(-4)),
+        ("1e300", Some(-4)),
+    ] {
+        let found = histograms(&format!("native_histogram_min_bucket_factor: {factor}"));
+        assert_eq!(found.schema_max, schema, "{factor}");
+    }
+}
+
+#[test]
+fn failed_scrapes_are_written_to_a_file_beside_the_configuration() {
+    let log = |global: &str, job: &str| {
+        let text = format!("global: {{{global}}}\nscrape_configs: [{{job_name: a, {job}}}]");
+        config(&text).jobs[0].failure_log.clone()
+    };
+    let path = |path: &str| Some(std::path::PathBuf::from(path));
+    assert_eq!(log("", ""), None);
+    let global = "scrape_failure_log_file: failures.log";
+    assert_eq!(log(global, ""), path("/etc/edge/failures.log"));
+    assert_eq!(
+        log(global, "scrape_failure_log_file: ''"),
+        path("/etc/edge/failures.log")
+    );
+    assert_eq!(
+        log(global, "scrape_failure_log_file: /var/log/a"),
+        path("/var/log/a")
+    );
 }
 
 #[test]

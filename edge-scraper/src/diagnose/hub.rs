@@ -2,10 +2,11 @@
 //! ones from being tried.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::Clock;
-use daemon::http::ProxyOptions;
+use daemon::http::{ProxyOptions, Signer};
 use model::Timestamp;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE};
 use tokio::net::{TcpStream, lookup_host};
@@ -27,7 +28,7 @@ const OFFSET_MAX: Duration = Duration::from_secs(30);
 /// Longest text of a refusal that is repeated.
 const TEXT_MAX: usize = 300;
 
-pub(super) async fn check(section: &mut Section<'_>, hub: &HubConfig, clock: &dyn Clock) {
+pub(super) async fn check(section: &mut Section<'_>, hub: &HubConfig, clock: &Arc<dyn Clock>) {
     let host = hub.url.host_str().unwrap_or_default().to_owned();
     let port = hub.url.port_or_known_default().unwrap_or(443);
     if hub.http.client.proxy != ProxyOptions::default() {
@@ -141,7 +142,7 @@ async fn certificate(section: &mut Section<'_>, host: &str, port: u16, now: Time
 }
 
 /// An empty write: what an edge sends as a sign of life.
-async fn request(section: &mut Section<'_>, hub: &HubConfig, clock: &dyn Clock) {
+async fn request(section: &mut Section<'_>, hub: &HubConfig, clock: &Arc<dyn Clock>) {
     let name = "request";
     let asked = async {
         let client = daemon::http::client(&hub.http.client).map_err(|error| error.to_string())?;
@@ -154,10 +155,10 @@ async fn request(section: &mut Section<'_>, hub: &HubConfig, clock: &dyn Clock) 
         for (name, value) in &hub.headers {
             builder = builder.header(name, value);
         }
-        let builder = hub
-            .http
-            .auth
-            .apply(builder)
+        let signer = Signer::new(&hub.http.signer(), clock).map_err(|error| error.to_string())?;
+        let builder = timeout(2 * WITHIN, signer.sign(builder)).await;
+        let builder = builder
+            .map_err(|_| "no answer of the token server (oauth2.token_url) within 10 s".to_owned())?
             .map_err(|error| error.to_string())?;
         let before = (clock.now(), clock.elapsed());
         let sent = timeout(2 * WITHIN, builder.send()).await;

@@ -109,7 +109,7 @@ pub async fn check(subject: &Subject) -> Report {
             findings: &mut findings,
             name: format!("hub {}", config.name),
         };
-        hub::check(&mut section, config, &*clock).await;
+        hub::check(&mut section, config, &clock).await;
         if let Some(known) = known.iter().find(|hub| hub["name"] == config.name.as_str()) {
             running::hub(&mut section, known);
         }

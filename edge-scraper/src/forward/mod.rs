@@ -56,6 +56,7 @@ pub use line::{
     LineConnection, LineLink, LineOptions, LineShipper, LineStep, NoLine, Settled, SocketLink,
 };
 pub use link::{Link, LinkError, LinkRequest, LinkResponse};
+pub use rewrite::Wanted;
 pub use shipper::{Ask, Content, Outcome, Peer, Shipper, ShipperOptions, Step, Verdict};
 pub use status::{HubStatus, LinkState};
 pub use task::{ForwardOptions, Forwarder};

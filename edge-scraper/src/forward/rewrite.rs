@@ -1,4 +1,4 @@
-//! Series on their way out: `write_relabel_configs`, and metadata left out where it is not wanted.
+//! Series on their way out: `write_relabel_configs`, and metadata, exemplars and native histograms left out where they are not wanted.
 
 use std::borrow::Cow;
 
@@ -7,13 +7,35 @@ use wire::remote_write::convert::label_set;
 use wire::remote_write::proto::{Label, TimeSeries};
 use wire::remote_write::{Limits, decode_message, encode_message};
 
+/// What besides float samples leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Type and help of metrics (`metadata_config.send`).
+    pub metadata: bool,
+    /// Exemplars (`send_exemplars`).
+    pub exemplars: bool,
+    /// Native histograms (`send_native_histograms`).
+    pub native_histograms: bool,
+}
+
+impl Default for Wanted {
+    /// Everything.
+    fn default() -> Wanted {
+        Wanted {
+            metadata: true,
+            exemplars: true,
+            native_histograms: true,
+        }
+    }
+}
+
 /// Rewrites a message that this edge encoded. Series that a rule drops, or leaves without a metric name, are left out.
 pub(super) fn rewrite<'m>(
     message: &'m [u8],
     rules: &[RelabelRule],
-    metadata: bool,
+    wanted: Wanted,
 ) -> Cow<'m, [u8]> {
-    if rules.is_empty() && metadata {
+    if rules.is_empty() && wanted == Wanted::default() {
         return Cow::Borrowed(message);
     }
     let limits = Limits {
@@ -24,9 +46,18 @@ pub(super) fn rewrite<'m>(
         // Our own encoding; should it ever be unreadable, the receiver says so, and nothing is lost silently.
         return Cow::Borrowed(message);
     };
-    if !metadata {
+    if !wanted.metadata {
         request.metadata.clear();
     }
+    request.timeseries.retain_mut(|series| {
+        if !wanted.exemplars {
+            series.exemplars.clear();
+        }
+        if !wanted.native_histograms {
+            series.histograms.clear();
+        }
+        !(series.samples.is_empty() && series.histograms.is_empty() && series.exemplars.is_empty())
+    });
     if !rules.is_empty() {
         request.timeseries = request
             .timeseries
@@ -59,8 +90,10 @@ fn relabelled(mut series: TimeSeries, rules: &[RelabelRule]) -> Option<TimeSerie
 mod tests {
     use super::*;
     use model::relabel::{Action, RelabelOptions};
-    use model::{LabelSet, Metadata, Sample, Timestamp};
-    use wire::remote_write::convert::{append_metadata, append_series};
+    use std::sync::Arc;
+
+    use model::{Exemplar, Histogram, LabelSet, Metadata, Sample, Timestamp, Value};
+    use wire::remote_write::convert::{append_exemplar, append_metadata, append_series};
 
     #[test]
     fn drops_renames_and_leaves_the_rest() {
@@ -74,7 +107,7 @@ mod tests {
                 &[Sample::float(Timestamp::from_millis(1), 2.0)],
             );
         }
-        assert_eq!(*rewrite(&message, &[], true), message);
+        assert_eq!(*rewrite(&message, &[], Wanted::default()), message);
         let rule = |action, source: &str, regex: &str, target: &str, replacement: &str| {
             RelabelRule::new(RelabelOptions {
                 action,
@@ -91,8 +124,12 @@ mod tests {
             rule(Action::Replace, "job", "(.*)", "team", "t-$1"),
             rule(Action::Replace, "__name__", "x", "__name__", ""),
         ];
+        let no_metadata = Wanted {
+            metadata: false,
+            ..Wanted::default()
+        };
         let request =
-            decode_message(&rewrite(&message, &rules, false), &Limits::default()).unwrap();
+            decode_message(&rewrite(&message, &rules, no_metadata), &Limits::default()).unwrap();
         assert!(request.metadata.is_empty());
         let [series] = &request.timeseries[..] else {
             panic!("{request:?}")
@@ -106,5 +143,48 @@ mod tests {
             (labels, series.samples.len()),
             (vec!["up", "node", "t-node"], 1)
         );
+    }
+
+    #[test]
+    fn exemplars_and_native_histograms_stay_where_they_are_not_wanted() {
+        let mut message = Vec::new();
+        let labels = |name| LabelSet::from_pairs([("__name__", name)]).unwrap();
+        let at = Timestamp::from_millis(1);
+        append_series(&mut message, &labels("plain"), &[Sample::float(at, 2.0)]);
+        let histogram = Value::Histogram(Arc::new(Histogram::default()));
+        let native = Sample {
+            value: histogram,
+            ..Sample::float(at, 0.0)
+        };
+        append_series(&mut message, &labels("native"), &[native]);
+        let exemplar = Exemplar {
+            labels: labels("trace"),
+            value: 1.0,
+            at,
+        };
+        append_exemplar(&mut message, &labels("plain"), &exemplar);
+        let left = |wanted| {
+            let request = decode_message(&rewrite(&message, &[], wanted), &Limits::default());
+            let series = request.unwrap().timeseries;
+            let count = |of: fn(&TimeSeries) -> usize| series.iter().map(of).sum::<usize>();
+            (
+                series.len(),
+                count(|series| series.samples.len()),
+                count(|series| series.histograms.len()),
+                count(|series| series.exemplars.len()),
+            )
+        };
+        let wanted = Wanted::default();
+        assert_eq!(left(wanted), (3, 1, 1, 1));
+        let no_exemplars = Wanted {
+            exemplars: false,
+            ..wanted
+        };
+        assert_eq!(left(no_exemplars), (2, 1, 1, 0));
+        let floats = Wanted {
+            native_histograms: false,
+            ..no_exemplars
+        };
+        assert_eq!(left(floats), (1, 1, 0, 0));
     }
 }

@@ -18,7 +18,7 @@ use wire::remote_write::{compress, headers};
 use super::classify::Answer;
 use super::line::{LineEnd, LineLink, LineOptions};
 use super::link::{Link, LinkRequest};
-use super::rewrite::rewrite;
+use super::rewrite::{Wanted, rewrite};
 use super::shipper::{Ask, Content, Outcome, Peer, Shipper, ShipperOptions, Step, Verdict};
 use super::status::{HubStatus, LinkState};
 use crate::buffer::{Buffer, BufferError, HubCounts, RecordMeta, SequenceSet, Want};
@@ -35,8 +35,8 @@ pub struct ForwardOptions {
     pub shipper: ShipperOptions,
     /// `write_relabel_configs`.
     pub write_relabel: Vec<RelabelRule>,
-    /// Whether type and help of metrics are sent.
-    pub send_metadata: bool,
+    /// What besides samples is sent.
+    pub wanted: Wanted,
     /// How a line behaves.
     pub line: LineOptions,
     /// Learns from the line how far the machine's clock is off.
@@ -85,7 +85,7 @@ impl Forwarder {
         });
         // Frames leave as they are in the buffer: what has to be changed on the way goes as remote write.
         let options = &forwarder.options;
-        let line = line.filter(|_| options.write_relabel.is_empty() && options.send_metadata);
+        let line = line.filter(|_| options.write_relabel.is_empty() && options.wanted.metadata);
         tasks.spawn(
             format!("forward to {}", options.hub),
             forwarder.clone().ship(link, line, tasks.clone()),
@@ -299,11 +299,15 @@ impl Forwarder {
         if batch.records.is_empty() && ask.content != Content::Hello {
             return Ok(None);
         }
-        let message = rewrite(
-            &batch.message,
-            &self.options.write_relabel,
-            self.options.send_metadata,
-        );
+        // A hub of ours keeps everything: `send_exemplars: false` is for those that take none.
+        let wanted = match peer {
+            Peer::Foreign => self.options.wanted,
+            _ => Wanted {
+                metadata: self.options.wanted.metadata,
+                ..Wanted::default()
+            },
+        };
+        let message = rewrite(&batch.message, &self.options.write_relabel, wanted);
         let counts = buffer.counts(hub)?;
         let mut pairs = vec![
             ("content-type", headers::CONTENT_TYPE.to_owned()),

@@ -3,11 +3,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use daemon::http::{Auth, ClientOptions};
+use daemon::http::{Auth, ClientOptions, ExtraHeader, Secret, SignerOptions};
 use daemon::{Clock, SimClock, SystemClock, Tasks};
 use futures_util::future::BoxFuture;
 use journal::sim::SimDisk;
 use model::{LabelSet, Sample, Timestamp};
+use reqwest::header::HeaderName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::edge_headers::{EdgeHeaders, Lane};
 use wire::remote_write::{Limits, decode};
@@ -534,7 +535,7 @@ async fn a_silent_link_is_noticed_and_live_comes_first_when_it_is_back() {
         time: None,
         shipper: ShipperOptions::default(),
         write_relabel: Vec::new(),
-        send_metadata: true,
+        wanted: Wanted::default(),
     };
     let forwarder =
         Forwarder::start(options, buffer.clone(), Arc::new(hub.clone()), None, &tasks).unwrap();
@@ -611,7 +612,7 @@ async fn http_carries_headers_and_brings_back_answers() {
     };
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "s3cret\n").unwrap();
-    let link = HttpLink::new(HttpLinkOptions {
+    let options = HttpLinkOptions {
         url: format!("http://user:pw@{address}/api/v1/write")
             .parse()
             .unwrap(),
@@ -619,13 +620,21 @@ async fn http_carries_headers_and_brings_back_answers() {
             timeout: None,
             ..ClientOptions::default()
         },
-        auth: Auth::HeaderFromFile {
-            scheme: "Bearer".into(),
-            credentials_file: token.path().into(),
+        signer: SignerOptions {
+            auth: Auth::HeaderFromFile {
+                scheme: "Bearer".into(),
+                credentials_file: token.path().into(),
+            },
+            headers: vec![ExtraHeader {
+                name: HeaderName::from_static("x-branch"),
+                value: Secret::Inline("seven".into()),
+            }],
+            oauth2: None,
         },
         headers: [("X-Scope-OrgID".to_owned(), "t1".to_owned())].into(),
-    })
-    .unwrap();
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let link = HttpLink::new(options, &clock).unwrap();
     assert_eq!(link.address(), format!("http://{address}/api/v1/write"));
     let request = LinkRequest {
         body: "BODY".into(),
@@ -637,6 +646,7 @@ async fn http_carries_headers_and_brings_back_answers() {
         "post /api/v1/write ",
         "authorization: bearer s3cret",
         "x-scope-orgid: t1",
+        "x-branch: seven",
         "branchline-edge: b07",
     ] {
         assert!(request.contains(header), "{header} in {request}");

@@ -11,7 +11,7 @@ use crate::clock::HubTime;
 use crate::config::{EdgeConfig, HubConfig};
 use crate::forward::{
     ForwardOptions, Forwarder, HttpLink, HttpLinkOptions, HubStatus, LineLink, Link, LinkState,
-    ShipperOptions, SocketLink,
+    ShipperOptions, SocketLink, Wanted,
 };
 
 /// How long the shipper of a hub that a reload takes away may finish what is under way.
@@ -97,7 +97,7 @@ impl Hubs {
                     hub: hub.name.clone(),
                     shipper: ShipperOptions::default(),
                     write_relabel: Vec::new(),
-                    send_metadata: true,
+                    wanted: Wanted::default(),
                     line: config.line.clone(),
                     time: None,
                 };
@@ -115,16 +115,17 @@ impl Hubs {
                 .get(&hub.name)
                 .is_some_and(|running| running.config.as_ref() == Some(hub));
             // Certificates are read when the client is made, so a reload makes a new one.
-            let same = same && !crate::scrape::reads_files(&hub.http.client);
+            let same = same && !hub.http.reads_files();
             if same {
                 continue;
             }
-            let link = HttpLink::new(HttpLinkOptions {
+            let options = HttpLinkOptions {
                 url: hub.url.clone(),
                 client: hub.http.client.clone(),
-                auth: hub.http.auth.clone(),
+                signer: hub.http.signer(),
                 headers: hub.headers.clone(),
-            });
+            };
+            let link = HttpLink::new(options, self.buffer.clock());
             let link = link.map_err(|source| HubError::Link {
                 hub: hub.name.clone(),
                 source,
@@ -134,7 +135,11 @@ impl Hubs {
                 hub: hub.name.clone(),
                 shipper: shipper_options(hub),
                 write_relabel: hub.write_relabel.clone(),
-                send_metadata: hub.send_metadata,
+                wanted: Wanted {
+                    metadata: hub.send_metadata,
+                    exemplars: hub.send_exemplars,
+                    native_histograms: hub.send_native_histograms,
+                },
                 line: config.line.clone(),
                 time: Some(Arc::clone(&self.time)),
             };

@@ -1,9 +1,12 @@
 //! Metric families as somebody wrote them down: read from a text that must be whole, joined with others, and written as a page.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use model::{LabelSet, METRIC_NAME, Metadata, MetricType};
+use model::{BUCKET_LABEL, Histogram, LabelSet, METRIC_NAME, Metadata, MetricType};
 use wire::exposition::{Entry, Format, Parser};
+
+use crate::config::Histograms;
 
 /// Families by name.
 pub(crate) type Families = BTreeMap<String, Family>;
@@ -14,6 +17,37 @@ pub(crate) struct Family {
     pub(crate) about: Metadata,
     /// In the order written, each with its metric's name (`…_bucket`).
     pub(crate) samples: Vec<(LabelSet, f64)>,
+    /// Native histograms, each with the family's name. Only protobuf has them.
+    pub(crate) natives: Vec<(LabelSet, Arc<Histogram>)>,
+}
+
+impl Family {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.samples.is_empty() && self.natives.is_empty()
+    }
+
+    pub(crate) fn series(&self) -> usize {
+        self.samples.len() + self.natives.len()
+    }
+
+    /// Leaves of histograms that have both forms the one that is wanted, as a scrape with these settings would. A histogram that is
+    /// native alone stays in any case.
+    pub(crate) fn choose(&mut self, wanted: &Histograms) {
+        if self.natives.is_empty() || (wanted.native && wanted.classic_too) {
+            return;
+        }
+        let metric =
+            |labels: &LabelSet| labels.builder().del(METRIC_NAME).del(BUCKET_LABEL).build();
+        if wanted.native {
+            let natives: BTreeSet<LabelSet> = self.natives.iter().map(|(l, _)| metric(l)).collect();
+            self.samples
+                .retain(|(labels, _)| !natives.contains(&metric(labels)));
+        } else {
+            let classic: BTreeSet<LabelSet> = self.samples.iter().map(|(l, _)| metric(l)).collect();
+            self.natives
+                .retain(|(labels, _)| !classic.contains(&metric(labels)));
+        }
+    }
 }
 
 /// Why a text is not taken.
@@ -32,6 +66,16 @@ pub(crate) enum Unfit {
 /// # Errors
 /// What is wrong with it: not in the format, a timestamp, one series twice, labels that are none.
 pub(crate) fn read(text: &[u8]) -> Result<Families, Unfit> {
+    let mut families = read_all(text)?;
+    families.retain(|_, family| !family.is_empty());
+    Ok(families)
+}
+
+/// The same, with the families that have no samples.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_all(text: &[u8]) -> Result<Families, Unfit> {
     let format = |why: String| Unfit::Format(why);
     if let Some(at) = text.iter().position(|byte| *byte == 0) {
         // A scrape ends there, and what is behind it would be lost in silence.
@@ -90,7 +134,6 @@ pub(crate) fn read(text: &[u8]) -> Result<Families, Unfit> {
             }
         }
     }
-    families.retain(|_, family| !family.samples.is_empty());
     Ok(families)
 }
 

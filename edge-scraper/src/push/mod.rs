@@ -113,6 +113,8 @@ impl Pushes {
         let push = &config.push;
         let expiry = push.gateway.as_ref().map(|gateway| gateway.group_expiry);
         self.gateway.expire_after(expiry.unwrap_or_default());
+        let histograms = push.gateway.as_ref().map(|gateway| gateway.histograms);
+        self.gateway.show(histograms.unwrap_or_default());
         let settings = Settings {
             external: config.external_labels.clone(),
             remote_write: push.remote_write,

@@ -7,7 +7,7 @@ use wire::exposition::protobuf::{self, HistogramChoice};
 
 use super::families::{Families, Family, Unfit, twice};
 
-/// A native histogram has no place on the page of a group: what has classic buckets too is taken by those.
+/// Both forms are kept; which of them is stored is up to the scrape.
 const CHOICE: HistogramChoice = HistogramChoice {
     native: true,
     classic_too: true,
@@ -33,29 +33,19 @@ pub(crate) fn read(body: &[u8]) -> Result<Families, Unfit> {
                 help: family.help.to_owned(),
                 unit: family.unit.to_owned(),
             },
-            samples: Vec::new(),
+            ..Family::default()
         };
         for metric in family.metrics() {
             let metric = metric.map_err(|error| format(error.to_string()))?;
             metric
                 .points_into(&family, CHOICE, &mut points)
                 .map_err(|error| format(error.to_string()))?;
-            let classic = points
-                .iter()
-                .any(|point| matches!(point.value, Value::Float(_)));
             for point in points.drain(..) {
                 let name = format!("{}{}", family.name, point.suffix);
                 if point.timestamp.is_some() {
                     let why = format!("metrics must not have timestamps, and {name} has one");
                     return Err(Unfit::Content(why));
                 }
-                let Value::Float(value) = point.value else {
-                    if classic {
-                        continue;
-                    }
-                    let why = format!("{name} is a native histogram: push it with classic buckets");
-                    return Err(Unfit::Content(why));
-                };
                 let bound = point
                     .bound
                     .iter()
@@ -66,7 +56,10 @@ pub(crate) fn read(body: &[u8]) -> Result<Families, Unfit> {
                 if !seen.insert(labels.clone()) {
                     return Err(Unfit::Content(twice(&labels)));
                 }
-                read.samples.push((labels, value));
+                match point.value {
+                    Value::Float(value) => read.samples.push((labels, value)),
+                    Value::Histogram(value) => read.natives.push((labels, value)),
+                }
             }
         }
         if all.insert(family.name.to_owned(), read).is_some() {
@@ -81,6 +74,10 @@ pub(crate) fn read(body: &[u8]) -> Result<Families, Unfit> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use model::Histogram;
+
     use super::*;
 
     /// A field with bytes in it.
@@ -118,8 +115,17 @@ mod tests {
             Err(error) => vec![error.to_string()],
             Ok(families) => families
                 .values()
-                .flat_map(|family| &family.samples)
-                .map(|(labels, value)| format!("{labels} {value}"))
+                .flat_map(|family| {
+                    let native = |(labels, value): &(LabelSet, Arc<Histogram>)| {
+                        format!(
+                            "{labels} native {}/{}/{}",
+                            value.count, value.schema, value.zero_count
+                        )
+                    };
+                    let number = |(labels, value): &(LabelSet, f64)| format!("{labels} {value}");
+                    let natives = family.natives.iter().map(native);
+                    family.samples.iter().map(number).chain(natives)
+                })
                 .collect(),
         }
     }
@@ -161,7 +167,7 @@ mod tests {
         assert!(shown(&again)[0].contains("comes twice"));
         let timed = family("g", GAUGE, &[[gauge, vec![6 << 3, 5]].concat()]);
         assert!(shown(&timed)[0].contains("must not have timestamps"));
-        // A schema, a zero threshold, a zero bucket, and no classic one.
+        // A zero threshold, a zero bucket, and no classic one.
         let native = [
             &[1 << 3, 3][..],
             &double(2, 4.0),
@@ -170,12 +176,24 @@ mod tests {
             &[7 << 3, 3],
         ]
         .concat();
-        let native = family("n", HISTOGRAM, &[field(7, &native)]);
-        assert!(
-            shown(&native)[0].contains("push it with classic buckets"),
-            "{:?}",
-            shown(&native)
+        let both = [&native[..], &bucket].concat();
+        let metrics = [
+            field(7, &native),
+            [label("x", "y"), field(7, &both)].concat(),
+        ];
+        assert_eq!(
+            shown(&family("n", HISTOGRAM, &metrics)),
+            [
+                "n_count{x=\"y\"} 3",
+                "n_sum{x=\"y\"} 4",
+                "n_bucket{le=\"0.5\", x=\"y\"} 2",
+                "n_bucket{le=\"+Inf\", x=\"y\"} 3",
+                "n native 3/1/3",
+                "n{x=\"y\"} native 3/1/3",
+            ]
         );
+        let again = family("n", HISTOGRAM, &[field(7, &native), field(7, &native)]);
+        assert!(shown(&again)[0].contains("collected before"));
         assert!(
             shown(&[9, 1])[0].starts_with("text format parsing error")
                 || shown(&[9, 1])[0].contains("protobuf")

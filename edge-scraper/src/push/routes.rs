@@ -236,7 +236,7 @@ async fn change_group(door: &Door, request: Request) -> Result<(StatusCode, u64)
             false => families::read(&text),
         };
         let series = families.iter().flat_map(|all| all.values());
-        let series = series.map(|family| family.samples.len() as u64).sum();
+        let series = series.map(|family| family.series() as u64).sum();
         pushes.gateway.push(&key, families, how).map_err(refuse)?;
         Ok((StatusCode::OK, series))
     });

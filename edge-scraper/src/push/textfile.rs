@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use model::{LabelSet, METRIC_NAME, Metadata, MetricType};
+use model::{LabelSet, METRIC_NAME, MetricType};
 use wire::exposition::Encoder;
 
-use super::families::{self, Families};
+use super::families;
+pub(crate) use super::families::Families;
 use crate::collect::{CollectError, Collector};
 
 /// Files that are read; of a folder with more, the first by name.
@@ -24,8 +25,11 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Of all files together.
 const BYTES_MAX: u64 = 16 << 20;
 
-const MTIME: &str = "node_textfile_mtime_seconds";
-const ERROR: &str = "node_textfile_scrape_error";
+pub(crate) const MTIME: &str = "node_textfile_mtime_seconds";
+pub(crate) const MTIME_HELP: &str = "Unixtime mtime of textfiles successfully read.";
+pub(crate) const ERROR: &str = "node_textfile_scrape_error";
+pub(crate) const ERROR_HELP: &str =
+    "1 if there was an error opening or reading a file, 0 otherwise";
 
 /// The folder as a target.
 pub(crate) struct Textfile {
@@ -99,23 +103,34 @@ fn read(path: &Path, room: u64) -> Result<(Families, f64, u64), String> {
     let changed = about.modified().map_err(|error| error.to_string())?;
     let changed = changed
         .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64());
+        // Whole seconds, as node_exporter shows them.
+        .map_or(0.0, |since| since.as_secs() as f64);
     let families = families::read(&text).map_err(|error| error.to_string())?;
     Ok((families, changed, text.len() as u64))
 }
 
-impl Collector for Textfile {
-    fn job(&self) -> &str {
-        &self.job
-    }
+/// What the files say.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) families: Families,
+    /// The files that were read, and when each was last changed, in seconds.
+    pub(crate) times: Vec<(PathBuf, f64)>,
+    /// The files that each family stands in.
+    pub(crate) files: BTreeMap<String, Vec<PathBuf>>,
+    /// Whether one of them is left out.
+    pub(crate) broken: bool,
+}
 
-    fn collect(&self) -> Result<String, CollectError> {
-        let files = self.files().map_err(|reason| CollectError {
-            collector: self.job.clone(),
-            reason,
-        })?;
+impl Textfile {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// The folder's.
+    pub(crate) fn gather(&self) -> Result<Found, String> {
+        let files = self.files()?;
         let (mut all, mut seen, mut broken) = (Families::new(), BTreeSet::new(), BTreeMap::new());
         let (mut times, mut room) = (Vec::new(), BYTES_MAX);
+        let mut files_of: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
         for path in files {
             let found = read(&path, room).and_then(|(families, changed, bytes)| {
                 fits(&all, &seen, &families)?;
@@ -129,8 +144,9 @@ impl Collector for Textfile {
                 }
             };
             room -= bytes;
-            times.push((path, changed));
+            times.push((path.clone(), changed));
             for (name, family) in families {
+                files_of.entry(name.clone()).or_default().push(path.clone());
                 let known = all.entry(name).or_default();
                 known.about.kind = family.about.kind;
                 if known.about.help.is_empty() {
@@ -140,33 +156,50 @@ impl Collector for Textfile {
                 known.samples.extend(family.samples);
             }
         }
-        let error = if broken.is_empty() { 0.0 } else { 1.0 };
+        let is_broken = !broken.is_empty();
         self.report(broken);
+        Ok(Found {
+            families: all,
+            times,
+            files: files_of,
+            broken: is_broken,
+        })
+    }
+
+    /// Says once that there is nothing to read.
+    pub(crate) fn unreadable(&self, why: String) {
+        self.report(BTreeMap::from([(self.directory.clone(), why)]));
+    }
+}
+
+impl Collector for Textfile {
+    fn job(&self) -> &str {
+        &self.job
+    }
+
+    fn collect(&self) -> Result<String, CollectError> {
+        let found = self.gather().map_err(|reason| CollectError {
+            collector: self.job.clone(),
+            reason,
+        })?;
         let mut page = Encoder::new(true);
-        for (name, family) in &all {
+        for (name, family) in &found.families {
             page.family(name, family.about.kind, &family.about.help);
             for (labels, value) in &family.samples {
                 page.sample(labels, *value, None);
             }
         }
-        let gauge = |help: &str| Metadata {
-            kind: MetricType::Gauge,
-            help: help.to_owned(),
-            unit: String::new(),
-        };
-        if !times.is_empty() {
-            let about = gauge("Unixtime mtime of textfiles successfully read.");
-            page.family(MTIME, about.kind, &about.help);
+        if !found.times.is_empty() {
+            page.family(MTIME, MetricType::Gauge, MTIME_HELP);
         }
-        for (path, changed) in times {
+        for (path, changed) in found.times {
             let path = path.display().to_string();
             let labels = LabelSet::from_pairs([(METRIC_NAME, MTIME), ("file", &path)]);
             page.sample(&labels.unwrap_or_default(), changed, None);
         }
-        let about = gauge("1 if there was an error opening or reading a file, 0 otherwise");
-        page.family(ERROR, about.kind, &about.help);
+        page.family(ERROR, MetricType::Gauge, ERROR_HELP);
         let labels = LabelSet::from_pairs([(METRIC_NAME, ERROR)]).unwrap_or_default();
-        page.sample(&labels, error, None);
+        page.sample(&labels, if found.broken { 1.0 } else { 0.0 }, None);
         Ok(page.finish())
     }
 }

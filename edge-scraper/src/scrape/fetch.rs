@@ -12,7 +12,7 @@ use wire::exposition::{Format, PageFormat};
 
 use super::page::{Body, FetchError};
 use super::target::Target;
-use crate::collect::Collector;
+use crate::collect::{Collector, Page};
 use crate::config::{JobConfig, Protocol};
 
 /// Bound of pages without a `body_size_limit`: far above any real page, and below what would end a small machine.
@@ -115,7 +115,7 @@ impl Clients {
 }
 
 /// Whether a client depends on more than its options.
-pub(crate) fn reads_files(options: &ClientOptions) -> bool {
+fn reads_files(options: &ClientOptions) -> bool {
     options.tls.files().next().is_some()
 }
 
@@ -224,11 +224,20 @@ impl CollectorSource {
         let (collector, busy) = (Arc::clone(&self.collector), Busy(Arc::clone(&self.busy)));
         let page = daemon::blocking(move || {
             let _busy = busy;
-            collector.collect()
+            collector.page()
         });
-        let text = page
+        let page = page
             .await
             .map_err(|error| FetchError::new(error.to_string()))?;
+        let text = match page {
+            Page::Text(text) => text,
+            Page::Protobuf(bytes) => {
+                return Ok(Body {
+                    format: PageFormat::Protobuf,
+                    bytes,
+                });
+            }
+        };
         let format = if text.ends_with("# EOF\n") {
             Format::OpenMetrics
         } else {

@@ -13,6 +13,7 @@ use model::LabelSet;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::Sink;
+use super::failure_log::{FailureLog, FailureLogs};
 use super::fetch::{Clients, Source};
 use super::labels::LabelRules;
 use super::page::Rules;
@@ -111,6 +112,7 @@ impl Manager {
                 edge: edge.to_owned(),
                 readers: Semaphore::new(readers()),
                 metrics: ScrapeMetrics::default(),
+                failures: FailureLogs::default(),
             }),
             tasks,
             state: Mutex::default(),
@@ -209,6 +211,7 @@ impl Manager {
             leave(&mut state.loops, id);
         }
         self.discovery.kept.retain_targets(&kept);
+        self.shared.failures.reopen();
         self.changed.notify_one();
         Ok(())
     }
@@ -454,6 +457,10 @@ impl Pool {
             source: Arc::clone(&self.source),
             target,
             refused,
+            failure_log: (self.job.failure_log.as_ref()).map(|path| FailureLog {
+                path: path.clone(),
+                job: self.job.name.clone(),
+            }),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! scrape (`page`, `labels`, `cache`), all or nothing.
 
 mod cache;
+mod failure_log;
 mod fetch;
 mod labels;
 mod manager;
@@ -23,7 +24,6 @@ mod tests;
 #[cfg(test)]
 mod told;
 
-pub(crate) use fetch::reads_files;
 pub use manager::{ApplyError, CollectorTarget, Manager};
 pub use record::{Class, Scrape};
 pub use status::{Count, Health, PoolStatus, ScrapeMetrics, SourceStatus, TargetStatus};

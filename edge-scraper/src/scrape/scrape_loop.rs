@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::cache::Cache;
+use super::failure_log::{FailureLog, FailureLogs};
 use super::fetch::Source;
 use super::page::{self, FetchError, Rules};
 use super::schedule::Schedule;
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     /// Pages being read at the same time: more than there are cores only costs memory.
     pub(super) readers: Semaphore,
     pub(super) metrics: ScrapeMetrics,
+    pub(super) failures: FailureLogs,
 }
 
 /// How a target is to be scraped.
@@ -34,6 +36,8 @@ pub(super) struct Settings {
     pub(super) rules: Arc<Rules>,
     /// Every scrape fails for this reason, without asking the target.
     pub(super) refused: Option<String>,
+    /// Where failed scrapes are written down.
+    pub(super) failure_log: Option<FailureLog>,
 }
 
 impl Settings {
@@ -42,6 +46,7 @@ impl Settings {
             && Arc::ptr_eq(&self.source, &other.source)
             && self.rules == other.rules
             && self.refused == other.refused
+            && self.failure_log == other.failure_log
     }
 }
 
@@ -175,13 +180,18 @@ impl ScrapeLoop {
         };
         let mut cache = self.cache.take().unwrap_or_else(Cache::new);
         let leftover = std::mem::take(&mut self.leftover);
-        let (shared, rules) = (Arc::clone(&self.shared), Arc::clone(&settings.rules));
+        let (shared, how) = (Arc::clone(&self.shared), Arc::clone(&settings));
         let work = daemon::blocking(move || {
-            let read = page::read(&mut cache, &rules, at, shared.clock.elapsed(), &fetched);
+            let rules = &how.rules;
+            let read = page::read(&mut cache, rules, at, shared.clock.elapsed(), &fetched);
             drop(fetched);
             let (counts, error) = (read.counts.clone(), read.error.clone());
+            if let (Some(log), Some(error)) = (&how.failure_log, &error) {
+                let target = how.target.url.as_str();
+                shared.failures.note(log, shared.clock.now(), target, error);
+            }
             let took = shared.clock.elapsed().saturating_sub(began);
-            let mut scrape = page::report(&rules, at, took, read);
+            let mut scrape = page::report(rules, at, took, read);
             let ends = leftover
                 .into_iter()
                 .map(|labels| (labels.into(), Sample::stale(at)));

@@ -415,13 +415,22 @@ async fn pages_come_over_http_as_prometheus_asks_for_them() {
 #[tokio::test]
 async fn answers_that_are_no_page_fail_the_scrape() {
     let down = |lines: &[String]| assert_eq!(lines, ["up{job=\"a\"} 0"]);
-    let (lines, error) = scrape_http("", |_| {
+    let folder = tempfile::tempdir().unwrap();
+    let failures = folder.path().join("failures.log");
+    let log_to = format!("  scrape_failure_log_file: {}\n", failures.display());
+    let (lines, error) = scrape_http(&log_to, |_| {
         let mut answer = text("a 1\n", "text/plain");
         *answer.status_mut() = axum::http::StatusCode::SERVICE_UNAVAILABLE;
         answer
     })
     .await;
     down(&lines);
+    let logged = std::fs::read_to_string(&failures).unwrap();
+    let logged: serde_json::Value = serde_json::from_str(&logged).unwrap();
+    assert_eq!(
+        (&logged["job_name"], &logged["msg"]),
+        (&"a".into(), &error.clone().unwrap().into())
+    );
     assert_eq!(
         error.unwrap(),
         "server returned HTTP status 503 Service Unavailable"

@@ -72,6 +72,20 @@ impl Buckets {
         buckets
     }
 
+    /// The buckets of a schema that is `by` lower, each of which takes in 2^`by` of these: the upper bound 2^(i/2^s) of bucket i decides
+    /// where it goes. The spans must be in order, as [`Histogram::validate`] says.
+    pub fn coarser(&self, by: u32) -> Self {
+        let mut joined: Vec<(i32, f64)> = Vec::new();
+        for (index, count) in self.iter() {
+            let target = ((i64::from(index) - 1) >> by.min(32)) as i32 + 1;
+            match joined.last_mut() {
+                Some((last, sum)) if *last == target => *sum += count,
+                _ => joined.push((target, count)),
+            }
+        }
+        Buckets::from_indexed(joined)
+    }
+
     /// No buckets at all.
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
@@ -201,6 +215,17 @@ impl Histogram {
     /// Whether the bounds are given one by one.
     pub fn has_custom_buckets(&self) -> bool {
         self.schema == CUSTOM_BUCKETS_SCHEMA
+    }
+
+    /// Makes the buckets those of a lower schema. Nothing changes where the bounds are given one by one, or the schema is that or lower.
+    pub fn reduce_resolution(&mut self, schema: i32) {
+        if self.has_custom_buckets() || schema >= self.schema {
+            return;
+        }
+        let by = self.schema.abs_diff(schema);
+        self.positive = self.positive.coarser(by);
+        self.negative = self.negative.coarser(by);
+        self.schema = schema;
     }
 
     /// Whether everything fits together.

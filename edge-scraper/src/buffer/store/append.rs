@@ -204,11 +204,20 @@ impl Buffer {
         let seq = self.journal.last_seq() + 1;
         let session = self.session_at(seq);
         match state {
-            _ if appending.encoder.next() == 0 => {}
             Some(state) => appending.encoder.begin_after(session, state),
+            None if appending.encoder.next() == 0 => {}
             None => appending.encoder.begin_after_this(session),
         }
         seq
+    }
+
+    /// The same, and what was remembered of the values so far is let go of: before another session's is read, so that there are never both.
+    pub fn let_go_of_session(&self) {
+        let mut appending = lock(&self.appending);
+        if appending.encoder.next() > 0 {
+            let session = self.session_at(self.journal.last_seq() + 1);
+            appending.encoder.begin(session);
+        }
     }
 
     /// Somebody reads sessions to their end: while there is such a one, each session is begun in a way that is cheap for followers, at the

@@ -44,6 +44,13 @@ pub struct ExporterFlags {
     /// Where the machine's / is
     #[arg(long = "path.rootfs", value_name = "FOLDER", default_value = "/")]
     rootfs: PathBuf,
+    /// Where the text files of the collector textfile are; none are read without it
+    #[arg(
+        long = "collector.textfile.directory",
+        value_name = "FOLDER",
+        help_heading = HEADING
+    )]
+    textfile_directory: Option<String>,
     #[command(flatten)]
     collectors: CollectorFlags,
 }
@@ -170,6 +177,11 @@ impl ExporterFlags {
                 },
                 collectors,
                 patterns,
+                // Empty is none, as there.
+                textfile_directory: self
+                    .textfile_directory
+                    .filter(|folder| !folder.is_empty())
+                    .map(PathBuf::from),
             },
             listen: self.listen,
             path: self.path,
@@ -203,8 +215,13 @@ mod tests {
             "--no-collector.arp",
             "--collector.netdev.device-exclude=^(lo|veth.*)$",
             "--path.rootfs=/host",
+            "--collector.textfile.directory=/var/lib/prometheus/node-exporter",
         ])
         .unwrap();
+        assert_eq!(
+            options.node.textfile_directory,
+            Some(PathBuf::from("/var/lib/prometheus/node-exporter"))
+        );
         assert_eq!(options.listen, "0.0.0.0:9100".parse().unwrap());
         let on = |name: &str| options.node.collectors.is_on(name);
         assert!(on("processes") && on("cpu") && !on("arp") && !on("tcpstat"));
@@ -213,6 +230,8 @@ mod tests {
             options.node.patterns,
             Patterns::with([("netdev.device-exclude", "^(lo|veth.*)$")]).unwrap()
         );
+        let options = parse(&["--collector.textfile.directory="]).unwrap();
+        assert_eq!(options.node.textfile_directory, None);
         let options = parse(&["--collector.disable-defaults", "--collector.cpu"]).unwrap();
         assert!(options.node.collectors.is_on("cpu") && !options.node.collectors.is_on("stat"));
         // The last one counts.

@@ -2,7 +2,7 @@
 //! and with its flags, for an edge or a Prometheus to scrape.
 //!
 //! At most [`ExporterOptions::requests_max`] pages are made at a time, more are refused; a page ends in time whatever hangs
-//! (see [`super::node`]). Not here: textfiles, and anything that is kept or sent.
+//! (see [`super::node`]). Not here: anything that is kept or sent.
 
 mod accept;
 mod flags;

@@ -4,9 +4,12 @@
 //! from, [`options`] what they leave out, [`run`] runs them so that one that hangs does not hold up the others. What is
 //! left out altogether, and why, stands in `README.md` beside this file.
 
+use std::path::PathBuf;
+
 use wire::exposition::Format;
 
 use super::{CollectError, Collector};
+use crate::push::textfile::Textfile;
 
 mod arp;
 mod aside;
@@ -56,6 +59,7 @@ mod stat;
 mod systemd;
 mod tapestats;
 mod tcpstat;
+mod textfile;
 mod thermal_zone;
 mod time;
 mod udp_queues;
@@ -99,7 +103,7 @@ pub struct NodeCollector {
 impl NodeCollector {
     /// Collects as `job` what the options say.
     pub fn new(job: impl Into<String>, options: &NodeOptions) -> NodeCollector {
-        let mut parts = parts(&options.patterns);
+        let mut parts = parts(&options.patterns, options.textfile_directory.clone());
         parts.retain(|part| options.collectors.is_on(part.name));
         NodeCollector {
             job: job.into(),
@@ -123,7 +127,7 @@ impl NodeCollector {
     }
 }
 
-fn parts(patterns: &Patterns) -> Vec<Part> {
+fn parts(patterns: &Patterns, textfiles: Option<PathBuf>) -> Vec<Part> {
     let part = |name, read| Part { name, read };
     let arp_devices = patterns.filter("arp.device");
     let cpu = cpu::Cpu::default();
@@ -140,6 +144,7 @@ fn parts(patterns: &Patterns) -> Vec<Part> {
         powersupplyclass::PowerSupplyClass::new(patterns.ignoring("powersupply.ignored-supplies"));
     let systemd = systemd::Systemd::new(patterns.units());
     let tapes = tapestats::TapeStats::new(patterns.ignoring("tapestats.ignored-devices"));
+    let textfiles = textfiles.map(|folder| Textfile::new("textfile".to_owned(), folder));
     let vmstat_fields = patterns.showing("vmstat.fields");
     vec![
         part(
@@ -212,6 +217,10 @@ fn parts(patterns: &Patterns) -> Vec<Part> {
             Box::new(move |roots, page| tapes.read(roots, page)),
         ),
         part("tcpstat", Box::new(tcpstat::read)),
+        part(
+            "textfile",
+            Box::new(move |roots, page| textfile::read(textfiles.as_ref(), roots, page)),
+        ),
         part("thermal_zone", Box::new(thermal_zone::read)),
         part("time", Box::new(time::read)),
         part("udp_queues", Box::new(udp_queues::read)),
@@ -242,7 +251,7 @@ mod tests {
 
     #[test]
     fn every_collector_has_a_switch_and_every_switch_a_collector() {
-        let parts: Vec<&str> = parts(&Patterns::default())
+        let parts: Vec<&str> = parts(&Patterns::default(), None)
             .iter()
             .map(|part| part.name)
             .collect();

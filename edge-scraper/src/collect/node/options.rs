@@ -2,6 +2,7 @@
 //! out. Names and defaults are those of node_exporter's flags, with Debian's patterns.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use regex::Regex;
 
@@ -73,6 +74,7 @@ pub const COLLECTORS: &[Switch] = switches![
     "systemd": false,
     "tapestats": true,
     "tcpstat": false,
+    "textfile": true,
     "thermal_zone": true,
     "time": true,
     "udp_queues": true,
@@ -206,6 +208,8 @@ pub struct NodeOptions {
     pub collectors: Switches,
     /// What they leave out.
     pub patterns: Patterns,
+    /// Where the collector `textfile` finds its files. None: it has none.
+    pub textfile_directory: Option<PathBuf>,
 }
 
 /// Why an option is refused. The message names what would be right.
@@ -226,7 +230,6 @@ pub enum OptionError {
 
 fn why_unknown(name: &str) -> String {
     match name {
-        "textfile" => "textfiles are business metrics, not the machine's".to_owned(),
         "infiniband" => "scrape node_exporter where there is InfiniBand".to_owned(),
         _ => format!("there are {}", known_collectors()),
     }

@@ -11,6 +11,9 @@ pub(crate) enum Kind {
     Counter,
     Gauge,
     Untyped,
+    /// Only text files have these two.
+    Histogram,
+    Summary,
 }
 
 impl Kind {
@@ -18,6 +21,8 @@ impl Kind {
         match (self, format) {
             (Kind::Counter, _) => "counter",
             (Kind::Gauge, _) => "gauge",
+            (Kind::Histogram, _) => "histogram",
+            (Kind::Summary, _) => "summary",
             (Kind::Untyped, Format::Classic) => "untyped",
             (Kind::Untyped, Format::OpenMetrics) => "unknown",
         }
@@ -42,6 +47,8 @@ pub(crate) struct Family {
 
 #[derive(Debug, Clone, Copy)]
 struct Row {
+    /// What follows the family's name, `_bucket` for example.
+    suffix: &'static str,
     /// Where its labels are.
     from: u32,
     to: u32,
@@ -75,20 +82,35 @@ impl Page {
         self.families.get_mut(name).expect("inserted above")
     }
 
-    /// Takes the rows of another page.
-    pub(crate) fn absorb(&mut self, other: Page) {
+    /// Takes the rows of another page. A family that is of another type here, and a row that is here already, would make the page one that
+    /// nobody can read: they are left out, and the names of their families returned.
+    #[must_use]
+    pub(crate) fn absorb(&mut self, other: Page) -> Vec<String> {
+        let mut left_out = Vec::new();
         for (name, family) in other.families {
-            match self.families.get_mut(&name) {
-                None => {
-                    self.families.insert(name, family);
+            let Some(here) = self.families.get_mut(&name) else {
+                self.families.insert(name, family);
+                continue;
+            };
+            let same_kind = here.kind == family.kind;
+            let mut twice = !same_kind;
+            for row in family.rows.iter().filter(|_| same_kind) {
+                let labels = family.labels(row);
+                if here
+                    .rows
+                    .iter()
+                    .any(|known| known.suffix == row.suffix && here.labels(known) == labels)
+                {
+                    twice = true;
+                    continue;
                 }
-                Some(here) => {
-                    for row in &family.rows {
-                        here.push(row.value, |labels| labels.push_str(family.labels(row)));
-                    }
-                }
+                here.push(row.suffix, row.value, |text| text.push_str(labels));
+            }
+            if twice {
+                left_out.push(name);
             }
         }
+        left_out
     }
 
     /// The page as most tests want it.
@@ -106,7 +128,10 @@ impl Page {
             }
             let (labels, rows) = (&family.labels, &mut family.rows);
             let of = |row: &Row| &labels[row.from as usize..row.to as usize];
-            rows.sort_unstable_by(|a, b| of(a).cmp(of(b)));
+            // Buckets stand in the order of their bounds.
+            if !matches!(family.kind, Kind::Histogram | Kind::Summary) {
+                rows.sort_unstable_by(|a, b| of(a).cmp(of(b)));
+            }
             // OpenMetrics names a counter's family without the suffix that its samples then must have.
             let (base, suffix) = match (format, family.kind) {
                 (Format::OpenMetrics, Kind::Counter) => {
@@ -122,6 +147,7 @@ impl Page {
             for row in &family.rows {
                 out.push_str(base);
                 out.push_str(suffix);
+                out.push_str(row.suffix);
                 out.push_str(family.labels(row));
                 out.push(' ');
                 number(row.value, &mut out);
@@ -138,12 +164,20 @@ impl Page {
 impl Family {
     /// Adds the row without labels.
     pub(crate) fn value(&mut self, value: f64) {
-        self.push(value, |_| ());
+        self.push("", value, |_| ());
     }
 
     /// Adds a row with labels. Two rows of one family must differ in their labels.
     pub(crate) fn row(&mut self, labels: &[(&str, &str)], value: f64) {
-        self.push(value, |text| {
+        self.suffixed("", labels, value);
+    }
+
+    /// The same of a metric whose name is the family's and a suffix.
+    pub(crate) fn suffixed(&mut self, suffix: &'static str, labels: &[(&str, &str)], value: f64) {
+        self.push(suffix, value, |text| {
+            if labels.is_empty() {
+                return;
+            }
             for (index, (name, value)) in labels.iter().enumerate() {
                 text.push(if index == 0 { '{' } else { ',' });
                 text.push_str(name);
@@ -155,11 +189,16 @@ impl Family {
         });
     }
 
-    fn push(&mut self, value: f64, labels: impl FnOnce(&mut String)) {
+    fn push(&mut self, suffix: &'static str, value: f64, labels: impl FnOnce(&mut String)) {
         let from = self.labels.len() as u32;
         labels(&mut self.labels);
         let to = self.labels.len() as u32;
-        self.rows.push(Row { from, to, value });
+        self.rows.push(Row {
+            suffix,
+            from,
+            to,
+            value,
+        });
     }
 
     fn labels(&self, row: &Row) -> &str {
@@ -239,10 +278,19 @@ mod tests {
         let mut other = Page::default();
         other.gauge("b", "another").row(&[("x", "0")], 7.0);
         other.gauge("d", "").value(1.0);
-        all.absorb(other);
+        assert!(all.absorb(other).is_empty());
+        let mut clash = Page::default();
+        clash.gauge("b", "").row(&[("x", "0")], 8.0);
+        clash.gauge("b", "").row(&[("x", "3")], 9.0);
+        clash.counter("c", "").value(9.0);
+        assert_eq!(all.absorb(clash), ["b", "c"]);
         let text = all.print(Format::Classic);
         assert!(
             text.contains("# TYPE b gauge\nb{x=\"0\"} 7\nb{x=\"1\""),
+            "{text}"
+        );
+        assert!(
+            text.contains("b{x=\"3\"} 9\n") && text.contains("\nc -0\n"),
             "{text}"
         );
         assert!(text.ends_with("d 1\n"));

@@ -14,14 +14,13 @@ use super::fixture::Fixture;
 use super::*;
 
 /// Families of node_exporter that we leave out, by prefix; README.md says why.
-const LEFT_OUT: [&str; 8] = [
+const LEFT_OUT: [&str; 7] = [
     "go_",
     "process_",
     "promhttp_",
     "node_exporter_build_info",
     "node_infiniband_",
     "node_systemd_",
-    "node_textfile_",
     "node_timex_",
 ];
 
@@ -213,6 +212,30 @@ fn all_collectors(roots: Roots) -> NodeOptions {
     }
 }
 
+/// Files with metrics of every type, in a folder and as node_exporter's flag for it. One is not to be read.
+fn text_files() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "a.prom",
+        "# HELP apt_upgrades_pending Updates that wait.\n# TYPE apt_upgrades_pending gauge\n\
+         apt_upgrades_pending{arch=\"all\",origin=\"x\"} 3\nbackup_plain 1.5\n\
+         # TYPE backup_runs_total counter\nbackup_runs_total 7\n",
+    );
+    write(
+        "b.prom",
+        "# TYPE backup_plain untyped\nbackup_plain{of=\"b\"} 2\n\
+         # HELP backup_took Seconds.\n# TYPE backup_took histogram\nbackup_took_bucket{le=\"0.5\"} 1\n\
+         backup_took_bucket{le=\"+Inf\"} 2\nbackup_took_sum 1.5\nbackup_took_count 2\n\
+         # HELP backup_size Bytes.\n# TYPE backup_size summary\nbackup_size{quantile=\"0.5\"} 10\n\
+         backup_size_sum 30\nbackup_size_count 2\n",
+    );
+    write("c.prom", "not a metric\n");
+    write("d.txt", "other_plain 1\n");
+    let flag = format!("--collector.textfile.directory={}", folder.path().display());
+    (folder, flag)
+}
+
 fn left_out() {
     println!(
         "left out: the node collector against node_exporter: set BRANCHLINE_NODE_EXPORTER or run tests/run --peers"
@@ -227,6 +250,7 @@ fn the_same_page_of_a_machine_that_has_everything() {
     };
     let machine = Fixture::machine();
     let roots = machine.roots();
+    let textfiles = text_files();
     let peer = Peer::start(
         &binary,
         &[
@@ -234,6 +258,7 @@ fn the_same_page_of_a_machine_that_has_everything() {
             format!("--path.sysfs={}", roots.sys.display()),
             format!("--path.rootfs={}", roots.root.display()),
             format!("--path.udev.data={}/run/udev/data", roots.root.display()),
+            textfiles.1.clone(),
             // From the kernel itself otherwise, whatever the folders say.
             "--no-collector.netdev.netlink".to_owned(),
         ],
@@ -241,6 +266,7 @@ fn the_same_page_of_a_machine_that_has_everything() {
     let theirs = peer.page();
     let mut options = all_collectors(roots);
     options.collectors.set("tcpstat", false).unwrap();
+    options.textfile_directory = Some(textfiles.0.path().to_owned());
     let ours = NodeCollector::new(DEFAULT_JOB, &options).page(Format::Classic, |_| true);
     let mut differences = Vec::new();
     let (theirs, ours) = (series(&theirs), series(&ours));
@@ -287,8 +313,12 @@ fn the_same_page_as_node_exporter() {
     let Some(binary) = binary() else {
         return left_out();
     };
-    let peer = Peer::start(&binary, &["--collector.tcpstat".to_owned()]);
-    let collector = NodeCollector::new(DEFAULT_JOB, &all_collectors(Roots::default()));
+    let textfiles = text_files();
+    let flags = ["--collector.tcpstat".to_owned(), textfiles.1.clone()];
+    let peer = Peer::start(&binary, &flags);
+    let mut options = all_collectors(Roots::default());
+    options.textfile_directory = Some(textfiles.0.path().to_owned());
+    let collector = NodeCollector::new(DEFAULT_JOB, &options);
     let mut still_open: Option<BTreeSet<String>> = None;
     for _ in 0..TRIES {
         let before = series(&peer.page());

@@ -31,6 +31,8 @@ struct Shared {
     parts: Vec<Part>,
     /// The collectors that hang, by their place, and since when.
     stuck: Mutex<BTreeMap<usize, Instant>>,
+    /// Families of collectors that others have too.
+    clashes: Mutex<BTreeMap<usize, Vec<String>>>,
 }
 
 /// What a collector did.
@@ -80,6 +82,7 @@ impl Runner {
                 roots,
                 parts,
                 stuck: Mutex::default(),
+                clashes: Mutex::default(),
             }),
             aside: Aside::new("node collector"),
             within,
@@ -88,6 +91,26 @@ impl Runner {
 
     pub(super) fn parts(&self) -> &[Part] {
         &self.shared.parts
+    }
+
+    /// Says when it begins that a collector (text files, for example) has metrics that another one has.
+    fn clashes(&self, place: usize, families: Vec<String>) {
+        let mut known = self
+            .shared
+            .clashes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if families.is_empty() {
+            known.remove(&place);
+        } else if known.get(&place) != Some(&families) {
+            let (collector, names) = (self.shared.parts[place].name, families.join(", "));
+            tracing::warn!(
+                collector,
+                families = names,
+                "another collector has these metrics already: they are left out"
+            );
+            known.insert(place, families);
+        }
     }
 
     /// The page of the collectors that `wanted` names.
@@ -119,8 +142,10 @@ impl Runner {
         for (place, outcome) in places.into_iter().zip(outcomes) {
             match outcome {
                 Some(outcome) => {
-                    all.absorb(outcome.page);
-                    report(&mut all, &parts[place], outcome.seconds, outcome.success);
+                    let clash = all.absorb(outcome.page);
+                    let success = outcome.success && clash.is_empty();
+                    self.clashes(place, clash);
+                    report(&mut all, &parts[place], outcome.seconds, success);
                 }
                 // It hangs, or it panicked, which is a bug and costs the page no more than itself.
                 None => report(
@@ -263,6 +288,22 @@ mod tests {
             std::thread::yield_now();
         }
         expect(run(&runner), ("a b c", "", "a 1 c 1 late 1"));
+    }
+
+    #[test]
+    fn what_two_have_is_shown_once() {
+        let runner = Runner::new(
+            Roots::default(),
+            vec![
+                good("a"),
+                part("b", |page| {
+                    page.gauge("a", "").value(2.0);
+                    page.counter("mine", "").value(3.0);
+                    Ok(())
+                }),
+            ],
+        );
+        expect(run(&runner), ("a", "b", "a 1 mine 3"));
     }
 
     #[test]

@@ -81,7 +81,10 @@ pub fn resume(buffer: &Buffer, hub: &str, greeting: &Greeting) -> Result<Resumed
         });
     }
     let state = match (greeting.known, greeting.session_start) {
-        (Some(known), Some(start)) => buffer.session_state(start, &known)?,
+        (Some(known), Some(start)) => {
+            buffer.let_go_of_session();
+            buffer.session_state(start, &known)?
+        }
         _ => None,
     };
     Ok(Resumed {

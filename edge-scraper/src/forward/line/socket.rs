@@ -63,19 +63,18 @@ async fn open(http: &HttpLink) -> Result<WebSocketStream<reqwest::Upgraded>, NoL
     let url = http
         .line_url()
         .ok_or_else(|| NoLine::NotSpoken("the address is not a hub's".into()))?;
-    let request = http
-        .get(url)
-        .version(Version::HTTP_11)
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", KEY)
-        .header("sec-websocket-protocol", PROTOCOL);
+    let make = |client: &reqwest::Client| {
+        client
+            .get(url.clone())
+            .version(Version::HTTP_11)
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", KEY)
+            .header("sec-websocket-protocol", PROTOCOL)
+    };
     let failed = |error: &reqwest::Error| NoLine::Failed(explain(error));
-    let request = http
-        .authorize(request)
-        .map_err(|error| NoLine::Failed(error.to_string()))?;
-    let response = request.send().await.map_err(|error| failed(&error))?;
+    let response = http.ask(make).await.map_err(NoLine::Failed)?;
     let is_ours = response.headers().contains_key(HUB);
     match response.status() {
         StatusCode::SWITCHING_PROTOCOLS if is_ours => {}

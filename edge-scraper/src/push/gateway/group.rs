@@ -3,21 +3,28 @@
 //! ```text
 //! # branchline-push-group 1
 //! # {"labels":{"job":"backup"},"pushed":1700000000000,"failed":0}
+//! # native CgcKBQ…           native histograms, if there are some: a remote-write request in base64
 //! the families, in the classic text format
 //! # crc32c 0f3a9b21          of all bytes before this line
 //! ```
 //!
-//! Times are in ms since 1970, 0 for never.
+//! Times are in ms since 1970, 0 for never. A release from before native histograms reads the rest.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use model::{LabelSet, Metadata, MetricType, Timestamp};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use model::{LabelSet, Metadata, MetricType, Sample, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 use wire::exposition::Encoder;
+use wire::remote_write::convert::{append_series, series_from_proto};
+use wire::remote_write::{Limits, decode_message};
 
 use super::super::families::{self, Families};
 
 const TITLE: &str = "# branchline-push-group 1\n";
+const NATIVE: &str = "# native ";
 const CHECKSUM: &str = "# crc32c ";
 /// The series that tell when a group was pushed last, and when one last failed; nobody else's are taken.
 pub(super) const PUSHED: &str = "push_time_seconds";
@@ -65,7 +72,9 @@ impl Group {
         pushed.remove(FAILED);
         for family in pushed.values_mut() {
             let mut seen = std::collections::BTreeSet::new();
-            for (labels, _) in &mut family.samples {
+            let samples = family.samples.iter_mut().map(|(labels, _)| labels);
+            let natives = family.natives.iter_mut().map(|(labels, _)| labels);
+            for labels in samples.chain(natives) {
                 let mut builder = labels.builder();
                 for (name, value) in self.labels.iter() {
                     builder.set(name, value);
@@ -80,7 +89,7 @@ impl Group {
             self.families.clear();
         }
         self.families.append(&mut pushed);
-        self.bytes = self.text().len();
+        self.bytes = self.text().len() + self.natives().len();
         Ok(())
     }
 
@@ -105,6 +114,20 @@ impl Group {
         page.finish()
     }
 
+    /// The native histograms as a message, empty if there are none.
+    fn natives(&self) -> Vec<u8> {
+        let mut message = Vec::new();
+        for (labels, value) in self.families.values().flat_map(|family| &family.natives) {
+            let sample = Sample {
+                at: Timestamp::from_millis(0),
+                start: None,
+                value: Value::Histogram(Arc::clone(value)),
+            };
+            append_series(&mut message, labels, &[sample]);
+        }
+        message
+    }
+
     /// The file.
     pub(super) fn encode(&self) -> Vec<u8> {
         let millis = |at: Option<Timestamp>| at.map_or(0, Timestamp::millis);
@@ -118,7 +141,11 @@ impl Group {
         };
         // A map of strings and two numbers is always JSON.
         let head = serde_json::to_string(&head).unwrap_or_default();
-        let mut file = format!("{TITLE}# {head}\n{}", self.text());
+        let natives = match self.natives() {
+            none if none.is_empty() => String::new(),
+            some => format!("{NATIVE}{}\n", STANDARD.encode(some)),
+        };
+        let mut file = format!("{TITLE}# {head}\n{natives}{}", self.text());
         let checksum = crc32c::crc32c(file.as_bytes());
         file.push_str(&format!("{CHECKSUM}{checksum:08x}\n"));
         file.into_bytes()
@@ -145,14 +172,44 @@ impl Group {
         let head: Head = serde_json::from_str(head).map_err(|error| error.to_string())?;
         let labels = LabelSet::from_pairs(&head.labels).map_err(|error| error.to_string())?;
         let at = |millis: i64| (millis != 0).then(|| Timestamp::from_millis(millis));
+        let (natives, text) = match body.strip_prefix(NATIVE) {
+            None => (Vec::new(), body),
+            Some(rest) => {
+                let (natives, text) = rest.split_once('\n').ok_or("it ends too early")?;
+                let natives = STANDARD
+                    .decode(natives)
+                    .map_err(|error| error.to_string())?;
+                (natives, text)
+            }
+        };
+        let mut families =
+            families::read_all(text.as_bytes()).map_err(|error| error.to_string())?;
+        read_natives(&natives, &mut families)?;
+        families.retain(|_, family| !family.is_empty());
         Ok(Group {
             labels,
             pushed: at(head.pushed),
             failed: at(head.failed),
-            families: families::read(body.as_bytes()).map_err(|error| error.to_string())?,
-            bytes: body.len(),
+            families,
+            bytes: text.len() + natives.len(),
         })
     }
+}
+
+/// Puts the histograms of a message into their families.
+fn read_natives(message: &[u8], families: &mut Families) -> Result<(), String> {
+    let request = decode_message(message, &Limits::default()).map_err(|error| error.to_string())?;
+    for series in &request.timeseries {
+        let series = series_from_proto(series).map_err(|error| error.to_string())?;
+        let name = series.labels.name().ok_or("a histogram without a name")?;
+        let family = families.entry(name.to_owned()).or_default();
+        for sample in series.samples {
+            if let Value::Histogram(value) = sample.value {
+                family.natives.push((series.labels.clone(), value));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What is said of the two series about pushes, in the Pushgateway's words.
@@ -214,6 +271,49 @@ mod tests {
             assert!(Group::decode(&damaged).is_err(), "byte {at}");
         }
         assert!(Group::decode(&bytes[..bytes.len() - 20]).is_err());
+    }
+
+    #[test]
+    fn native_histograms_are_kept_too() {
+        let native = |sum: f64| {
+            Arc::new(model::Histogram {
+                schema: 3,
+                count: 3.0,
+                sum,
+                positive: model::Buckets::from_indexed([(-2, 1.0), (7, 2.0)]),
+                integer: true,
+                ..model::Histogram::default()
+            })
+        };
+        let labels = |x: &str| LabelSet::from_pairs([("__name__", "h"), ("x", x)]).unwrap();
+        let family = families::Family {
+            about: Metadata {
+                kind: MetricType::Histogram,
+                help: "of it".to_owned(),
+                unit: String::new(),
+            },
+            samples: Vec::new(),
+            natives: vec![(labels("1"), native(1.5)), (labels("2"), native(2.5))],
+        };
+        let mut group = Group::new(LabelSet::from_pairs([("job", "a")]).unwrap());
+        let pushed = Families::from([("h".to_owned(), family)]);
+        group.put(pushed.clone(), true).unwrap();
+        let more = families::read(b"x 1\n").unwrap();
+        group.put(more, false).unwrap();
+        let read = Group::decode(&group.encode()).unwrap();
+        assert_eq!((&read.families, read.bytes), (&group.families, group.bytes));
+        let kept = &read.families["h"];
+        assert_eq!((kept.natives.len(), kept.about.help.as_str()), (2, "of it"));
+        assert_eq!(kept.natives[0].0.to_string(), r#"h{job="a", x="1"}"#);
+        assert_eq!(kept.natives[1].1, native(2.5));
+        // The key may make two of them one.
+        let mut group = Group::new(LabelSet::from_pairs([("job", "a"), ("x", "1")]).unwrap());
+        assert!(
+            group
+                .put(pushed, true)
+                .unwrap_err()
+                .contains("collected before")
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The Pushgateway's API: jobs that end before anybody scrapes them push what they have to say under a key, and it is scraped
 //! here every interval until it is replaced, deleted or older than `branchline.pushgateway.group_expiry`.
 //!
-//! As the Pushgateway 1.x answers, but for these: a push is on disk before it is answered; native histograms have no place on the page
-//! and are refused; `%2F` in a path is a slash in a value; what is too much for the memory of an edge is refused with 503.
+//! As the Pushgateway 1.x answers, but for these: a push is on disk before it is answered; `%2F` in a path is a slash in a value; what is
+//! too much for the memory of an edge is refused with 503. While there are native histograms the page is protobuf, which alone has them.
 //!
 //! `key`: which group a path names; `group`: one group and its file.
 
@@ -18,11 +18,12 @@ use std::time::Duration;
 use daemon::Clock;
 use journal::{Disk, read_file, write_atomic};
 use model::{LabelSet, Timestamp};
-use wire::exposition::Encoder;
+use wire::exposition::{DelimitedEncoder, Encoder};
 
 use self::group::Group;
 use super::families::{Families, Family, Unfit, other_names};
-use crate::collect::{CollectError, Collector};
+use crate::collect::{CollectError, Collector, Page};
+use crate::config::Histograms;
 
 pub(crate) use key::parse as parse_key;
 
@@ -85,6 +86,8 @@ struct State {
     groups: BTreeMap<LabelSet, Group>,
     /// Zero: none goes by itself.
     expiry: Duration,
+    /// Which form of a histogram that has both is on the page.
+    histograms: Histograms,
     bytes: usize,
 }
 
@@ -130,6 +133,11 @@ impl Gateway {
     /// From now on groups go that were not pushed for so long; zero: none does.
     pub(crate) fn expire_after(&self, expiry: Duration) {
         self.lock().expiry = expiry;
+    }
+
+    /// From now on the page has this form of histograms that were pushed in both.
+    pub(crate) fn show(&self, histograms: Histograms) {
+        self.lock().histograms = histograms;
     }
 
     /// Takes a push; it is on disk when this returns. One that is refused leaves the group as it was, but for the time of the failure.
@@ -208,17 +216,13 @@ impl Gateway {
                 labels: group.labels.clone(),
                 pushed: group.pushed,
                 failed: group.failed,
-                series: group
-                    .families
-                    .values()
-                    .map(|family| family.samples.len())
-                    .sum(),
+                series: group.families.values().map(Family::series).sum(),
             })
             .collect()
     }
 
     /// What a scrape of the Pushgateway shows.
-    pub(crate) fn page(&self) -> String {
+    pub(crate) fn shown(&self) -> Page {
         let mut state = self.lock();
         self.expire(&mut state, self.clock.now());
         // A family stands in one piece, whoever pushed it, with the help text that one of them gave.
@@ -231,12 +235,23 @@ impl Gateway {
                     all.about.help.clone_from(&family.about.help);
                 }
                 all.samples.extend(family.samples.iter().cloned());
+                all.natives.extend(family.natives.iter().cloned());
             }
             for (name, labels, value) in group.times() {
                 let all = families.entry(name).or_default();
                 all.about = group::about_times(name);
                 all.samples.push((labels, value));
             }
+        }
+        families
+            .values_mut()
+            .for_each(|family| family.choose(&state.histograms));
+        if families.values().any(|family| !family.natives.is_empty()) {
+            let mut page = DelimitedEncoder::new(true);
+            for (name, family) in families {
+                page.pushed(name, &family.about, &family.samples, &family.natives);
+            }
+            return Page::Protobuf(page.finish());
         }
         let mut page = Encoder::new(true);
         for (name, family) in families {
@@ -245,7 +260,7 @@ impl Gateway {
                 page.passed_on(&labels, value);
             }
         }
-        page.finish()
+        Page::Text(page.finish())
     }
 
     fn expire(&self, state: &mut State, now: Timestamp) {
@@ -350,7 +365,17 @@ impl Collector for Gateway {
     }
 
     fn collect(&self) -> Result<String, CollectError> {
-        Ok(self.page())
+        match self.shown() {
+            Page::Text(text) => Ok(text),
+            Page::Protobuf(_) => Err(CollectError {
+                collector: JOB.to_owned(),
+                reason: "text has no native histograms".to_owned(),
+            }),
+        }
+    }
+
+    fn page(&self) -> Result<Page, CollectError> {
+        Ok(self.shown())
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use model::{Exemplar, LabelSet, Sample, Timestamp, Value};
 use wire::exposition::ExemplarEntry;
 
+use super::resolution::fit;
 use super::{Read, Rules};
 use crate::scrape::cache::{Cache, Found, Key, Store};
 
@@ -24,6 +25,8 @@ pub(super) struct Append<'r> {
     at: Timestamp,
     latest: Timestamp,
     stored: u64,
+    /// A native histogram had more buckets than are allowed, and could not be made coarser.
+    too_many_buckets: bool,
 }
 
 /// A line's series.
@@ -56,6 +59,7 @@ impl<'r> Append<'r> {
             at,
             latest: at.saturating_add(AHEAD_MAX),
             stored: 0,
+            too_many_buckets: false,
         }
     }
 
@@ -116,12 +120,19 @@ impl<'r> Append<'r> {
             self.read.series.clear();
             return None;
         }
+        let mut value = observed.value;
+        if let Value::Histogram(histogram) = &mut value
+            && !fit(histogram, &self.rules.histograms)
+        {
+            self.too_many_buckets = true;
+            return None;
+        }
         self.read.counts.series_added += u64::from(line.new);
         let sample = Sample {
             at: time,
             // A start after the sample is a broken clock's, and says nothing.
             start: observed.start.filter(|start| *start <= time),
-            value: observed.value,
+            value,
         };
         // Native histograms are handed over with their labels each time.
         let known = match sample.value {
@@ -174,10 +185,13 @@ impl<'r> Append<'r> {
     ///
     /// # Errors
     ///
-    /// It had too many samples.
+    /// It had too many samples, or a histogram with too many buckets.
     pub(super) fn finish(self) -> Result<(), String> {
-        match self.over_limit() {
-            true => Err("sample limit exceeded".to_owned()),
+        if self.over_limit() {
+            return Err("sample limit exceeded".to_owned());
+        }
+        match self.too_many_buckets {
+            true => Err("histogram bucket limit exceeded".to_owned()),
             false => Ok(()),
         }
     }

@@ -284,3 +284,19 @@ fn pages_of_text_with_exemplars() {
         );
     }
 }
+
+#[test]
+fn a_histogram_with_too_many_buckets_fails_the_scrape() {
+    let settings = |limit: u32| {
+        format!(
+            "  convert_classic_histograms_to_nhcb: true\n  native_histogram_bucket_limit: {limit}\n"
+        )
+    };
+    let mut target = Target::new(&settings(3));
+    let scrape = target.scrape_as(10, PageFormat::Protobuf, &page("a", 1.0));
+    assert!(lines(&scrape).contains(&CONVERTED.to_owned()));
+    let mut target = Target::new(&settings(2));
+    let scrape = target.scrape_as(10, PageFormat::Protobuf, &page("a", 1.0));
+    assert_eq!(scrape.series[0].1.value, Value::Float(0.0), "up");
+    assert_eq!(scrape.series.len(), 5, "nothing else");
+}

@@ -6,6 +6,7 @@ mod append;
 mod buckets;
 mod families;
 mod protobuf;
+mod resolution;
 mod text;
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use super::client_tls::{self, TlsClientOptions};
 use super::proxy::{self, ProxyOptions};
+use super::round_robin::{RoundRobin, SystemNames};
 use crate::tls::{PemError, provider};
 
 /// How requests leave; `Default` is what a plain `http://` or `https://` address needs.
@@ -23,6 +25,9 @@ pub struct ClientOptions {
     /// Whether connections without a request are kept for the next one. Each holds a buffer as large as the answers that it
     /// brought, so who asks many addresses seldom, without TLS, does better without.
     pub keep_idle: bool,
+    /// Whether each new connection goes to the next of a name's addresses, so that many clients spread over them. Default: no, to the
+    /// first that answers.
+    pub round_robin_dns: bool,
     /// For `https://`.
     pub tls: TlsClientOptions,
 }
@@ -36,6 +41,7 @@ impl Default for ClientOptions {
             proxy: ProxyOptions::default(),
             http2: false,
             keep_idle: true,
+            round_robin_dns: false,
             tls: TlsClientOptions::default(),
         }
     }
@@ -91,6 +97,9 @@ fn builder(options: &ClientOptions) -> Result<reqwest::ClientBuilder, ClientErro
         .user_agent(format!("branchline/{}", crate::VERSION))
         .connect_timeout(options.connect_timeout)
         .redirect(redirects);
+    if options.round_robin_dns {
+        builder = builder.dns_resolver(Arc::new(RoundRobin::new(SystemNames)));
+    }
     if !options.keep_idle {
         builder = builder.pool_max_idle_per_host(0);
     }

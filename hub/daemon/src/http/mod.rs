@@ -7,6 +7,7 @@ mod client_tls;
 mod oauth2;
 mod pieces;
 mod proxy;
+mod round_robin;
 mod server;
 mod signer;
 

@@ -81,12 +81,15 @@ impl Signer {
         }
     }
 
-    /// Looks at the answer to a signed request: a token that was refused is not used again.
-    pub async fn answered(&self, status: StatusCode) {
-        if let Some(tokens) = &self.tokens
-            && status == StatusCode::UNAUTHORIZED
-        {
-            tokens.forget().await;
+    /// Looks at the answer to a signed request: a token that was refused is not used again. True if the same request with another token
+    /// may be answered otherwise.
+    pub async fn answered(&self, status: StatusCode) -> bool {
+        match &self.tokens {
+            Some(tokens) if status == StatusCode::UNAUTHORIZED => {
+                tokens.forget().await;
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -190,9 +193,9 @@ mod tests {
         );
         clock.advance(Duration::from_secs(51));
         assert_eq!(signed(&signer).await.unwrap()["authorization"], "Bearer t2");
-        signer.answered(StatusCode::OK).await;
+        assert!(!signer.answered(StatusCode::OK).await);
         assert_eq!(signed(&signer).await.unwrap()["authorization"], "Bearer t2");
-        signer.answered(StatusCode::UNAUTHORIZED).await;
+        assert!(signer.answered(StatusCode::UNAUTHORIZED).await);
         assert_eq!(signed(&signer).await.unwrap()["authorization"], "Bearer t3");
     }
 

@@ -1,9 +1,9 @@
 //! Delimited protobuf: `io.prometheus.client.MetricFamily` messages, each after its length. The only format that has native
-//! histograms. Written here as `/federate` gives it.
+//! histograms. Written here as `/federate` gives it; `pushed` writes whole families.
 
 use model::{
-    CUSTOM_BUCKETS_SCHEMA, Histogram, INSTANCE, LabelSet, METRIC_NAME, ResetHint, Timestamp,
-    is_legacy_label_name, is_legacy_metric_name,
+    CUSTOM_BUCKETS_SCHEMA, Histogram, INSTANCE, LabelSet, METRIC_NAME, Metadata, ResetHint,
+    Timestamp, is_legacy_label_name, is_legacy_metric_name,
 };
 use prost::Message;
 
@@ -30,7 +30,7 @@ impl DelimitedEncoder {
     /// A number of a series with a name, untyped. A series without an instance gets an empty one, so that the scraper does not give it the
     /// instance of the federating server.
     pub fn federated(&mut self, labels: &LabelSet, value: f64, at: Timestamp) {
-        let untyped = Some(proto::Untyped { value: Some(value) });
+        let untyped = Some(proto::Number { value: Some(value) });
         let metric = proto::Metric {
             untyped,
             ..self.metric(labels, at)
@@ -93,9 +93,33 @@ impl DelimitedEncoder {
         let family = self.family.get_or_insert_with(|| proto::MetricFamily {
             name: Some(name),
             r#type: Some(kind as i32),
-            metric: Vec::new(),
+            ..proto::MetricFamily::default()
         });
         family.metric.push(metric);
+    }
+
+    /// A family in one piece.
+    pub(super) fn family(&mut self, name: &str, about: &Metadata, metric: Vec<proto::Metric>) {
+        use proto::MetricType;
+        self.end_family();
+        if metric.is_empty() {
+            return;
+        }
+        let kind = match about.kind {
+            model::MetricType::Counter => MetricType::Counter,
+            model::MetricType::Gauge => MetricType::Gauge,
+            model::MetricType::Summary => MetricType::Summary,
+            model::MetricType::Histogram => MetricType::Histogram,
+            model::MetricType::GaugeHistogram => MetricType::GaugeHistogram,
+            _ => MetricType::Untyped,
+        };
+        self.family = Some(proto::MetricFamily {
+            name: Some(self.name(name, is_legacy_metric_name)),
+            help: Some(about.help.clone()).filter(|help| !help.is_empty()),
+            r#type: Some(kind as i32),
+            metric,
+        });
+        self.end_family();
     }
 
     fn end_family(&mut self) {
@@ -106,7 +130,7 @@ impl DelimitedEncoder {
     }
 }
 
-fn native(value: &Histogram) -> proto::Histogram {
+pub(super) fn native(value: &Histogram) -> proto::Histogram {
     let spans = |spans: &[model::Span]| -> Vec<proto::BucketSpan> {
         let span = |span: &model::Span| proto::BucketSpan {
             offset: Some(span.offset),
@@ -123,18 +147,41 @@ fn native(value: &Histogram) -> proto::Histogram {
             length: Some(0),
         });
     }
-    proto::Histogram {
-        sample_count_float: Some(value.count),
+    let common = proto::Histogram {
         sample_sum: Some(value.sum),
         schema: Some(value.schema),
         zero_threshold: Some(value.zero_threshold),
-        zero_count_float: Some(value.zero_count),
         positive_span,
-        positive_count: value.positive.counts.clone(),
         negative_span,
-        negative_count: value.negative.counts.clone(),
         ..proto::Histogram::default()
+    };
+    if value.integer
+        && let (Some(count), Some(zero_count)) = (whole(value.count), whole(value.zero_count))
+    {
+        return proto::Histogram {
+            sample_count: Some(count),
+            zero_count: Some(zero_count),
+            positive_delta: deltas(&value.positive.counts),
+            negative_delta: deltas(&value.negative.counts),
+            ..common
+        };
     }
+    proto::Histogram {
+        sample_count_float: Some(value.count),
+        zero_count_float: Some(value.zero_count),
+        positive_count: value.positive.counts.clone(),
+        negative_count: value.negative.counts.clone(),
+        ..common
+    }
+}
+
+/// Each count less the one before.
+fn deltas(counts: &[f64]) -> Vec<i64> {
+    let before = std::iter::once(&0.0).chain(counts);
+    let pairs = counts.iter().zip(before);
+    pairs
+        .map(|(count, before)| *count as i64 - *before as i64)
+        .collect()
 }
 
 /// The bucket without an upper bound goes without saying.
@@ -154,7 +201,7 @@ fn classic(value: &Histogram) -> proto::Histogram {
 }
 
 /// Readers as old as Prometheus 2.42 look at whole counts only; newer ones at both.
-fn whole(count: f64) -> Option<u64> {
+pub(super) fn whole(count: f64) -> Option<u64> {
     const EXACT: f64 = (1_u64 << 53) as f64;
     (count.trunc() == count && (0.0..=EXACT).contains(&count)).then_some(count as u64)
 }
@@ -174,94 +221,129 @@ pub(super) fn cumulative(value: &Histogram) -> Vec<(f64, f64)> {
 }
 
 /// What of the format is written; the numbers are those of Prometheus's `metrics.proto`.
-mod proto {
+pub(super) mod proto {
     #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
     #[repr(i32)]
-    pub(super) enum MetricType {
+    pub(in crate::exposition) enum MetricType {
         Counter = 0,
+        Gauge = 1,
+        Summary = 2,
         Untyped = 3,
         Histogram = 4,
         GaugeHistogram = 5,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct MetricFamily {
+    pub(in crate::exposition) struct MetricFamily {
         #[prost(string, optional, tag = "1")]
-        pub(super) name: Option<String>,
+        pub(in crate::exposition) name: Option<String>,
+        #[prost(string, optional, tag = "2")]
+        pub(in crate::exposition) help: Option<String>,
         #[prost(enumeration = "MetricType", optional, tag = "3")]
-        pub(super) r#type: Option<i32>,
+        pub(in crate::exposition) r#type: Option<i32>,
         #[prost(message, repeated, tag = "4")]
-        pub(super) metric: Vec<Metric>,
+        pub(in crate::exposition) metric: Vec<Metric>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Metric {
+    pub(in crate::exposition) struct Metric {
         #[prost(message, repeated, tag = "1")]
-        pub(super) label: Vec<LabelPair>,
+        pub(in crate::exposition) label: Vec<LabelPair>,
+        #[prost(message, optional, tag = "2")]
+        pub(in crate::exposition) gauge: Option<Number>,
+        #[prost(message, optional, tag = "3")]
+        pub(in crate::exposition) counter: Option<Number>,
+        #[prost(message, optional, tag = "4")]
+        pub(in crate::exposition) summary: Option<Summary>,
         #[prost(message, optional, tag = "5")]
-        pub(super) untyped: Option<Untyped>,
+        pub(in crate::exposition) untyped: Option<Number>,
         #[prost(int64, optional, tag = "6")]
-        pub(super) timestamp_ms: Option<i64>,
+        pub(in crate::exposition) timestamp_ms: Option<i64>,
         #[prost(message, optional, tag = "7")]
-        pub(super) histogram: Option<Histogram>,
+        pub(in crate::exposition) histogram: Option<Histogram>,
     }
 
     #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
-    pub(super) struct LabelPair {
+    pub(in crate::exposition) struct LabelPair {
         #[prost(string, optional, tag = "1")]
-        pub(super) name: Option<String>,
+        pub(in crate::exposition) name: Option<String>,
         #[prost(string, optional, tag = "2")]
-        pub(super) value: Option<String>,
+        pub(in crate::exposition) value: Option<String>,
     }
 
+    /// `Gauge`, `Counter` or `Untyped`.
     #[derive(Clone, Copy, PartialEq, prost::Message)]
-    pub(super) struct Untyped {
+    pub(in crate::exposition) struct Number {
         #[prost(double, optional, tag = "1")]
-        pub(super) value: Option<f64>,
+        pub(in crate::exposition) value: Option<f64>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Histogram {
+    pub(in crate::exposition) struct Summary {
         #[prost(uint64, optional, tag = "1")]
-        pub(super) sample_count: Option<u64>,
+        pub(in crate::exposition) sample_count: Option<u64>,
         #[prost(double, optional, tag = "2")]
-        pub(super) sample_sum: Option<f64>,
+        pub(in crate::exposition) sample_sum: Option<f64>,
         #[prost(message, repeated, tag = "3")]
-        pub(super) bucket: Vec<Bucket>,
-        #[prost(double, optional, tag = "4")]
-        pub(super) sample_count_float: Option<f64>,
-        #[prost(sint32, optional, tag = "5")]
-        pub(super) schema: Option<i32>,
-        #[prost(double, optional, tag = "6")]
-        pub(super) zero_threshold: Option<f64>,
-        #[prost(double, optional, tag = "8")]
-        pub(super) zero_count_float: Option<f64>,
-        #[prost(message, repeated, tag = "9")]
-        pub(super) negative_span: Vec<BucketSpan>,
-        #[prost(double, repeated, tag = "11")]
-        pub(super) negative_count: Vec<f64>,
-        #[prost(message, repeated, tag = "12")]
-        pub(super) positive_span: Vec<BucketSpan>,
-        #[prost(double, repeated, tag = "14")]
-        pub(super) positive_count: Vec<f64>,
+        pub(in crate::exposition) quantile: Vec<Quantile>,
     }
 
     #[derive(Clone, Copy, PartialEq, prost::Message)]
-    pub(super) struct Bucket {
-        #[prost(uint64, optional, tag = "1")]
-        pub(super) cumulative_count: Option<u64>,
+    pub(in crate::exposition) struct Quantile {
+        #[prost(double, optional, tag = "1")]
+        pub(in crate::exposition) quantile: Option<f64>,
         #[prost(double, optional, tag = "2")]
-        pub(super) upper_bound: Option<f64>,
+        pub(in crate::exposition) value: Option<f64>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(in crate::exposition) struct Histogram {
+        #[prost(uint64, optional, tag = "1")]
+        pub(in crate::exposition) sample_count: Option<u64>,
+        #[prost(double, optional, tag = "2")]
+        pub(in crate::exposition) sample_sum: Option<f64>,
+        #[prost(message, repeated, tag = "3")]
+        pub(in crate::exposition) bucket: Vec<Bucket>,
         #[prost(double, optional, tag = "4")]
-        pub(super) cumulative_count_float: Option<f64>,
+        pub(in crate::exposition) sample_count_float: Option<f64>,
+        #[prost(sint32, optional, tag = "5")]
+        pub(in crate::exposition) schema: Option<i32>,
+        #[prost(double, optional, tag = "6")]
+        pub(in crate::exposition) zero_threshold: Option<f64>,
+        #[prost(uint64, optional, tag = "7")]
+        pub(in crate::exposition) zero_count: Option<u64>,
+        #[prost(double, optional, tag = "8")]
+        pub(in crate::exposition) zero_count_float: Option<f64>,
+        #[prost(message, repeated, tag = "9")]
+        pub(in crate::exposition) negative_span: Vec<BucketSpan>,
+        #[prost(sint64, repeated, tag = "10")]
+        pub(in crate::exposition) negative_delta: Vec<i64>,
+        #[prost(double, repeated, tag = "11")]
+        pub(in crate::exposition) negative_count: Vec<f64>,
+        #[prost(message, repeated, tag = "12")]
+        pub(in crate::exposition) positive_span: Vec<BucketSpan>,
+        #[prost(sint64, repeated, tag = "13")]
+        pub(in crate::exposition) positive_delta: Vec<i64>,
+        #[prost(double, repeated, tag = "14")]
+        pub(in crate::exposition) positive_count: Vec<f64>,
+    }
+
+    #[derive(Clone, Copy, PartialEq, prost::Message)]
+    pub(in crate::exposition) struct Bucket {
+        #[prost(uint64, optional, tag = "1")]
+        pub(in crate::exposition) cumulative_count: Option<u64>,
+        #[prost(double, optional, tag = "2")]
+        pub(in crate::exposition) upper_bound: Option<f64>,
+        #[prost(double, optional, tag = "4")]
+        pub(in crate::exposition) cumulative_count_float: Option<f64>,
     }
 
     #[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
-    pub(super) struct BucketSpan {
+    pub(in crate::exposition) struct BucketSpan {
         #[prost(sint32, optional, tag = "1")]
-        pub(super) offset: Option<i32>,
+        pub(in crate::exposition) offset: Option<i32>,
         #[prost(uint32, optional, tag = "2")]
-        pub(super) length: Option<u32>,
+        pub(in crate::exposition) length: Option<u32>,
     }
 }
 

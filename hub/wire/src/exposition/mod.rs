@@ -29,6 +29,7 @@ mod negotiate;
 mod number;
 mod openmetrics;
 pub mod protobuf;
+mod pushed;
 mod scan;
 
 pub use answer::PageResponse;

@@ -6,9 +6,14 @@ use super::range::{Bit, Coder};
 /// What both ends remember of a target: its series in order.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
-    pub(super) columns: Vec<Track>,
-    /// Of the columns whose samples have times of their own, in order: how far they are from the scrape's.
-    offsets: Vec<(u32, Track)>,
+    len: u32,
+    /// Of the first of its series; those of the others are made with the next scrape: so a session that was just begun takes no memory for
+    /// targets that it has not had yet.
+    columns: Vec<Track>,
+    /// Columns whose samples have times of their own, in order.
+    timed: Vec<u32>,
+    /// How far these times are from the scrape's.
+    offsets: Vec<Track>,
     /// Times of its scrapes.
     at: Track,
     /// The layout whose scrape came after this one's, the last time.
@@ -51,47 +56,60 @@ pub(super) struct Shared {
 impl Layout {
     pub(super) fn new() -> Self {
         Layout {
+            len: 0,
             columns: Vec::new(),
+            timed: Vec::new(),
             offsets: Vec::new(),
             at: Track::default(),
             next: 0,
         }
     }
 
+    /// How many series.
+    pub(super) fn len(&self) -> usize {
+        self.len as usize
+    }
+
     pub(super) fn push(&mut self, has_times: bool) {
-        let mut track = Track::default();
-        // Never seen is as good as absent before.
-        track.set_absent(true);
         if has_times {
-            let place = self.columns.len() as u32;
-            self.offsets.push((place, Track::default()));
+            self.timed.push(self.len);
         }
-        self.columns.push(track);
+        self.len += 1;
     }
 
     /// Whether the samples of a column have times of their own.
     pub(super) fn has_times(&self, place: usize) -> bool {
-        let find = |(timed, _): &(u32, Track)| (*timed as usize).cmp(&place);
-        self.offsets.binary_search_by(find).is_ok()
+        let find = |timed: &u32| (*timed as usize).cmp(&place);
+        self.timed.binary_search_by(find).is_ok()
     }
 
     /// Its series with all that is remembered of them; none are left here.
     pub(super) fn take_series(&mut self) -> Layout {
-        Layout {
-            columns: std::mem::take(&mut self.columns),
-            offsets: std::mem::take(&mut self.offsets),
-            ..Layout::new()
-        }
+        let taken = std::mem::replace(self, Layout::new());
+        (self.at, self.next) = (taken.at.clone(), taken.next);
+        taken
     }
 
     /// The same series, without what is remembered of their values.
     pub(super) fn anew(&self) -> Layout {
-        let mut layout = Layout::new();
-        layout.columns.reserve_exact(self.columns.len());
-        for place in 0..self.columns.len() {
-            layout.push(self.has_times(place));
+        Layout {
+            len: self.len,
+            timed: self.timed.clone(),
+            ..Layout::new()
         }
-        layout
+    }
+
+    /// Makes the columns that are not there yet.
+    fn make_columns(&mut self) {
+        let missing = self.len() - self.columns.len();
+        if missing > 0 {
+            let mut track = Track::default();
+            // Never seen is as good as absent before.
+            track.set_absent(true);
+            self.columns.reserve_exact(missing);
+            self.columns.resize(self.len(), track);
+            self.offsets.resize(self.timed.len(), Track::default());
+        }
     }
 }
 
@@ -148,6 +166,7 @@ impl Shared {
         layout: &mut Layout,
         cells: &mut [Cell],
     ) -> Result<(), UnknownRule> {
+        layout.make_columns();
         let mut pairs = layout.columns.iter().zip(cells.iter());
         let regular = C::WRITES && pairs.all(|(column, cell)| cell.present != column.is_absent());
         let context = usize::from(self.was_regular);
@@ -155,9 +174,9 @@ impl Shared {
         self.was_regular = regular;
         let mut neighbour = Neighbour::default();
         let mut absent_before = false;
-        let mut offsets = layout.offsets.iter_mut().peekable();
+        let mut offsets = layout.timed.iter().zip(&mut layout.offsets).peekable();
         for (place, (column, cell)) in layout.columns.iter_mut().zip(cells).enumerate() {
-            let offset = offsets.next_if(|(timed, _)| *timed as usize == place);
+            let offset = offsets.next_if(|(timed, _)| **timed as usize == place);
             let was_absent = column.is_absent();
             let mut absent = was_absent;
             if !regular {

@@ -77,7 +77,7 @@ impl Carried {
             return Ok(());
         };
         let mut used = layout.take_series();
-        for place in used.columns.len()..like.columns.len() {
+        for place in used.len()..like.len() {
             used.push(like.has_times(place));
         }
         self.shared.cells(coder, &mut used, cells)

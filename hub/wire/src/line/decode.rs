@@ -241,7 +241,7 @@ impl<K: Clone> LineDecoder<K> {
             }
             let (layout, keys) = (&mut self.layouts[number], &mut self.keys[number]);
             if operation & 1 == FORGET {
-                self.columns -= layout.columns.len();
+                self.columns -= layout.len();
                 self.described = self.described.wrapping_add(1);
                 if let Some(carried) = &mut self.carried {
                     carried.forget(number as u32);
@@ -295,16 +295,16 @@ impl<K: Clone> LineDecoder<K> {
         let head = head.ok_or(bad("its layout was not described"))?;
         let layout = self.layouts.get_mut(head.layout as usize);
         let layout = layout.ok_or(bad("its layout was not described"))?;
-        if layout.columns.len() as u64 > limits.samples_max {
+        if layout.len() as u64 > limits.samples_max {
             return Err(LineError::TooLong {
                 what: "samples of a frame",
-                found: layout.columns.len() as u64,
+                found: layout.len() as u64,
                 limit: limits.samples_max,
             });
         }
         let mut cells = std::mem::take(&mut self.cells);
         cells.clear();
-        cells.resize(layout.columns.len(), Cell::default());
+        cells.resize(layout.len(), Cell::default());
         let read = match &mut carried {
             Some(carried) => carried.cells(&mut reader, head.layout, layout, &mut cells),
             None => self.shared.cells(&mut reader, layout, &mut cells),

@@ -176,14 +176,17 @@ impl LineEncoder {
     /// scrape. Who read the one before to its end can [take it over](LineEncoder::takeover) with its values.
     pub fn begin_after_this(&mut self, session: u32) {
         let from = (self.session, self.number);
-        if let Some((shared, layouts)) = self.start(session) {
+        let anew = self.layouts.iter().map(Layout::anew).collect();
+        let layouts = std::mem::replace(&mut self.layouts, anew);
+        let shared = std::mem::replace(&mut self.shared, Shared::new());
+        if self.start(session) {
             self.carry_from(from, shared, layouts);
         }
     }
 
-    /// The same, for those who read a session of this buffer up to `state`.
+    /// The same, for those who read a session of this buffer up to `state`. One that has just begun goes on being the one.
     pub fn begin_after(&mut self, session: u32, state: LineState) {
-        if self.start(session).is_some() {
+        if self.number == 0 || self.start(session) {
             self.carry_from((state.session, state.next), state.shared, state.layouts);
         }
     }
@@ -198,15 +201,15 @@ impl LineEncoder {
         self.carried = Some(Carried::new(shared, layouts));
     }
 
-    /// What was remembered before, unless all of it is forgotten.
-    fn start(&mut self, session: u32) -> Option<(Shared, Vec<Layout>)> {
+    /// Whether the series of before are still known, without their values.
+    fn start(&mut self, session: u32) -> bool {
         let columns: usize = self.known.iter().map(|known| known.columns.ids.len()).sum();
         if columns > COLUMNS_MAX {
             let mut anew = LineEncoder::new(session, &self.edge, self.epoch);
             let all = std::mem::take(&mut self.known).into_iter();
             anew.retired = all.map(|known| (known.target, known.columns)).collect();
             *self = anew;
-            return None;
+            return false;
         }
         let is_known = |known: &Described| known.is_described || known.columns.ids.is_empty();
         self.before = Some(Before {
@@ -222,9 +225,12 @@ impl LineEncoder {
             known.is_described = false;
         }
         self.descriptions.begin(session);
-        let anew = self.layouts.iter().map(Layout::anew).collect();
-        let shared = std::mem::replace(&mut self.shared, Shared::new());
-        Some((shared, std::mem::replace(&mut self.layouts, anew)))
+        // One after the other: never all of them twice.
+        for layout in &mut self.layouts {
+            *layout = layout.anew();
+        }
+        self.shared = Shared::new();
+        true
     }
 
     /// The number of the session.
@@ -270,7 +276,7 @@ impl LineEncoder {
             return None;
         }
         // Nothing was forgotten since, so all that came later is there. Who joined in the middle of things has met less.
-        let columns: usize = self.layouts.iter().map(|layout| layout.columns.len()).sum();
+        let columns: usize = self.layouts.iter().map(Layout::len).sum();
         if columns as u64 != known.series + (descriptions.count - described) {
             return None;
         }
@@ -369,7 +375,6 @@ impl LineEncoder {
         }
         if news > 0 {
             // Pages seldom grow: the room that was doubled is not needed again.
-            self.layouts[layout].columns.shrink_to_fit();
             self.known[layout].columns.shrink_to_fit();
         }
         let present = self.cells.iter().filter(|cell| cell.present).count();

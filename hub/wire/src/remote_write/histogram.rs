@@ -82,7 +82,7 @@ fn buckets(integer: bool, spans: &[proto::BucketSpan], deltas: &[i64], counts: &
     }
 }
 
-/// Joins buckets until the schema is `by` lower: the upper bound 2^(i/2^s) of bucket i decides where it goes.
+/// Joins buckets until the schema is `by` lower, where they can be.
 fn reduce(fine: &Buckets, by: i32) -> Result<Buckets, HistogramError> {
     let claimed: u64 = fine.spans.iter().map(|span| u64::from(span.length)).sum();
     if claimed != fine.counts.len() as u64 {
@@ -111,15 +111,7 @@ fn reduce(fine: &Buckets, by: i32) -> Result<Buckets, HistogramError> {
             offset: span.offset,
         });
     }
-    let mut joined: Vec<(i32, f64)> = Vec::new();
-    for (index, count) in fine.iter() {
-        let target = ((i64::from(index) - 1) >> by) as i32 + 1;
-        match joined.last_mut() {
-            Some((last, sum)) if *last == target => *sum += count,
-            _ => joined.push((target, count)),
-        }
-    }
-    Ok(Buckets::from_indexed(joined))
+    Ok(fine.coarser(by as u32))
 }
 
 /// A native histogram as remote write's message.
