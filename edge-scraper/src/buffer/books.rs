@@ -6,7 +6,7 @@ use std::time::Duration;
 use journal::{Journal, SegmentInfo};
 use wire::line::link::Interval;
 
-use super::cursor::{Cursor, Settled};
+use super::cursor::{Cursor, Lost, Settled, Why};
 use super::index::{Fault, Index, Pending, RecordMeta};
 use super::record::Counts;
 use super::store::BufferError;
@@ -140,11 +140,20 @@ impl Books {
             first,
             last,
             counts,
+            times,
         } = *fault;
         for (name, hub) in &mut self.hubs {
             let cursor = &mut hub.cursor;
             if cursor.settled_within(first, last) == last - first + 1 {
                 continue;
+            }
+            if let Some((first, last)) = times {
+                cursor.lose(Lost {
+                    first,
+                    last: last.max(first),
+                    samples: counts.samples,
+                    why: Why::Damaged,
+                });
             }
             // Where a hub has some of them, all are counted: the readable rest does not say which held how much.
             cursor.damaged.counts += counts;

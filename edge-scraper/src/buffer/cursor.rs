@@ -98,6 +98,8 @@ pub(super) enum Why {
     Evicted,
     /// There was no room, and scrapes were thinned: others of that time were left.
     Thinned,
+    /// The disk does not give back what was written.
+    Damaged,
     /// No edge ran: how many samples there would have been, nobody knows.
     EdgeDown,
     /// The hub had them, came back from an older state, and they were gone here by then.
@@ -325,13 +327,20 @@ impl Cursor {
 }
 
 impl Why {
-    const ALL: [Why; 4] = [Why::Evicted, Why::Thinned, Why::EdgeDown, Why::HubRestored];
+    const ALL: [Why; 5] = [
+        Why::Evicted,
+        Why::Thinned,
+        Why::Damaged,
+        Why::EdgeDown,
+        Why::HubRestored,
+    ];
 
     /// As cursors and reports have it.
     pub(super) fn word(self) -> &'static str {
         match self {
             Why::Evicted => "evicted",
             Why::Thinned => "thinned",
+            Why::Damaged => "damaged",
             Why::EdgeDown => "edge-down",
             Why::HubRestored => HUB_RESTORED,
         }

@@ -68,6 +68,8 @@ pub(super) struct Fault {
     pub(super) last: u64,
     /// What they held, as far as the records around them tell.
     pub(super) counts: Counts,
+    /// When they were scraped, by the same; None when there is none around them.
+    pub(super) times: Option<(Timestamp, Timestamp)>,
 }
 
 /// The entries of one segment up to the last record walked.
@@ -306,11 +308,36 @@ impl Index {
             if let (Some(previous), Some(next)) = (previous, next) {
                 fault.counts = next.saturating_sub(previous);
             }
+            let mut rising = records.iter();
+            let at = |record: &RecordMeta| record.at;
+            let beyond = |side| {
+                self.record_beyond(journal, *first, side)
+                    .map(|(_, of)| of.at)
+            };
+            let from = rising.clone().rev().find(|record| record.seq < fault.first);
+            let from = from.map(at).or_else(|| beyond(Side::Before));
+            let to = rising.find(|record| record.seq > fault.last);
+            let to = to.map(at).or_else(|| beyond(Side::Behind));
+            fault.times = from.or(to).zip(to.or(from));
         }
     }
 
     /// The running count at the border to the segment before or behind the one that starts at `first`.
     fn neighbour(&self, journal: &Journal, first: u64, side: Side) -> Option<Counts> {
+        let (segment, record) = self.record_beyond(journal, first, side)?;
+        Some(match side {
+            Side::Before => self.scraped_through(segment, &record),
+            Side::Behind => record.cumulative.saturating_sub(record.counts),
+        })
+    }
+
+    /// The record on the other side of the border to the segment before or behind the one that starts at `first`, and where its segment does.
+    fn record_beyond(
+        &self,
+        journal: &Journal,
+        first: u64,
+        side: Side,
+    ) -> Option<(u64, RecordMeta)> {
         let segments = journal.segments();
         let at = segments.iter().position(|info| info.first_seq == first)?;
         let info = match side {
@@ -329,16 +356,11 @@ impl Index {
             info.last_seq.min(journal.synced_seq()),
         )
         .ok()?;
-        match side {
-            Side::Before => other
-                .records
-                .last()
-                .map(|record| self.scraped_through(info.first_seq, record)),
-            Side::Behind => other
-                .records
-                .first()
-                .map(|record| record.cumulative.saturating_sub(record.counts)),
-        }
+        let record = match side {
+            Side::Before => other.records.last(),
+            Side::Behind => other.records.first(),
+        };
+        record.map(|record| (info.first_seq, *record))
     }
 }
 
@@ -362,6 +384,7 @@ fn walk(
                 first,
                 last,
                 counts: Counts::default(),
+                times: None,
             }),
         }
         segment.through = last;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::Timestamp;
 
+use super::cursor::{Lost, Why};
 use super::index::RecordMeta;
 use super::ranges::SequenceSet;
 use super::replay::{Found, Replay};
@@ -257,7 +258,13 @@ impl Buffer {
             .position(|replay| (start + 1..=seq).contains(&replay.next()));
         Ok(Some(match ready {
             Some(place) => replays.remove(place),
-            None => Replay::at(&self.journal, start),
+            None => {
+                // Each holds the series of its session: first one goes, then another comes.
+                if replays.len() >= REPLAYS_MAX {
+                    replays.remove(0);
+                }
+                Replay::at(&self.journal, start)
+            }
         }))
     }
 
@@ -305,6 +312,12 @@ impl Buffer {
                     .collect::<Vec<_>>()
                 {
                     hub.cursor.damaged.add(record.seq, record.counts);
+                    hub.cursor.lose(Lost {
+                        first: record.at,
+                        last: record.at,
+                        samples: record.counts.samples,
+                        why: Why::Damaged,
+                    });
                 }
             }
             books.index.forget_segment_of(&self.journal, *first);

@@ -323,6 +323,8 @@ impl Buffer {
                 first: last.seq + 1,
                 last: known.seq,
                 counts: known.cumulative.saturating_sub(last.cumulative),
+                // From then on no edge ran, as far as anybody can tell.
+                times: newest.zip(newest),
             };
             books.settle_fault(&fault);
             last = known;

@@ -381,6 +381,15 @@ fn damage_costs_the_rest_of_a_session_and_is_counted() {
                 (books.damaged.samples, books.scraped),
                 (50 * lost, expected)
             );
+            // The hub is told which time that is.
+            let told = buffer.lost_intervals("hq").unwrap();
+            let [told] = &told[..] else {
+                panic!("{told:?}")
+            };
+            let first_lost = NOW + 1000 * whole as i64;
+            assert!(told.first_ms <= first_lost && told.last_ms >= NOW + 19_000);
+            assert!(told.first_ms >= first_lost - 1000 && told.last_ms <= NOW + 20_000);
+            assert_eq!((told.samples, &*told.reason), (50 * lost, "damaged"));
         };
         check(&buffer);
         drop(buffer);

@@ -63,8 +63,8 @@ impl Program {
         }
         let (found, way_out) = match kind {
             Kind::Edge => (
-                beside_us("edge-scraper"),
-                "cargo build --release builds it, or name one with --edge PATH",
+                edge_here(),
+                "cargo build --profile branch -p edge-scraper builds it, or name one with --edge PATH",
             ),
             Kind::VmAgent => (
                 Peer::VmAgent.find(),
@@ -79,9 +79,10 @@ impl Program {
         Ok(Self { kind, path })
     }
 
-    /// The first line that it says about its version.
+    /// The first line that it says about its version, and where it is.
     pub(super) fn version(&self) -> String {
-        systems::version(&self.path)
+        let version = systems::version(&self.path);
+        format!("{version} ({})", self.path.display())
     }
 
     /// Starts it; returns when it answers.
@@ -238,6 +239,16 @@ impl Running {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Our edge: the program that branches run, unless the one of the same build as this is newer.
+fn edge_here() -> Option<PathBuf> {
+    let beside = beside_us("edge-scraper");
+    let ours = std::env::current_exe().ok()?;
+    let branch = ours.parent()?.with_file_name("branch/edge-scraper");
+    let made = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
+    let newest = beside.iter().chain([&branch]).max_by_key(|path| made(path));
+    newest.filter(|path| path.is_file()).cloned()
 }
 
 /// A program of ours, of the same build as this one.
