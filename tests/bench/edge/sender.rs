@@ -241,14 +241,14 @@ impl Running {
     }
 }
 
-/// Our edge: the program that branches run, unless the one of the same build as this is newer.
+/// Our edge: the program that branches run, or the one of the same build as this.
 fn edge_here() -> Option<PathBuf> {
-    let beside = beside_us("edge-scraper");
     let ours = std::env::current_exe().ok()?;
     let branch = ours.parent()?.with_file_name("branch/edge-scraper");
-    let made = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
-    let newest = beside.iter().chain([&branch]).max_by_key(|path| made(path));
-    newest.filter(|path| path.is_file()).cloned()
+    match branch.is_file() {
+        true => Some(branch),
+        false => beside_us("edge-scraper"),
+    }
 }
 
 /// A program of ours, of the same build as this one.
