@@ -7,7 +7,7 @@
 //! for i in $(seq -w 240); do curl -s localhost:9100/metrics -o "page-$i-$(date +%s%3N).txt"; sleep 5; done
 //! ```
 //!
-//! Live: every scrape of every target is a frame. Backlog: `--wide` scrapes of all targets are one.
+//! Every scrape of every target is a frame, as on the link; the backlog's are the same ones.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
