@@ -8,6 +8,10 @@
 //! Faults are switched on one by one: [`SimDisk::fail_syncs`], [`SimDisk::set_capacity`], [`SimDisk::flip_bit`],
 //! [`SimDisk::crash_after`], [`SimDisk::ignore_syncs`] (a disk that lies, to show that a test would catch it).
 
+mod seeds;
+
+pub use seeds::seeds;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,

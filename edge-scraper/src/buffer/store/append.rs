@@ -121,7 +121,7 @@ impl Buffer {
             let is_first = first == seq && !planted::is(Planted::SegmentNeedsTheOneBefore);
             let has_gap = !whole && !planted::is(Planted::GoesOnAfterAGap);
             if has_gap || appending.encoder.session() == 0 {
-                appending.encoder.begin(self.session_at(seq));
+                appending.encoder.begin_after_loss(self.session_at(seq));
             } else if is_first && self.is_followed() {
                 appending.encoder.begin_after_this(self.session_at(seq));
             } else if is_first {
@@ -139,7 +139,7 @@ impl Buffer {
             let frame = match frame {
                 Ok(frame) => frame,
                 Err(LabelsWanted) => {
-                    appending.encoder.begin(0);
+                    appending.encoder.begin_after_loss(0);
                     return Err(BufferError::LabelsWanted);
                 }
             };
@@ -158,12 +158,12 @@ impl Buffer {
                 }
                 Err(error @ JournalError::DiskFull { .. }) => {
                     if !self.free_some()? {
-                        appending.encoder.begin(0);
+                        appending.encoder.begin_after_loss(0);
                         return Err(error.into());
                     }
                 }
                 Err(error) => {
-                    appending.encoder.begin(0);
+                    appending.encoder.begin_after_loss(0);
                     return Err(error.into());
                 }
             }

@@ -133,7 +133,8 @@ impl Lanes {
             };
             self.takes_over = takeover.is_some();
             self.carries = takeover.as_ref().is_some_and(|takeover| takeover.carries);
-            self.knows_all |= takeover.is_some();
+            // Without one it begins with what this session describes.
+            self.knows_all = takeover.is_some();
         }
         self.follows.get_or_insert_with(|| buffer.follow());
         if !self.takes_over {

@@ -697,12 +697,9 @@ pub(super) fn play(plot: Plot, seed: u64, steps: usize) -> Result<World, String>
     Ok(world)
 }
 
-/// `BRANCHLINE_TESTS_ALL` asks for many more.
-pub(super) fn seeds(usual: u64) -> std::ops::RangeInclusive<u64> {
-    match std::env::var_os("BRANCHLINE_TESTS_ALL") {
-        Some(_) => 1..=usual * 50,
-        None => 1..=usual,
-    }
+/// Those of every run, or others.
+pub(super) fn seeds(usual: u64) -> std::ops::Range<u64> {
+    journal::sim::seeds(1..usual + 1, 50)
 }
 
 #[test]

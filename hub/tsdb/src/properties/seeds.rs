@@ -3,7 +3,7 @@
 //! `BRANCHLINE_SEEDS=10000` runs the seeds 0 to 9,999 instead of the few hundred that take seconds, `BRANCHLINE_SEEDS=4711..4712`
 //! those of a range. BRANCHLINE_TESTS_ALL=true runs twenty times the usual: 10,000 of what takes milliseconds.
 
-use std::{fmt::Debug, ops::Range};
+use std::fmt::Debug;
 
 use proptest::{
     strategy::Strategy,
@@ -19,7 +19,7 @@ pub(super) fn check<T: Debug>(
     strategy: impl Strategy<Value = T>,
     property: impl Fn(T) -> Result<(), String>,
 ) {
-    for seed in range(few) {
+    for seed in journal::sim::seeds(0..few, ALL_FACTOR) {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let config = Config {
@@ -40,19 +40,5 @@ pub(super) fn check<T: Debug>(
             ),
             Err(TestError::Abort(reason)) => panic!("seed {seed}: {reason}"),
         }
-    }
-}
-
-fn range(few: u64) -> Range<u64> {
-    let all = std::env::var("BRANCHLINE_TESTS_ALL").is_ok_and(|all| all == "true");
-    let Ok(said) = std::env::var("BRANCHLINE_SEEDS") else {
-        return 0..if all { few * ALL_FACTOR } else { few };
-    };
-    let (from, to) = said.split_once("..").unwrap_or(("0", &said));
-    match (from.parse(), to.parse()) {
-        (Ok(from), Ok(to)) => from..to,
-        _ => panic!(
-            "BRANCHLINE_SEEDS={said}: expected a number of seeds, or a range like 4711..4712"
-        ),
     }
 }

@@ -196,6 +196,12 @@ impl LineEncoder {
         self.start(session);
     }
 
+    /// The same, and the last frame was not kept: what it described nobody has read, not even who read all that there is.
+    pub fn begin_after_loss(&mut self, session: u32) {
+        self.start(session);
+        self.before = None;
+    }
+
     fn carry_from(&mut self, from: (u32, u64), shared: Shared, layouts: Vec<Layout>) {
         self.carried_from = Some(from);
         self.carried = Some(Carried::new(shared, layouts));
@@ -311,7 +317,7 @@ impl LineEncoder {
         })
     }
 
-    /// The frame of a record. Whoever cannot keep it must [`begin`](LineEncoder::begin) another session.
+    /// The frame of a record. Whoever cannot keep it must [begin](LineEncoder::begin_after_loss) another session.
     ///
     /// # Errors
     /// [A series without labels](LineEncoder::lacks_labels). Another session must begin then, too.

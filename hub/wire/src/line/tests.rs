@@ -250,6 +250,22 @@ fn what_is_in_no_column_comes_beside_it() {
     }
 }
 
+/// A frame that described something was not kept: whoever read all that there is does not know it.
+#[test]
+fn nobody_follows_over_a_frame_that_was_lost() {
+    let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
+    decode(&mut decoder, &page_frame(&mut encoder, 0)).unwrap();
+    encoder.begin(8);
+    assert!(encoder.known_by_follower(false).is_some());
+    encode(&mut encoder, 2, 90, 1, &series(2, 1, &[(1, 0, 1.0)]));
+    encoder.begin_after_loss(9);
+    assert_eq!(encoder.known_by_follower(false), None);
+    assert_eq!(encoder.known_by_follower(true), None);
+    // Those who say what they know can go on.
+    let takeover = encoder.takeover(&decoder.known(true).unwrap()).unwrap();
+    assert!(!takeover.descriptions.is_empty() && !takeover.carries);
+}
+
 fn bare(mut page: Page) -> Page {
     page.iter_mut().for_each(|(series, _)| series.labels = None);
     page
