@@ -169,7 +169,7 @@ fn restored_too_late() -> Result<Seen, String> {
 #[test]
 fn what_a_restored_hub_never_gets_again_is_not_called_complete() {
     let seen = restored_too_late().unwrap_or_else(|error| panic!("{error}"));
-    must_have_seen(seen.lost > 0 && seen.complete > 0, &seen);
+    assert!(seen.lost > 0 && seen.complete > 0, "{seen:?}");
     let planted = Planted::OverlooksRestoration;
     planted::while_planted(planted, restored_too_late).expect_err("it is called complete");
     let plot = Plot {
