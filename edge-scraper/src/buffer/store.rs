@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use wire::edge_headers::SequenceRange;
 use wire::line::LineEncoder;
 
-use super::books::{Books, HubBook, HubCounts};
+use super::books::{Books, HubBook, HubCounts, settle_fault};
 use super::cursor::{Cursor, Synced};
 use super::eviction::EvictionPolicy;
 use super::files::{
@@ -327,7 +327,7 @@ impl Buffer {
                 // From then on no edge ran, as far as anybody can tell.
                 times: newest.zip(newest),
             };
-            books.settle_fault(&fault);
+            settle_fault(&mut books.hubs, &fault);
             last = known;
         }
         drop(books);
