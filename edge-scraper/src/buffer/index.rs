@@ -32,6 +32,8 @@ pub struct RecordMeta {
     pub session: u32,
     /// The number of its frame there; 0 begins the session.
     pub number: u32,
+    /// Which target it is of, by half of the target's id: there is room for no more here, and two that are alike only make requests smaller.
+    pub(super) target: u32,
     pub(super) cumulative: Counts,
     pub(super) mark: Mark,
 }
@@ -46,6 +48,7 @@ impl RecordMeta {
             message_bytes: u64::from(header.message_bytes),
             session: place.0,
             number: u32::try_from(place.1).unwrap_or(u32::MAX),
+            target: header.target as u32,
             cumulative: header.cumulative,
             mark: header.mark,
         }
