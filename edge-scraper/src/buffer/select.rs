@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::Timestamp;
 
+use super::books::hub_mut;
 use super::cursor::{Lost, Why};
 use super::index::RecordMeta;
 use super::ranges::SequenceSet;
@@ -157,17 +158,14 @@ impl Buffer {
             {
                 continue;
             }
-            let records = books.read_segment(&self.journal, &info, last)?;
-            let cursor = &books.hub(hub)?.cursor;
-            for record in records
-                .iter()
-                .filter(|record| record.seq <= last && !cursor.is_settled(record.seq))
-            {
+            let (records, hubs) = books.read_segment(&self.journal, &info, last)?;
+            let cursor = &hub_mut(hubs, hub)?.cursor;
+            for record in cursor.open(records, info.first_seq, last) {
                 if (before..live_until).contains(&record.at) {
                     // The live lane's.
                     continue;
                 }
-                if !in_flight.contains(record.seq) && !filling.add(record) {
+                if !in_flight.contains(record.seq) && !filling.add(&record) {
                     break 'segments;
                 }
             }
@@ -190,9 +188,9 @@ impl Buffer {
             if info.first_seq > through {
                 continue;
             }
-            let records = books.read_segment(&self.journal, info, through)?;
-            let cursor = &books.hub(hub)?.cursor;
-            for record in records.iter().rev().filter(|record| record.seq <= through) {
+            let (records, hubs) = books.read_segment(&self.journal, info, through)?;
+            let cursor = &hub_mut(hubs, hub)?.cursor;
+            for record in records.iter_back().filter(|record| record.seq <= through) {
                 seen += 1;
                 older += usize::from(record.at < since);
                 if older > OLDER_RECORDS_MAX || seen > NEWEST_RECORDS_MAX {
@@ -201,7 +199,7 @@ impl Buffer {
                 let open = record.at >= since
                     && !cursor.is_settled(record.seq)
                     && !in_flight.contains(record.seq);
-                if open && !filling.add(record) {
+                if open && !filling.add(&record) {
                     break 'segments;
                 }
             }
@@ -293,11 +291,9 @@ impl Buffer {
         };
         let before = books.before;
         let segment = books.index.segment(&self.journal, &info, seq, before)?;
-        let at = segment
+        Ok(segment
             .records
-            .binary_search_by_key(&seq, |record| record.seq);
-        let record = at.ok().map(|at| &segment.records[at]);
-        Ok(record
+            .get(seq)
             .filter(|record| record.session == wanted.session)
             .map(|record| record.seq - u64::from(record.number)))
     }
