@@ -119,6 +119,7 @@ impl Block {
         let set = flags.into_iter().filter(|(is_so, _)| *is_so);
         let out = &mut self.packed;
         out.push(set.map(|(_, flag)| flag).sum());
+        out.extend(record.target.to_le_bytes());
         let number = |number: u64, out: &mut Vec<u8>| encode_varint(number, out);
         if !goes_on {
             number(record.seq.wrapping_sub(before.seq), out);
@@ -158,6 +159,7 @@ fn unpack(before: &RecordMeta, rest: &mut &[u8]) -> RecordMeta {
     let number = |rest: &mut &[u8]| decode_varint(rest).unwrap_or(0);
     let flags = byte(rest);
     let has = |flag: u8| flags & flag != 0;
+    let target = u16::from_le_bytes([byte(rest), byte(rest)]);
     let (seq, session, in_session) = match has(GOES_ON) {
         true => (
             before.seq + 1,
@@ -198,6 +200,7 @@ fn unpack(before: &RecordMeta, rest: &mut &[u8]) -> RecordMeta {
         message_bytes,
         session,
         number: in_session,
+        target,
         cumulative,
         mark,
     }
@@ -231,12 +234,12 @@ mod tests {
     prop_compose! {
         /// One of any kind, and how it goes on from the one before.
         fn record()(
-            ahead in 1..1000_u64, at in any::<i64>(), counts in counts(), bytes in any::<(u64, u64)>(),
+            ahead in 1..1000_u64, at in any::<i64>(), counts in counts(), bytes in any::<(u64, u64)>(), target in any::<u16>(),
             place in any::<(u32, u32)>(), cumulative in counts(), mark in mark(), same in any::<[bool; 3]>(),
         ) -> ([bool; 3], u64, RecordMeta) {
             (same, ahead, RecordMeta {
                 seq: 0, at: Timestamp::from_millis(at), counts, stored_bytes: bytes.0, message_bytes: bytes.1,
-                session: place.0, number: place.1, cumulative, mark,
+                session: place.0, number: place.1, target, cumulative, mark,
             })
         }
     }
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scrape_after_the_other_takes_a_dozen_bytes() {
+    fn a_scrape_after_the_other_takes_little_more_than_a_dozen_bytes() {
         let mut entries = Entries::default();
         for seq in 1..=4096 {
             entries.push(RecordMeta {
@@ -289,6 +292,7 @@ mod tests {
                 message_bytes: 110_000,
                 session: 77,
                 number: seq as u32,
+                target: seq as u16,
                 cumulative: Counts {
                     samples: 1005 * seq,
                     markers: 0,
@@ -301,6 +305,6 @@ mod tests {
             .iter()
             .map(|block| size_of::<Block>() + block.packed.capacity())
             .sum();
-        assert!(bytes <= 4096 * 14, "{} bytes each", bytes / 4096);
+        assert!(bytes <= 4096 * 16, "{} bytes each", bytes / 4096);
     }
 }

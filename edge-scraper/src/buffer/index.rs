@@ -33,6 +33,8 @@ pub struct RecordMeta {
     pub session: u32,
     /// The number of its frame there; 0 begins the session.
     pub number: u32,
+    /// Which target it is of, by two bytes of a hash: two targets that are alike here only make requests smaller.
+    pub(super) target: u16,
     pub(super) cumulative: Counts,
     pub(super) mark: Mark,
 }
@@ -47,6 +49,7 @@ impl RecordMeta {
             message_bytes: u64::from(header.message_bytes),
             session: place.0,
             number: u32::try_from(place.1).unwrap_or(u32::MAX),
+            target: (0..4).fold(0, |hash, part| hash ^ (header.target >> (16 * part)) as u16),
             cumulative: header.cumulative,
             mark: header.mark,
         }

@@ -35,6 +35,9 @@ pub struct BatchLimits {
     pub stored_bytes_max: u64,
     /// Most records.
     pub records_max: usize,
+    /// Ends before the second record of a target, so that no series is in there twice. A receiver that takes the samples of a series in their
+    /// order only can then be sent the same request, or a part of it, again: each sample is the newest of its series there, or was refused.
+    pub target_once: bool,
 }
 
 impl Default for BatchLimits {
@@ -44,6 +47,7 @@ impl Default for BatchLimits {
             payload_bytes_max: 4 << 20,
             stored_bytes_max: 1 << 20,
             records_max: 512,
+            target_once: false,
         }
     }
 }
@@ -102,7 +106,8 @@ impl<'l> Filling<'l> {
             && payload <= limits.payload_bytes_max
             && stored <= limits.stored_bytes_max
             && self.records.len() < limits.records_max
-            && ranges <= RANGES_MAX;
+            && ranges <= RANGES_MAX
+            && !(limits.target_once && self.records.iter().any(|r| r.target == record.target));
         if !fits && !self.records.is_empty() {
             return false;
         }
