@@ -21,7 +21,7 @@ use super::planted::{self, Planted};
 const SESSIONS_MAX: usize = 3;
 /// Memory of a decoder for each series that its session describes, key included, and without any.
 const SERIES_BYTES: usize = 96;
-const SESSION_BYTES: usize = 50_000;
+const SESSION_BYTES: usize = 25_000;
 
 /// See the module.
 #[derive(Debug, Default)]
