@@ -38,6 +38,9 @@ impl Part {
 /// What of the others was seen in a part.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Seen {
+    /// How late a thread that only wakes up is: what anything on this machine waits for a core.
+    woken: Latencies,
+    sent: Latencies,
     acknowledged: Latencies,
     visible: Latencies,
     queries: Latencies,
@@ -95,6 +98,15 @@ impl Shared {
         if let Some(seen) = self.lock(&self.seen).get_mut(part) {
             note(seen);
         }
+    }
+
+    pub(super) fn woken_late(&self, late: Duration) {
+        self.note(|seen| seen.woken.add(late));
+    }
+
+    /// A scrape of one of the others was written to its socket.
+    pub(super) fn live_sent(&self, due: Instant) {
+        self.note(|seen| seen.sent.add(due.elapsed()));
     }
 
     /// A scrape of one of the others is on the hub's disk, as it says.
@@ -160,7 +172,9 @@ impl Figures {
                 .chain(Part::ALL.map(|part| part.name().to_owned())),
         );
         type Of = fn(&Seen) -> &Latencies;
-        let rows: [(&str, Of); 3] = [
+        let rows: [(&str, Of); 5] = [
+            ("a thread here that only wakes up: late", |seen| &seen.woken),
+            ("others: due to sent", |seen| &seen.sent),
             ("others: due to acknowledged", |seen| &seen.acknowledged),
             ("others: due to visible", |seen| &seen.visible),
             ("query for their newest", |seen| &seen.queries),
@@ -206,6 +220,8 @@ impl Figures {
             let of = |latencies: &Latencies| json!({"p50_ms": ms(latencies, 0.5), "p99_ms": ms(latencies, 0.99), "max_ms": ms(latencies, 1.0)});
             json!({
                 "part": part.name(),
+                "woken": of(&seen.woken),
+                "sent": of(&seen.sent),
                 "acknowledged": of(&seen.acknowledged),
                 "visible": of(&seen.visible),
                 "queries": of(&seen.queries),
