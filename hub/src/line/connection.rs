@@ -228,8 +228,11 @@ impl Line {
             frames,
         } = begun;
         self.work = Some(Box::pin(async move {
-            let ingest = hub.ingest.clone();
-            let storing = ingest.storing_turn().await;
+            let line = hub.clone();
+            let storing = match &turn {
+                None => line.live_storing.acquire().await.ok(),
+                Some(_) => line.ingest.storing_turn().await,
+            };
             let done = daemon::blocking(move || {
                 let done = work(&hub, &sender, &mut receiver, (lane, urgency), frames);
                 (receiver, done)

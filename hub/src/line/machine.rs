@@ -102,6 +102,8 @@ pub(super) struct Machine {
     receiver: Option<Box<Receiver>>,
     live: Queue,
     backlog: Queue,
+    /// All that waited at the edge is here, and its old sessions are not let go yet.
+    drained: bool,
     /// Bytes of backlog frames that wait or are being stored.
     backlog_unanswered: u64,
     /// The most that was granted on this connection.
@@ -170,6 +172,7 @@ impl Machine {
             receiver: Some(Box::new(receiver)),
             live: Queue::default(),
             backlog: Queue::default(),
+            drained: false,
             backlog_unanswered: 0,
             granted_max: BACKLOG_BYTES_FIRST,
             reply: Reply::default(),
@@ -226,7 +229,15 @@ impl Machine {
             .map(|interval| interval.first_ms);
         let wants =
             oldest.is_some_and(|oldest| oldest < report.sent_at_ms.saturating_sub(BACKLOG_AGE_MS));
+        self.drained = !wants && (self.drained || self.credit.wanted());
         self.credit.wants(wants, self.hub.clock.elapsed());
+        if self.drained
+            && self.backlog.frames.is_empty()
+            && let Some(receiver) = &mut self.receiver
+        {
+            receiver.drained();
+            self.drained = false;
+        }
         match account_of(report) {
             Some(account) => self.ledger.report(&account, about_of(report, now)),
             None => self.ledger.heard(),
@@ -310,6 +321,8 @@ impl Machine {
             lane,
             urgency: match due {
                 Due::Live => Urgency::Now,
+                // Where only one comes back, it is as quick as others.
+                Due::Long(Long::Describing) if !self.hub.turns.is_waited_for() => Urgency::Now,
                 Due::Long(_) => Urgency::Patient,
             },
             frames,

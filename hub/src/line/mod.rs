@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use daemon::{Clock, Tasks};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use wire::line::LineLimits;
 
 use crate::federation::Branches;
@@ -54,6 +54,8 @@ pub(crate) use socket::routes;
 /// Connections that store backlog, or frames that describe many series, at a time: on few cores one, so that other live frames
 /// always find one free.
 const LONG_STORING_MAX: usize = 2;
+/// Connections that store live frames at a time, beside those who store other things: requests of remote write may be large.
+const LIVE_STORING_MAX: usize = 8;
 /// Samples of a frame, which is a scrape or a part of one: what a hostile one makes us hold is bounded by it.
 const SAMPLES_MAX: u64 = 1_000_000;
 /// Messages between a connection and what stands before it, each way.
@@ -72,6 +74,7 @@ pub(crate) struct LineHub {
     kept: Kept,
     seats: Seats,
     counts: LineCounts,
+    live_storing: Semaphore,
     turns: Arc<Turns>,
     tasks: Tasks,
 }
@@ -115,6 +118,7 @@ impl LineHub {
             kept: Kept::default(),
             seats: Seats::default(),
             counts: LineCounts::default(),
+            live_storing: Semaphore::new(LIVE_STORING_MAX),
             turns: Turns::new(long_storing),
             tasks,
         })

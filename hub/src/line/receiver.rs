@@ -184,6 +184,15 @@ impl Receiver {
         self.sessions.iter().filter_map(known).collect()
     }
 
+    /// Nothing waits at the edge any more: of its sessions the live lane's goes on. Should another one do so after all, it is
+    /// told that it is unknown, and comes from its beginning.
+    pub(super) fn drained(&mut self) {
+        if let Some(live) = self.live.filter(|live| self.position(*live).is_some()) {
+            self.sessions
+                .retain(|session| session.decoder.session() == Some(live));
+        }
+    }
+
     /// Lets go of sessions of another buffer.
     pub(super) fn retain_epoch(&mut self, epoch: u64) {
         self.sessions.retain(|session| session.epoch == epoch);

@@ -71,6 +71,12 @@ impl Turns {
         }
     }
 
+    /// Whether anybody waits for a turn.
+    pub(super) fn is_waited_for(&self) -> bool {
+        let inner = self.lock();
+        !(inner.describing.is_empty() && inner.backlog.is_empty())
+    }
+
     #[cfg(test)]
     pub(super) fn is_any_free(&self) -> bool {
         self.lock().free > 0
@@ -191,6 +197,20 @@ mod tests {
         let waits = Waits::new(&turns, &longs);
         drop(held);
         assert_eq!(waits.order(), [2, 3, 4, 5, 0, 6, 7, 8, 9, 1, 10, 11]);
+    }
+
+    #[test]
+    fn who_has_had_a_turn_is_behind_all_that_wait() {
+        let turns = Turns::new(1);
+        let mut waits = Waits::new(&turns, &[Backlog, Backlog, Backlog]);
+        for n in [0, 1, 2, 0, 1, 2] {
+            let mut ready = waits.ready();
+            let (first, turn) = ready.pop().unwrap();
+            assert_eq!((first, turns.is_waited_for()), (n, true));
+            // It has more, as who has been away for long.
+            waits.0.push((n, Box::pin(turns.take(Backlog))));
+            drop(turn);
+        }
     }
 
     #[test]
