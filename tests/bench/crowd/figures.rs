@@ -11,9 +11,10 @@ use crate::latency::Latencies;
 use crate::measured::Unit;
 use crate::table::{Table, show};
 
-/// The others' p99 may become so many times as long as before, or a second, whatever is more.
+/// The others' p99 may become so many times as long as before, or a tenth of a second, whatever is more: an fsync on a disk that others
+/// use, too, takes that long now and then.
 const WORSE_MAX: f64 = 1.5;
-const P99_MAX_MS: f64 = 1_000.0;
+const P99_MAX_MS: f64 = 100.0;
 
 /// Parts of the measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,7 +200,7 @@ impl Figures {
         let (before, storm, fine) = self.verdict();
         let missing = self.acknowledged.saturating_sub(self.found);
         format!(
-            "{}\n{} of {} edges drained in {:.1} s; the last one was greeted after {:.1} s, {} attempts failed; the crowd itself took {:.2} cores\n{} samples acknowledged, {missing} of them are not there\n{}: p99 of the others' acknowledgements {} before, {} in the storm (wanted: at most {WORSE_MAX} times as long, or a second)\n",
+            "{}\n{} of {} edges drained in {:.1} s; the last one was greeted after {:.1} s, {} attempts failed; the crowd itself took {:.2} cores\n{} samples acknowledged, {missing} of them are not there\n{}: p99 of the others' acknowledgements {} before, {} in the storm (wanted: at most {WORSE_MAX} times as long, or {P99_MAX_MS} ms)\n",
             table.text(),
             self.drained,
             self.edges,
