@@ -56,6 +56,7 @@ fn an_edge_that_restarts_while_cut_off_scrapes_the_same_targets() {
         move |_| Answer {
             status: 200,
             content_type: "application/json",
+            headers: Vec::new(),
             body: page.clone(),
         }
     });

@@ -168,10 +168,10 @@ fn a_clock_that_is_off_is_named() {
         ("Thu, 01 Jan 2099 00:00:00 GMT", "failure", "behind"),
     ] {
         let hub = Server::start(move |_| Answer {
-            // The header goes with the one before it.
-            content_type: Box::leak(
-                format!("text/plain\r\nDate: {date}\r\nBranchline-Hub: h").into_boxed_str(),
-            ),
+            headers: vec![
+                ("Date", date.to_owned()),
+                ("Branchline-Hub", "h".to_owned()),
+            ],
             ..Answer::status(204, "")
         });
         let mut edge = Service::edge(&folder.path().join(words));

@@ -156,6 +156,7 @@ fn the_hub_answers_as_the_prometheus_that_sends_them() {
         move |_| Answer {
             status: 200,
             content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            headers: Vec::new(),
             body: page(scrapes.fetch_add(1, Ordering::SeqCst) + 1),
         }
     });

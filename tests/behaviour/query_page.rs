@@ -439,6 +439,7 @@ fn with_an_outage(hub: &Service) -> Server {
             return Answer {
                 status: 200,
                 content_type: "application/json",
+                headers: Vec::new(),
                 body: body.to_string(),
             };
         }
@@ -468,6 +469,7 @@ fn with_an_outage(hub: &Service) -> Server {
         Answer {
             status: answer.status,
             content_type,
+            headers: Vec::new(),
             body,
         }
     })

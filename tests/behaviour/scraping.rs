@@ -31,6 +31,7 @@ fn exemplars_and_converted_histograms_reach_the_hub() {
     let target = Server::start(move |_| Answer {
         status: 200,
         content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        headers: Vec::new(),
         body: page.to_owned(),
     });
     let hub = Service::hub(&folder.path().join("hub")).start();

@@ -2,8 +2,9 @@
 
 use std::io;
 
+use wire::remote_write::convert::{Series, append_series, series_from_proto};
 use wire::remote_write::proto::{Label, Sample, TimeSeries, WriteRequest};
-use wire::remote_write::{compress, encode};
+use wire::remote_write::{compress, encode, encode_message};
 
 use crate::http::{self, Response};
 
@@ -44,6 +45,34 @@ pub fn body(timeseries: Vec<TimeSeries>) -> Vec<u8> {
         timeseries,
         ..WriteRequest::default()
     })
+}
+
+/// As [`body`], with the sign of -0, which `prost` takes for the default and leaves out.
+///
+/// # Panics
+/// When a series is not valid.
+pub fn exact_body(request: &WriteRequest) -> Vec<u8> {
+    let mut message = Vec::new();
+    for series in &request.timeseries {
+        let Series { labels, samples } = series_from_proto(series).expect("a valid series");
+        append_series(&mut message, &labels, &samples);
+    }
+    let exemplars = request
+        .timeseries
+        .iter()
+        .filter(|s| !s.exemplars.is_empty());
+    let rest = WriteRequest {
+        timeseries: exemplars
+            .map(|series| TimeSeries {
+                samples: Vec::new(),
+                histograms: Vec::new(),
+                ..series.clone()
+            })
+            .collect(),
+        metadata: request.metadata.clone(),
+    };
+    message.extend_from_slice(&encode_message(&rest));
+    compress(&message)
 }
 
 /// Compresses any bytes as a sender would.

@@ -40,6 +40,8 @@ pub struct Answer {
     pub status: u16,
     /// Of the body.
     pub content_type: &'static str,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
     /// The whole body.
     pub body: String,
 }
@@ -50,6 +52,7 @@ impl Answer {
         Self {
             status: 200,
             content_type: "text/plain; version=0.0.4",
+            headers: Vec::new(),
             body: body.into(),
         }
     }
@@ -59,6 +62,7 @@ impl Answer {
         Self {
             status,
             content_type: "text/plain",
+            headers: Vec::new(),
             body: body.into(),
         }
     }
@@ -151,9 +155,13 @@ fn serve(
         .unwrap_or_else(PoisonError::into_inner)
         .push(request);
     let mut stream = reader.into_inner();
+    let headers = answer.headers.iter();
+    let headers: String = headers
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
     write!(
         stream,
-        "HTTP/1.1 {} .\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
+        "HTTP/1.1 {} .\r\nContent-Type: {}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{}",
         answer.status,
         answer.content_type,
         answer.body.len(),

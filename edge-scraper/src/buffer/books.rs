@@ -7,6 +7,7 @@ use journal::{Journal, SegmentInfo};
 use wire::line::link::Interval;
 
 use super::cursor::{Cursor, Lost, Settled, Why};
+use super::entries::Entries;
 use super::index::{Fault, Index, Pending, RecordMeta};
 use super::record::Counts;
 use super::store::BufferError;
@@ -86,11 +87,7 @@ impl Books {
     }
 
     pub(super) fn hub_mut(&mut self, hub: &str) -> Result<&mut HubBook, BufferError> {
-        self.hubs
-            .get_mut(hub)
-            .ok_or_else(|| BufferError::UnknownHub {
-                hub: hub.to_owned(),
-            })
+        hub_mut(&mut self.hubs, hub)
     }
 
     /// What was taken from a record since it was read; nothing if it is gone or cannot be read.
@@ -110,61 +107,25 @@ impl Books {
         let segment = self
             .index
             .segment(journal, &info, info.last_seq, self.before)?;
-        let now = segment
-            .records
-            .binary_search_by_key(&record.seq, |now| now.seq)
-            .ok()
-            .map(|at| &segment.records[at]);
+        let now = segment.records.get(record.seq);
         let taken = now
             .filter(|now| now.session != record.session)
             .map(|now| record.counts.saturating_sub(now.counts));
         Ok(taken.unwrap_or_default())
     }
 
-    /// The readable records of a segment; unreadable ones are settled as damaged for every hub that lacks them.
+    /// The readable records of a segment, and all hubs; unreadable ones are settled as damaged for every hub that lacks them.
     pub(super) fn read_segment(
         &mut self,
         journal: &Journal,
         info: &SegmentInfo,
         through: u64,
-    ) -> Result<Vec<RecordMeta>, BufferError> {
+    ) -> Result<(&Entries, &mut BTreeMap<String, HubBook>), BufferError> {
         let segment = self.index.segment(journal, info, through, self.before)?;
-        let (records, faults) = (segment.records.clone(), segment.faults.clone());
-        faults.iter().for_each(|fault| self.settle_fault(fault));
-        Ok(records)
-    }
-
-    /// Counts unreadable records as damaged for every hub that lacks them.
-    pub(super) fn settle_fault(&mut self, fault: &Fault) {
-        let Fault {
-            first,
-            last,
-            counts,
-            times,
-        } = *fault;
-        for (name, hub) in &mut self.hubs {
-            let cursor = &mut hub.cursor;
-            if cursor.settled_within(first, last) == last - first + 1 {
-                continue;
-            }
-            if let Some((first, last)) = times {
-                cursor.lose(Lost {
-                    first,
-                    last: last.max(first),
-                    samples: counts.samples,
-                    why: Why::Damaged,
-                });
-            }
-            // Where a hub has some of them, all are counted: the readable rest does not say which held how much.
-            cursor.damaged.counts += counts;
-            for seq in first..=last {
-                if !cursor.is_settled(seq) {
-                    cursor.damaged.sequences.insert(seq);
-                }
-            }
-            let (records, samples) = (last - first + 1, counts.samples);
-            tracing::warn!(hub = %name, records, samples, "records of the buffer are damaged on disk and cannot be sent");
+        for fault in &segment.faults {
+            settle_fault(&mut self.hubs, fault);
         }
+        Ok((&segment.records, &mut self.hubs))
     }
 
     /// What is durable and not settled.
@@ -200,13 +161,11 @@ impl Books {
                 sum.merge(pending);
                 continue;
             }
-            let records = self.read_segment(journal, &info, last)?;
-            let book = self.hub_mut(hub)?;
+            let (records, hubs) = self.read_segment(journal, &info, last)?;
+            let book = hub_mut(hubs, hub)?;
             let mut here = Pending::default();
-            let open = records
-                .iter()
-                .filter(|record| record.seq <= last && !book.cursor.is_settled(record.seq));
-            open.for_each(|record| here.add(record));
+            let open = book.cursor.open(records, info.first_seq, last);
+            open.for_each(|record| here.add(&record));
             if closed {
                 let settled = book.cursor.settled_within(info.first_seq, last);
                 book.partly.insert(info.first_seq, (settled, here));
@@ -214,5 +173,48 @@ impl Books {
             sum.merge(&here);
         }
         Ok(sum)
+    }
+}
+
+/// The book of a hub.
+pub(super) fn hub_mut<'h>(
+    hubs: &'h mut BTreeMap<String, HubBook>,
+    hub: &str,
+) -> Result<&'h mut HubBook, BufferError> {
+    hubs.get_mut(hub).ok_or_else(|| BufferError::UnknownHub {
+        hub: hub.to_owned(),
+    })
+}
+
+/// Counts unreadable records as damaged for every hub that lacks them.
+pub(super) fn settle_fault(hubs: &mut BTreeMap<String, HubBook>, fault: &Fault) {
+    let Fault {
+        first,
+        last,
+        counts,
+        times,
+    } = *fault;
+    for (name, hub) in hubs {
+        let cursor = &mut hub.cursor;
+        if cursor.settled_within(first, last) == last - first + 1 {
+            continue;
+        }
+        if let Some((first, last)) = times {
+            cursor.lose(Lost {
+                first,
+                last: last.max(first),
+                samples: counts.samples,
+                why: Why::Damaged,
+            });
+        }
+        // Where a hub has some of them, all are counted: the readable rest does not say which held how much.
+        cursor.damaged.counts += counts;
+        for seq in first..=last {
+            if !cursor.is_settled(seq) {
+                cursor.damaged.sequences.insert(seq);
+            }
+        }
+        let (records, samples) = (last - first + 1, counts.samples);
+        tracing::warn!(hub = %name, records, samples, "records of the buffer are damaged on disk and cannot be sent");
     }
 }

@@ -20,6 +20,8 @@ use std::time::Duration;
 use model::Timestamp;
 use wire::line::link::HUB_RESTORED;
 
+use super::entries::Entries;
+use super::index::RecordMeta;
 use super::ranges::SequenceSet;
 use super::record::Counts;
 use crate::planted::{self, Planted};
@@ -135,6 +137,22 @@ impl Cursor {
     /// Whether the record is no longer pending for this hub.
     pub(super) fn is_settled(&self, seq: u64) -> bool {
         seq < self.kept_from || self.sets().iter().any(|set| set.sequences.contains(seq))
+    }
+
+    /// Of a segment's records those from `first` to `last` that are pending, in order.
+    pub(super) fn open<'e>(
+        &'e self,
+        records: &'e Entries,
+        first: u64,
+        last: u64,
+    ) -> impl Iterator<Item = RecordMeta> + 'e {
+        // Mostly the first ones are settled, and what follows them is not.
+        let settled = self.sets().map(|set| set.sequences.first_gap(first));
+        let begin = settled.into_iter().fold(first, u64::max);
+        let records = records.from(begin);
+        records
+            .take_while(move |record| record.seq <= last)
+            .filter(|record| !self.is_settled(record.seq))
     }
 
     /// How many records from `first` to `last` are settled.

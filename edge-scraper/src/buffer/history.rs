@@ -39,10 +39,11 @@ impl Buffer {
         let Some(info) = info else {
             return Ok(Vec::new());
         };
-        let mut records = self
-            .books()
-            .read_segment(&self.journal, info, stretch.last)?;
-        records.retain(|record| record.seq <= stretch.last);
-        Ok(records)
+        let mut books = self.books();
+        let (records, _) = books.read_segment(&self.journal, info, stretch.last)?;
+        let records = records.iter();
+        Ok(records
+            .take_while(|record| record.seq <= stretch.last)
+            .collect())
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use journal::{Journal, JournalError, SegmentInfo};
 use model::Timestamp;
 
+use super::entries::Entries;
 use super::eviction::{Mark, Rewritten};
 use super::record::{Counts, Header, decode_header, place_in_session};
 
@@ -32,6 +33,8 @@ pub struct RecordMeta {
     pub session: u32,
     /// The number of its frame there; 0 begins the session.
     pub number: u32,
+    /// Which target it is of, by two bytes of a hash: two targets that are alike here only make requests smaller.
+    pub(super) target: u16,
     pub(super) cumulative: Counts,
     pub(super) mark: Mark,
 }
@@ -46,6 +49,7 @@ impl RecordMeta {
             message_bytes: u64::from(header.message_bytes),
             session: place.0,
             number: u32::try_from(place.1).unwrap_or(u32::MAX),
+            target: (0..4).fold(0, |hash, part| hash ^ (header.target >> (16 * part)) as u16),
             cumulative: header.cumulative,
             mark: header.mark,
         }
@@ -78,7 +82,7 @@ pub(super) struct Segment {
     first: u64,
     /// The last sequence walked; `first - 1` when none was.
     through: u64,
-    pub(super) records: Vec<RecordMeta>,
+    pub(super) records: Entries,
     pub(super) faults: Vec<Fault>,
 }
 
@@ -169,7 +173,7 @@ impl Index {
         let whole = !info.active && segment.through >= info.last_seq && segment.faults.is_empty();
         if whole && !self.totals.contains_key(&segment.first) {
             let mut sum = Pending::default();
-            segment.records.iter().for_each(|record| sum.add(record));
+            segment.records.iter().for_each(|record| sum.add(&record));
             self.totals.insert(segment.first, sum);
         }
         if self.recent.len() >= SEGMENTS_MAX {
@@ -274,11 +278,9 @@ impl Index {
 
     /// The entries from `first` to `last` that are in memory.
     pub(super) fn remembered(&self, first: u64, last: u64) -> Vec<RecordMeta> {
-        let records = self.recent.iter().flat_map(|segment| &segment.records);
-        records
-            .filter(|record| (first..=last).contains(&record.seq))
-            .copied()
-            .collect()
+        let segments = self.recent.iter();
+        let behind = segments.flat_map(|segment| segment.records.from(first));
+        behind.filter(|record| record.seq <= last).collect()
     }
 
     /// How many samples unreadable records held: what the readable ones around them leave open.
@@ -290,15 +292,15 @@ impl Index {
             ..
         } = segment;
         for fault in faults {
-            let previous = match records.iter().rev().find(|record| record.seq < fault.first) {
-                Some(record) => Some(self.left_through(*first, record)),
+            let previous = match records.before(fault.first) {
+                Some(record) => Some(self.left_through(*first, &record)),
                 None => self
                     .neighbour(journal, *first, Side::Before)
                     .or(Some(before)),
             };
-            let next = match records.iter().find(|record| record.seq > fault.last) {
+            let next = match records.from(fault.last + 1).next() {
                 Some(record) => Some(
-                    self.left_through(*first, record)
+                    self.left_through(*first, &record)
                         .saturating_sub(record.counts),
                 ),
                 None => self
@@ -308,15 +310,14 @@ impl Index {
             if let (Some(previous), Some(next)) = (previous, next) {
                 fault.counts = next.saturating_sub(previous);
             }
-            let mut rising = records.iter();
-            let at = |record: &RecordMeta| record.at;
+            let at = |record: RecordMeta| record.at;
             let beyond = |side| {
                 self.record_beyond(journal, *first, side)
                     .map(|(_, of)| of.at)
             };
-            let from = rising.clone().rev().find(|record| record.seq < fault.first);
-            let from = from.map(at).or_else(|| beyond(Side::Before));
-            let to = rising.find(|record| record.seq > fault.last);
+            let from = records.before(fault.first).map(at);
+            let from = from.or_else(|| beyond(Side::Before));
+            let to = records.from(fault.last + 1).next();
             let to = to.map(at).or_else(|| beyond(Side::Behind));
             fault.times = from.or(to).zip(to.or(from));
         }

@@ -7,6 +7,7 @@ use model::Timestamp;
 use wire::line::Frame;
 use wire::line::link::{Has, INTERVALS_MAX, Interval};
 
+use super::books::hub_mut;
 use super::cursor::{Lost, Why};
 use super::index::RecordMeta;
 use super::ranges::SequenceSet;
@@ -54,12 +55,10 @@ impl Buffer {
         let mut books = self.books();
         let before = books.before;
         let segment = books.index.segment(&self.journal, &info, through, before)?;
-        let from = segment.records.partition_point(|record| record.seq < seq);
-        let records = segment.records[from..].iter();
+        let records = segment.records.from(seq);
         Ok(records
             .take_while(|record| record.seq <= through)
             .take(most)
-            .copied()
             .collect())
     }
 
@@ -89,8 +88,8 @@ impl Buffer {
                     && u64::from(record.number) == number
                     && record.seq <= through
             });
-            if let Some(record) = here {
-                return Ok(Some(*record));
+            if here.is_some() {
+                return Ok(here);
             }
         }
         Ok(None)
@@ -192,12 +191,9 @@ impl Buffer {
                 add(&mut intervals, oldest, newest, totals.counts);
                 continue;
             }
-            let records = books.read_segment(&self.journal, &info, last)?;
-            let cursor = &books.hub(hub)?.cursor;
-            for record in records
-                .iter()
-                .filter(|record| record.seq <= last && !cursor.is_settled(record.seq))
-            {
+            let (records, hubs) = books.read_segment(&self.journal, &info, last)?;
+            let cursor = &hub_mut(hubs, hub)?.cursor;
+            for record in cursor.open(records, info.first_seq, last) {
                 add(&mut intervals, record.at, record.at, record.counts);
             }
         }
@@ -249,7 +245,7 @@ impl Buffer {
             if !ranges.any(|range| range.first <= last && range.last >= info.first_seq) {
                 continue;
             }
-            let records = books.read_segment(&self.journal, &info, last)?;
+            let (records, _) = books.read_segment(&self.journal, &info, last)?;
             let records = records.iter();
             for record in records.filter(|record| refused.sequences.contains(record.seq)) {
                 add(&mut intervals, record.at, record.at, record.counts);
@@ -309,12 +305,9 @@ impl Buffer {
                 let Some(info) = self.journal.segment_of(at) else {
                     break;
                 };
-                let records = books.read_segment(&self.journal, &info, info.last_seq)?;
-                let book = books.hub_mut(hub)?;
-                for record in records
-                    .iter()
-                    .filter(|record| (at..=to).contains(&record.seq))
-                {
+                let (records, hubs) = books.read_segment(&self.journal, &info, info.last_seq)?;
+                let book = hub_mut(hubs, hub)?;
+                for record in records.from(at).take_while(|record| record.seq <= to) {
                     let acknowledged = &mut book.cursor.acknowledged;
                     if acknowledged.sequences.contains(record.seq) {
                         acknowledged.sequences.remove_range(record.seq, record.seq);

@@ -32,6 +32,7 @@
 
 mod books;
 mod cursor;
+mod entries;
 mod eviction;
 mod files;
 mod history;

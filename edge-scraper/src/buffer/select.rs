@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::Timestamp;
 
+use super::books::hub_mut;
 use super::cursor::{Lost, Why};
 use super::index::RecordMeta;
 use super::ranges::SequenceSet;
@@ -34,6 +35,9 @@ pub struct BatchLimits {
     pub stored_bytes_max: u64,
     /// Most records.
     pub records_max: usize,
+    /// Ends before the second record of a target, so that no series is in there twice. A receiver that takes the samples of a series in their
+    /// order only can then be sent the same request, or a part of it, again: each sample is the newest of its series there, or was refused.
+    pub target_once: bool,
 }
 
 impl Default for BatchLimits {
@@ -43,6 +47,7 @@ impl Default for BatchLimits {
             payload_bytes_max: 4 << 20,
             stored_bytes_max: 1 << 20,
             records_max: 512,
+            target_once: false,
         }
     }
 }
@@ -101,7 +106,8 @@ impl<'l> Filling<'l> {
             && payload <= limits.payload_bytes_max
             && stored <= limits.stored_bytes_max
             && self.records.len() < limits.records_max
-            && ranges <= RANGES_MAX;
+            && ranges <= RANGES_MAX
+            && !(limits.target_once && self.records.iter().any(|r| r.target == record.target));
         if !fits && !self.records.is_empty() {
             return false;
         }
@@ -152,17 +158,14 @@ impl Buffer {
             {
                 continue;
             }
-            let records = books.read_segment(&self.journal, &info, last)?;
-            let cursor = &books.hub(hub)?.cursor;
-            for record in records
-                .iter()
-                .filter(|record| record.seq <= last && !cursor.is_settled(record.seq))
-            {
+            let (records, hubs) = books.read_segment(&self.journal, &info, last)?;
+            let cursor = &hub_mut(hubs, hub)?.cursor;
+            for record in cursor.open(records, info.first_seq, last) {
                 if (before..live_until).contains(&record.at) {
                     // The live lane's.
                     continue;
                 }
-                if !in_flight.contains(record.seq) && !filling.add(record) {
+                if !in_flight.contains(record.seq) && !filling.add(&record) {
                     break 'segments;
                 }
             }
@@ -185,9 +188,9 @@ impl Buffer {
             if info.first_seq > through {
                 continue;
             }
-            let records = books.read_segment(&self.journal, info, through)?;
-            let cursor = &books.hub(hub)?.cursor;
-            for record in records.iter().rev().filter(|record| record.seq <= through) {
+            let (records, hubs) = books.read_segment(&self.journal, info, through)?;
+            let cursor = &hub_mut(hubs, hub)?.cursor;
+            for record in records.iter_back().filter(|record| record.seq <= through) {
                 seen += 1;
                 older += usize::from(record.at < since);
                 if older > OLDER_RECORDS_MAX || seen > NEWEST_RECORDS_MAX {
@@ -196,7 +199,7 @@ impl Buffer {
                 let open = record.at >= since
                     && !cursor.is_settled(record.seq)
                     && !in_flight.contains(record.seq);
-                if open && !filling.add(record) {
+                if open && !filling.add(&record) {
                     break 'segments;
                 }
             }
@@ -288,11 +291,9 @@ impl Buffer {
         };
         let before = books.before;
         let segment = books.index.segment(&self.journal, &info, seq, before)?;
-        let at = segment
+        Ok(segment
             .records
-            .binary_search_by_key(&seq, |record| record.seq);
-        let record = at.ok().map(|at| &segment.records[at]);
-        Ok(record
+            .get(seq)
             .filter(|record| record.session == wanted.session)
             .map(|record| record.seq - u64::from(record.number)))
     }

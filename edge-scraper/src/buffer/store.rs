@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use wire::edge_headers::SequenceRange;
 use wire::line::LineEncoder;
 
-use super::books::{Books, HubBook, HubCounts};
+use super::books::{Books, HubBook, HubCounts, settle_fault};
 use super::cursor::{Cursor, Synced};
 use super::eviction::EvictionPolicy;
 use super::files::{
@@ -32,8 +32,9 @@ pub use append::Following;
 
 const STATE_FILE: &str = "state";
 const RESERVE_FILE: &str = "reserve";
-/// Given up on a full disk so that there is room to write down what is being evicted.
+/// Given up on a full disk so that there is room to write down what is being evicted. Less where there is no room for so much.
 const RESERVE_BYTES: usize = 64 << 10;
+const RESERVE_BYTES_MIN: usize = 8 << 10;
 /// A segment is a sixteenth of the buffer, within these bounds: it goes whole when room is needed, and what describes its
 /// series should be a small part of it.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(16 << 20);
@@ -326,7 +327,7 @@ impl Buffer {
                 // From then on no edge ran, as far as anybody can tell.
                 times: newest.zip(newest),
             };
-            books.settle_fault(&fault);
+            settle_fault(&mut books.hubs, &fault);
             last = known;
         }
         drop(books);
@@ -593,12 +594,15 @@ impl Buffer {
         self.write_small(&self.dir.join(cursor_file(&cursor.hub)), &cursor.encode())
     }
 
-    /// Replaces a small file; on a full disk gives up the reserve for it.
+    /// Replaces a small file; on a full disk gives up the reserve for it. What was replaced leaves room for another one, which has to be
+    /// taken before scrapes take it: without a reserve nothing can be evicted any more.
     fn write_small(&self, path: &Path, bytes: &[u8]) -> Result<(), BufferError> {
         match write_small(&*self.disk, path, bytes) {
             Err(BufferError::Io { source, .. }) if journal::is_disk_full(&source) => {
                 self.give_up_reserve();
-                write_small(&*self.disk, path, bytes)
+                let outcome = write_small(&*self.disk, path, bytes);
+                self.write_reserve();
+                outcome
             }
             outcome => outcome,
         }
@@ -609,24 +613,22 @@ impl Buffer {
         let _ = self.disk.remove(&self.dir.join(RESERVE_FILE));
     }
 
-    /// Sets room aside again. On a full disk there is none until something was evicted.
+    /// Sets room aside again, as much as there is.
     fn write_reserve(&self) {
         let path = self.dir.join(RESERVE_FILE);
-        if self
-            .disk
-            .open(&path)
-            .and_then(|file| file.size())
-            .is_ok_and(|size| size == RESERVE_BYTES as u64)
-        {
+        let size = self.disk.open(&path).and_then(|file| file.size());
+        if size.is_ok_and(|size| size == RESERVE_BYTES as u64) {
             return;
         }
-        let written = self
-            .disk
-            .create(&path)
-            .and_then(|file| file.append(&[0; RESERVE_BYTES]));
-        if let Err(error) = written {
-            tracing::debug!(%error, "no room for the reserve");
+        let mut bytes = RESERVE_BYTES;
+        while bytes >= RESERVE_BYTES_MIN {
+            let file = self.disk.create(&path);
+            match file.and_then(|file| file.append(&vec![0; bytes])) {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(%error, bytes, "no room for the reserve"),
+            }
             let _ = self.disk.remove(&path);
+            bytes /= 2;
         }
     }
 

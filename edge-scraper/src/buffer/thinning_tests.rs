@@ -96,6 +96,7 @@ fn pending(buffer: &Buffer) -> Vec<RecordMeta> {
         payload_bytes_max: u64::MAX,
         stored_bytes_max: u64::MAX,
         records_max: usize::MAX,
+        target_once: false,
     };
     let nothing = SequenceSet::default();
     buffer

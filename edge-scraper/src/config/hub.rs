@@ -6,10 +6,11 @@ use std::time::Duration;
 use daemon::config::ConfigError;
 use model::relabel::RelabelRule;
 use reqwest::Url;
+use wire::remote_write::headers::{MESSAGE_1, MESSAGE_2, Version};
 
 use super::{Check, HttpConfig, raw};
 
-/// One place to ship to: a hub, or any receiver of Prometheus's remote write 1.0.
+/// One place to ship to: a hub, or any receiver of Prometheus's remote write 1.0 or 2.0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HubConfig {
     /// Unique; what cursors on disk and metrics are named after. Default: host and port of the URL.
@@ -30,6 +31,8 @@ pub struct HubConfig {
     pub backoff_first: Option<Duration>,
     /// Longest pause after failed requests, if given.
     pub backoff_max: Option<Duration>,
+    /// Which remote write is spoken (`protobuf_message`). Default: 1.0.
+    pub version: Version,
     /// Whether type and help of metrics are sent. Default: true.
     pub send_metadata: bool,
     /// Whether a foreign endpoint gets exemplars. Default: true, whenever there are some.
@@ -76,6 +79,7 @@ impl HubConfig {
             samples_per_send_max: None,
             backoff_first: None,
             backoff_max: None,
+            version: Version::V1,
             send_metadata: true,
             send_exemplars: true,
             send_native_histograms: true,
@@ -137,15 +141,18 @@ impl Check {
         for header in given.headers.iter().flatten().map(|(name, _)| name) {
             self.header(&at("headers"), header)?;
         }
-        match given.protobuf_message.as_deref() {
-            None | Some("" | "prometheus.WriteRequest") => {}
+        let version = match given.protobuf_message.as_deref() {
+            None | Some("" | MESSAGE_1) => Version::V1,
+            Some(MESSAGE_2) => Version::V2,
             Some(other) => {
                 return Err(self.invalid(
                     at("protobuf_message"),
-                    format!("{other} is not supported by the edge: it speaks remote write 1.0, prometheus.WriteRequest"),
+                    format!(
+                        "{other} is not known: remote write 1.0 is {MESSAGE_1}, 2.0 is {MESSAGE_2}"
+                    ),
                 ));
             }
-        }
+        };
         let queue = given.queue_config.unwrap_or_default();
         let samples_per_send_max = queue.max_samples_per_send;
         if samples_per_send_max.is_some_and(|samples| !(1..=100_000).contains(&samples)) {
@@ -216,6 +223,7 @@ impl Check {
             samples_per_send_max,
             backoff_first,
             backoff_max,
+            version,
             send_metadata: metadata.send.unwrap_or(true),
             send_exemplars: given.send_exemplars.unwrap_or(true),
             send_native_histograms: given.send_native_histograms.unwrap_or(true),

@@ -1,4 +1,5 @@
 use super::*;
+use wire::remote_write::headers::Version;
 
 fn config(text: &str) -> EdgeConfig {
     EdgeConfig::parse(text, Path::new("/etc/edge/edge.yml"))
@@ -296,9 +297,20 @@ fn unsupported_keys_are_refused_by_name() {
         &["sample_age_limit is not supported", "bytes_max"],
     );
     refused(
-        "remote_write: [{url: 'http://x', protobuf_message: io.prometheus.write.v2.Request}]",
-        &["protobuf_message", "1.0"],
+        "remote_write: [{url: 'http://x', protobuf_message: io.prometheus.write.v3.Request}]",
+        &[
+            "remote_write[0].protobuf_message",
+            "1.0 is prometheus.WriteRequest, 2.0 is io.prometheus.write.v2.Request",
+        ],
     );
+    for (message, version) in [
+        ("''", Version::V1),
+        ("prometheus.WriteRequest", Version::V1),
+        ("io.prometheus.write.v2.Request", Version::V2),
+    ] {
+        let text = format!("remote_write: [{{url: 'http://x', protobuf_message: {message}}}]");
+        assert_eq!(config(&text).hubs[0].version, version);
+    }
     config(
         "rule_files:\nstorage: {}\nremote_read: []\nscrape_configs: [{job_name: a, scrape_native_histograms: false}]",
     );

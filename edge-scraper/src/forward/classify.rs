@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use model::Timestamp;
 use wire::edge_headers::{HUB, REASON, REASON_SERIES_LIMIT, parse_hub};
+use wire::remote_write::headers::Written;
 
 use super::link::LinkResponse;
 use super::shipper::Peer;
@@ -21,6 +22,8 @@ pub struct Answer {
     pub is_page: bool,
     /// The hub has as many series of this branch as it may have; it stored all others of the request.
     pub series_limit: bool,
+    /// How much it says it has written; None where it does not say: who reads remote write 2.0 always does.
+    pub written: Option<Written>,
 }
 
 impl Answer {
@@ -45,6 +48,7 @@ impl Answer {
                 .to_ascii_lowercase()
                 .starts_with("text/html"),
             series_limit: response.header(REASON) == Some(REASON_SERIES_LIMIT),
+            written: Written::from_lookup(|name| response.header(name)),
         }
     }
 
@@ -76,6 +80,47 @@ pub(super) enum Meaning {
     Later { link: bool },
     /// It never will. `parts`: perhaps smaller parts of it would be.
     Never { parts: bool, too_large: bool },
+}
+
+/// What an answer to a request of remote write 2.0 says of that version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It says how much was written: whoever does not read 2.0 would not.
+    Understood,
+    /// It is not spoken there. `retry`: the same has to be asked in 1.0.
+    NotSpoken { retry: bool },
+    /// Nothing.
+    Unsaid,
+    /// Samples were taken without a word of how many were written. Receivers of 1.0 that do not look at the content type find no series in a
+    /// message of 2.0, and take that.
+    Doubtful,
+}
+
+/// `empty`: there was nothing in the request that could be refused.
+pub(super) fn heard(answer: &Answer, empty: bool) -> Heard {
+    match answer.status {
+        _ if answer.written.is_some() => Heard::Understood,
+        415 => Heard::NotSpoken { retry: true },
+        _ if answer.is_page => Heard::Unsaid,
+        200..=299 if empty => Heard::NotSpoken { retry: false },
+        200..=299 => Heard::Doubtful,
+        // What receivers from before 2.0 answer to a message that they do not know.
+        400 | 422 if empty && answer.hub.is_none() => Heard::NotSpoken { retry: true },
+        _ => Heard::Unsaid,
+    }
+}
+
+/// A refusal, with how much was written all the same.
+pub(super) fn explain_written(carried: &Written, answer: &Answer) -> String {
+    match answer.written {
+        Some(written) if carried.values() > 0 => format!(
+            "{} ({} of {} samples were written)",
+            answer.describe(),
+            written.values(),
+            carried.values()
+        ),
+        _ => answer.describe(),
+    }
 }
 
 pub(super) fn classify(peer: &Peer, answer: &Answer) -> Meaning {
@@ -123,6 +168,7 @@ mod tests {
             text: String::new(),
             is_page: false,
             series_limit: false,
+            written: None,
         }
     }
 

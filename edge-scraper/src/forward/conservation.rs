@@ -1,6 +1,9 @@
 //! The promise "no silent loss", played through from one seed: scrapes, cuts, crashes of the edge, lost, refused and
-//! doubled answers, requests that come twice, over a disk that forgets what was not synced. A foreign endpoint takes the new samples
-//! of a series in their order only.
+//! doubled answers, requests that come twice, over a disk that forgets what was not synced.
+//!
+//! A foreign endpoint reads remote write 1.0, 2.0 or both, and is now and then replaced by another over the same store. It takes the samples of
+//! a series in their order only, as Prometheus does: the newest once more, older ones never. In 1.0 it refuses a request whole, in 2.0 sample by
+//! sample. What it has may be sent to it again behind newer ones of the series only where the edge cannot know better: after a crash.
 //!
 //! The same play on a disk whose fsync does nothing must fail: that is what the last test shows.
 
@@ -11,20 +14,47 @@ use std::time::Duration;
 
 use daemon::{Clock, SimClock};
 use journal::sim::SimDisk;
-use wire::remote_write::{Limits, compress, decode};
+use model::{Buckets, Histogram, LabelSet, Metadata, Sample, Timestamp};
+use wire::remote_write::headers::{Version, Written};
+use wire::remote_write::{Limits, compress, decode_message, decompress, v2};
 
+use super::classify::Answer;
+use super::families::Families;
+use super::message::{Message, message};
+use super::rewrite::Wanted;
 use super::shipper::{Content, Outcome, Shipper, ShipperOptions, Step, Verdict};
-use super::tests::{NOW, answer, scrape};
+use super::tests::{NOW, answer};
 use crate::buffer::{Buffer, BufferOptions, Counts, EvictionPolicy, RecordMeta};
+use crate::scrape::{Class, Scrape};
 
 const HUB: &str = "hq";
 /// A scrape with exactly this many samples is refused by the hub, whatever stands beside it.
 const REFUSED_SAMPLES: u64 = 13;
 
+/// What a foreign endpoint makes of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    /// Reads 1.0, and says so of others.
+    First,
+    /// Reads everything as 1.0, and takes a message in which it finds no series.
+    Careless,
+    /// Reads both.
+    Second,
+}
+
+const READERS: [Reader; 3] = [Reader::Second, Reader::First, Reader::Careless];
+/// Their series are not those of each other.
+const TARGETS: u64 = 5;
+
 #[derive(Clone, Copy)]
 struct Plot {
     bytes_max: u64,
     own_hub: bool,
+    /// Which remote write the edge is to speak.
+    version: Version,
+    reader: Reader,
+    /// The foreign endpoint is replaced by another now and then.
+    replaced: bool,
     refuses: bool,
     disk_lies: bool,
     thins: bool,
@@ -35,6 +65,13 @@ impl Plot {
         EvictionPolicy {
             thin_to_every: self.thins.then_some(3),
             ..EvictionPolicy::default()
+        }
+    }
+
+    fn shipper(&self) -> ShipperOptions {
+        ShipperOptions {
+            version: self.version,
+            ..ShipperOptions::default()
         }
     }
 }
@@ -63,7 +100,74 @@ impl Rng {
 struct Wire {
     id: u64,
     records: Vec<RecordMeta>,
+    version: Version,
     body: Vec<u8>,
+}
+
+/// A scrape of one of the targets, with a native histogram in it.
+fn scrape(target: u64, at: Timestamp, samples: u64) -> Scrape {
+    let series = (0..samples).map(|n| {
+        let (target, n_text) = (target.to_string(), n.to_string());
+        let labels = [("__name__", "m"), ("n", &*n_text), ("t", &*target)];
+        let labels = LabelSet::from_pairs(labels).unwrap();
+        // Noise, so that a record is not compressed to nothing.
+        let noise = (n + at.millis() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
+        let sample = match n {
+            3 => Sample::histogram(
+                at,
+                Histogram {
+                    count: (noise % 1000) as f64,
+                    positive: Buckets::from_indexed([(1, (noise % 1000) as f64)]),
+                    integer: true,
+                    ..Histogram::default()
+                },
+            ),
+            _ => Sample::float(at, noise as f64),
+        };
+        (labels.into(), sample)
+    });
+    Scrape {
+        at,
+        target,
+        class: Class::Ordinary,
+        series: series.collect(),
+        exemplars: Vec::new(),
+        metadata: vec![("m".to_owned(), Metadata::default())],
+    }
+}
+
+/// Series and times of all samples of a message, in its order; whether each is a float.
+fn samples_of(version: Version, message: &[u8]) -> Vec<(String, i64, bool)> {
+    let mut samples = Vec::new();
+    let mut add = |labels: Vec<&str>, floats: Vec<i64>, histograms: Vec<i64>| {
+        let series = labels.join(",");
+        let floats = floats.into_iter().map(|at| (series.clone(), at, true));
+        samples.extend(floats);
+        let histograms = histograms.into_iter().map(|at| (series.clone(), at, false));
+        samples.extend(histograms);
+    };
+    match version {
+        Version::V1 => {
+            let request = decode_message(message, &Limits::default());
+            for series in &request.expect("what the edge sends can be read").timeseries {
+                let labels = series.labels.iter().map(|label| label.value.as_str());
+                let floats = series.samples.iter().map(|s| s.timestamp);
+                let histograms = series.histograms.iter().map(|s| s.timestamp);
+                add(labels.collect(), floats.collect(), histograms.collect());
+            }
+        }
+        Version::V2 => {
+            let request = v2::decode_message(message).expect("what the edge sends can be read");
+            for series in &request.timeseries {
+                let values = series.labels_refs.iter().skip(1).step_by(2);
+                let labels = values.map(|at| request.symbols[*at as usize].as_str());
+                let floats = series.samples.iter().map(|s| s.timestamp);
+                let histograms = series.histograms.iter().map(|s| s.timestamp);
+                add(labels.collect(), floats.collect(), histograms.collect());
+            }
+        }
+    }
+    samples
 }
 
 struct World {
@@ -87,6 +191,22 @@ struct World {
     promised: usize,
     /// Samples that must not have been acknowledged: refused ones.
     refused: BTreeSet<(String, i64)>,
+    families: Families,
+    reader: Reader,
+    /// What was scraped until then may be sent again behind newer ones: the edge has crashed, or something between sends copies.
+    excused: i64,
+    /// What the play has seen.
+    seen: Seen,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Samples that were taken as messages of 2.0.
+    as_second: u64,
+    /// Messages of 2.0 with samples that were taken by who does not read them.
+    swallowed: u64,
+    /// Requests of which a part was refused, and the other stored.
+    partial: u64,
 }
 
 fn open(plot: Plot, disk: &SimDisk, clock: &SimClock) -> Result<Buffer, String> {
@@ -121,7 +241,7 @@ impl World {
             buffer: open(plot, &disk, &clock)?,
             disk,
             clock,
-            shipper: Shipper::new(ShipperOptions::default()),
+            shipper: Shipper::new(plot.shipper()),
             wire: Vec::new(),
             stored: BTreeSet::new(),
             newest: BTreeMap::new(),
@@ -130,6 +250,10 @@ impl World {
             appended: Vec::new(),
             promised: 0,
             refused: BTreeSet::new(),
+            families: Families::default(),
+            reader: plot.reader,
+            excused: 0,
+            seen: Seen::default(),
         })
     }
 
@@ -146,8 +270,9 @@ impl World {
                     60
                 };
                 let samples = 1 + self.rng.below(most);
+                let target = self.rng.below(TARGETS);
                 self.buffer
-                    .append(&scrape(self.clock.now(), samples as usize))
+                    .append(&scrape(target, self.clock.now(), samples))
                     .map_err(|e| e.to_string())?;
                 self.appended.push(samples);
                 self.shipper.news();
@@ -158,7 +283,12 @@ impl World {
                 let outcome = self.rng.below(10);
                 self.answer(outcome)?;
             }
-            92..95 => self.clock.advance(Duration::from_secs(self.rng.below(30))),
+            92..95 => {
+                self.clock.advance(Duration::from_secs(self.rng.below(30)));
+                if self.plot.replaced && self.rng.one_in(3) {
+                    self.reader = READERS[self.rng.below(3) as usize];
+                }
+            }
             95..97 => self.restart(false)?,
             97 => self.restart(true)?,
             _ => {
@@ -205,13 +335,22 @@ impl World {
             self.shipper.nothing(&ask, self.clock.elapsed());
             return Ok(());
         }
+        let Message { bytes, carried, .. } = message(
+            ask.version,
+            batch.message,
+            &[],
+            Wanted::default(),
+            &mut self.families,
+        );
+        let records = batch.records;
         let id = self
             .shipper
-            .sent(&ask, batch.records.clone(), self.clock.elapsed());
+            .sent(&ask, records.clone(), carried, self.clock.elapsed());
         self.wire.push(Wire {
             id,
-            records: batch.records,
-            body: compress(&batch.message),
+            records,
+            version: ask.version,
+            body: compress(&bytes),
         });
         Ok(())
     }
@@ -228,7 +367,11 @@ impl World {
             .advance(Duration::from_millis(self.rng.below(3000)));
         let own = self.plot.own_hub;
         let arrives = !matches!(outcome, 6 | 7 | 9);
-        let status = if arrives { self.store(&wire)? } else { 0 };
+        let (status, written) = if arrives {
+            self.store(&wire, false)?
+        } else {
+            (0, None)
+        };
         if arrives && self.rng.one_in(8) {
             self.copies.push(wire.clone());
         }
@@ -237,7 +380,7 @@ impl World {
             let copy = self.copies.swap_remove(at);
             self.came_twice += 1;
             // Nobody waits for this answer.
-            self.store(&copy)?;
+            self.store(&copy, true)?;
         }
         let told = match outcome {
             5 => Outcome::TimedOut(Duration::from_secs(10)),
@@ -245,7 +388,10 @@ impl World {
             7 => answer(503, own),
             9 if own => answer(401, own),
             9 => answer(429, own),
-            _ => answer(status, own),
+            _ => match answer(status, own) {
+                Outcome::Answered(answer) => Outcome::Answered(Answer { written, ..answer }),
+                other => other,
+            },
         };
         self.settle(&wire, &told)?;
         if outcome == 8 {
@@ -254,41 +400,77 @@ impl World {
         Ok(())
     }
 
-    /// The hub takes a request, whole or not at all.
-    fn store(&mut self, wire: &Wire) -> Result<u16, String> {
-        let request =
-            decode(&wire.body, &Limits::default()).expect("what the edge sends can be read");
-        let samples = request.timeseries.iter().map(|series| {
-            let name: Vec<&str> = series
-                .labels
-                .iter()
-                .map(|label| label.value.as_str())
-                .collect();
-            (name.join(","), series.samples[0].timestamp)
-        });
-        let samples: Vec<(String, i64)> = samples.collect();
-        let refused =
-            |record: &RecordMeta| self.plot.refuses && record.counts.samples == REFUSED_SAMPLES;
-        if wire.records.iter().any(refused) {
-            let bad: Vec<i64> = wire
-                .records
-                .iter()
-                .filter(|r| refused(r))
-                .map(|record| record.at.millis())
-                .collect();
-            self.refused
-                .extend(samples.into_iter().filter(|(_, at)| bad.contains(at)));
-            return Ok(400);
+    /// The other end takes a request: its answer, and how much it says to have written. `copy`: nobody waits for that.
+    fn store(&mut self, wire: &Wire, copy: bool) -> Result<(u16, Option<Written>), String> {
+        let second = wire.version == Version::V2;
+        let message = decompress(&wire.body, &Limits::default()).expect("our own");
+        let samples = samples_of(wire.version, &message);
+        match self.reader {
+            Reader::First if second && !self.plot.own_hub => return Ok((415, None)),
+            Reader::Careless if second && !self.plot.own_hub => {
+                self.seen.swallowed += u64::from(!samples.is_empty());
+                return Ok((204, None));
+            }
+            _ => {}
         }
-        for (series, at) in samples {
+        let is_bad =
+            |record: &&RecordMeta| self.plot.refuses && record.counts.samples == REFUSED_SAMPLES;
+        let bad: Vec<i64> = wire
+            .records
+            .iter()
+            .filter(is_bad)
+            .map(|r| r.at.millis())
+            .collect();
+        // Of a bad scrape a receiver of 2.0 refuses every other series.
+        let by_sample = second && !self.plot.own_hub;
+        let refuses = |series: &str, at: i64| {
+            bad.contains(&at) && (!by_sample || series.len().is_multiple_of(2))
+        };
+        let mut behind = false;
+        if !self.plot.own_hub {
+            for (series, at, _) in &samples {
+                let newest = self.newest.get(series).copied().unwrap_or(i64::MIN);
+                let has = self.stored.contains(&(series.clone(), *at));
+                if *at >= newest || refuses(series, *at) {
+                    continue;
+                }
+                if !has && !copy && !self.refused.contains(&(series.clone(), *at)) {
+                    return Err(format!("{series} at {at} comes after that at {newest}"));
+                }
+                if !copy && *at > self.excused {
+                    return Err(format!(
+                        "{series} at {at} is sent again, behind that at {newest}"
+                    ));
+                }
+                behind = true;
+            }
+        }
+        if !by_sample && (behind || !bad.is_empty()) {
+            let refused = samples.into_iter().map(|(series, at, _)| (series, at));
+            self.refused
+                .extend(refused.filter(|(_, at)| bad.contains(at)));
+            return Ok((400, second.then(Written::default)));
+        }
+        let (mut written, mut all) = (Written::default(), true);
+        for (series, at, is_float) in samples {
             let newest = self.newest.entry(series.clone()).or_insert(at);
-            let is_new = self.stored.insert((series.clone(), at));
-            if is_new && at < *newest && !self.plot.own_hub {
-                return Err(format!("{series} at {at} comes after that at {newest}"));
+            if refuses(&series, at) || by_sample && at < *newest {
+                all = false;
+                if bad.contains(&at) {
+                    self.refused.insert((series, at));
+                }
+                continue;
             }
             *newest = at.max(*newest);
+            self.stored.insert((series, at));
+            match is_float {
+                true => written.samples += 1,
+                false => written.histograms += 1,
+            }
         }
-        Ok(204)
+        self.seen.partial += u64::from(!all && written.values() > 0);
+        self.seen.as_second += if second { written.values() } else { 0 };
+        Ok((if all { 204 } else { 400 }, second.then_some(written)))
     }
 
     fn settle(&mut self, wire: &Wire, outcome: &Outcome) -> Result<(), String> {
@@ -308,7 +490,7 @@ impl World {
     fn restart(&mut self, in_order: bool) -> Result<(), String> {
         while let Some(wire) = self.wire.pop() {
             if self.rng.one_in(2) {
-                self.store(&wire)?;
+                self.store(&wire, false)?;
             }
         }
         if in_order {
@@ -317,7 +499,9 @@ impl World {
         }
         self.disk.crash();
         self.buffer = open(self.plot, &self.disk, &self.clock)?;
-        self.shipper = Shipper::new(ShipperOptions::default());
+        self.shipper = Shipper::new(self.plot.shipper());
+        self.families = Families::default();
+        self.excused = self.clock.now().millis();
         let scraped = self.books()?.scraped.samples;
         let mut sum = 0;
         let kept = std::iter::once(0).chain(self.appended.iter().map(|samples| {
@@ -431,6 +615,9 @@ fn play(plot: Plot, seed: u64, steps: usize) -> Result<World, String> {
 const PLAIN: Plot = Plot {
     bytes_max: 1 << 30,
     own_hub: true,
+    version: Version::V1,
+    reader: Reader::Second,
+    replaced: false,
     refuses: false,
     disk_lies: false,
     thins: false,
@@ -449,34 +636,49 @@ fn nothing_is_lost_towards_an_own_hub() {
 
 #[test]
 fn nothing_is_lost_towards_a_foreign_endpoint() {
-    let foreign = Plot {
-        own_hub: false,
-        ..PLAIN
-    };
-    let mut came_twice = 0;
-    for seed in 1..=20 {
-        came_twice += play(foreign, seed, 400).unwrap().came_twice;
+    let (mut came_twice, mut seen) = (0, Seen::default());
+    for seed in 1..=30 {
+        let world = play(foreign(seed), seed, 400).unwrap();
+        came_twice += world.came_twice;
+        seen.as_second += world.seen.as_second;
+        seen.swallowed += world.seen.swallowed;
     }
     assert!(came_twice > 50, "{came_twice}");
+    assert!(seen.as_second > 1000 && seen.swallowed > 1, "{seen:?}");
+}
+
+/// Another kind of endpoint with each seed; four of five edges are to speak 2.0.
+fn foreign(seed: u64) -> Plot {
+    Plot {
+        own_hub: false,
+        version: match seed % 5 {
+            0 => Version::V1,
+            _ => Version::V2,
+        },
+        reader: READERS[(seed % 3) as usize],
+        replaced: seed % 4 < 2,
+        ..PLAIN
+    }
 }
 
 #[test]
 fn refused_scrapes_are_quarantined_and_the_others_arrive() {
-    let mut quarantined = 0;
-    for seed in 1..=20 {
-        let world = play(
-            Plot {
-                refuses: true,
-                own_hub: seed % 2 == 0,
-                ..PLAIN
-            },
-            seed,
-            400,
-        )
-        .unwrap();
+    let (mut quarantined, mut partial) = (0, 0);
+    for seed in 1..=30 {
+        let plot = match seed % 2 {
+            0 => PLAIN,
+            _ => foreign(seed / 2),
+        };
+        let plot = Plot {
+            refuses: true,
+            version: foreign(seed).version,
+            ..plot
+        };
+        let world = play(plot, seed, 400).unwrap();
         quarantined += world.books().unwrap().quarantined.samples;
+        partial += world.seen.partial;
     }
-    assert!(quarantined > 0);
+    assert!(quarantined > 0 && partial > 0, "{quarantined} {partial}");
 }
 
 #[test]
@@ -487,6 +689,7 @@ fn over_the_cap_the_books_still_add_up() {
             bytes_max: 256 << 10,
             refuses: seed % 2 == 0,
             own_hub: seed % 3 > 0,
+            version: foreign(seed).version,
             ..PLAIN
         };
         let world = play(plot, seed, 2500).unwrap();
@@ -503,6 +706,7 @@ fn thinned_over_the_cap_the_books_still_add_up() {
             bytes_max: 256 << 10,
             refuses: seed % 2 == 0,
             own_hub: seed % 3 > 0,
+            version: foreign(seed).version,
             thins: true,
             ..PLAIN
         };

@@ -14,7 +14,7 @@ pub trait Link: Send + Sync + 'static {
 /// A remote-write request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkRequest {
-    /// A `WriteRequest` of remote write 1.0 in one Snappy block.
+    /// A message of remote write 1.0 or 2.0, as the headers say, in one Snappy block.
     pub body: Bytes,
     /// Headers, name in lower case and value: content type, encoding, version, and those of the edge. Credentials and
     /// configured headers are the link's.

@@ -16,7 +16,8 @@
 //!   pending ones with what is left of the link. Batches shrink until a request takes about a second, so that the
 //!   backlog never stands in front of a live scrape for long. Without anything to send, an empty request every
 //!   5 s is the sign of life.
-//! - A foreign endpoint gets everything in order, one request at a time.
+//! - A foreign endpoint gets everything in order, one request at a time, and no target twice in one: what has to be sent again is then the newest
+//!   that it has of those series, which receivers that want order take as what they have.
 //!
 //! # What an answer means
 //!
@@ -32,13 +33,36 @@
 //! An own hub that refuses even the empty request gets no scrapes at all until it takes one.
 //! A batch of which no part was taken is followed by one that is not split: what is wrong then is not a single scrape.
 //!
+//! # Remote write 2.0
+//!
+//! Spoken where it is asked for, and understood. Receivers of 1.0 that do not look at the content type (Prometheus before 2.54) find no series in
+//! a message of 2.0, answer 2xx and store nothing. Whoever reads 2.0 says with every answer how much was written; Prometheus 3 takes a 2xx that says
+//! nothing, or nothing written, for a failure, and drops the samples. Here nothing may be dropped, so the empty request goes first, in 2.0:
+//!
+//! | answer to it | then |
+//! |---|---|
+//! | with one of the headers that say how much was written | 2.0 is spoken |
+//! | 2xx without them, 400, 422, 415 | 1.0, as long as the process runs |
+//! | else, and a web page | asked again after a pause |
+//!
+//! | answer to samples in 2.0 | then |
+//! |---|---|
+//! | 415 | the same at once in 1.0, as long as the process runs |
+//! | 2xx without the headers | kept; the empty request is asked again after a pause, and decides (no change of version for a 2xx to samples) |
+//! | 2xx, nothing was written | quarantined (foreign endpoints) |
+//! | 2xx, less was written than was sent | acknowledged, and counted |
+//! | 400, all samples and histograms were written | acknowledged (foreign endpoints): it is about exemplars or metadata |
+//! | 400, some were written | split as above: the good ones that come again are the newest of their series there |
+//!
 //! Nothing is dropped: what is quarantined stays in the buffer and is counted there. A refusal without `Branchline-Hub`
 //! from an address that is known as an own hub is somebody in between, and counts as no answer.
 
 mod classify;
+mod families;
 mod http;
 mod line;
 mod link;
+mod message;
 mod rewrite;
 mod shipper;
 mod status;
@@ -48,6 +72,8 @@ mod task;
 mod conservation;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod version_tests;
 
 pub use classify::Answer;
 pub use http::{HttpLink, HttpLinkOptions};

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use model::relabel::{self, RelabelRule};
-use wire::remote_write::convert::label_set;
-use wire::remote_write::proto::{Label, Sample, TimeSeries, WriteRequest};
+use wire::remote_write::convert::{append_parts, label_set, put_label_bytes};
+use wire::remote_write::proto::WriteRequest;
 use wire::remote_write::{DecodeError, Part, SeriesView, Walk, encode_message};
 
 /// What besides float samples leaves.
@@ -53,56 +53,50 @@ fn rewritten(
 ) -> Result<Vec<u8>, DecodeError> {
     let mut out = Vec::with_capacity(message.len());
     let (mut walk, mut view) = (Walk::new(message), SeriesView::new());
+    let mut label_bytes = Vec::new();
     while let Some(part) = walk.next_part(&mut view)? {
-        let mut one = WriteRequest::default();
         match part {
-            Part::Metadata(metadata) if wanted.metadata => one.metadata.push(metadata),
+            // Messages one behind the other are one message.
+            Part::Metadata(metadata) if wanted.metadata => {
+                let metadata = vec![metadata];
+                out.extend_from_slice(&encode_message(&WriteRequest {
+                    metadata,
+                    ..WriteRequest::default()
+                }));
+            }
             Part::Metadata(_) => {}
-            Part::Series => one.timeseries.extend(series(&view, rules, wanted)?),
+            Part::Series => series(&view, rules, wanted, &mut label_bytes, &mut out)?,
         }
-        // Messages one behind the other are one message.
-        out.extend_from_slice(&encode_message(&one));
     }
     Ok(out)
 }
 
-/// None where nothing of the series is wanted.
+/// Appends what is wanted of the series, if anything is.
 fn series(
     view: &SeriesView<'_>,
     rules: &[RelabelRule],
     wanted: Wanted,
-) -> Result<Option<TimeSeries>, DecodeError> {
-    let sample = |&(timestamp, value): &(i64, f64)| Sample { value, timestamp };
-    let mut series = TimeSeries {
-        samples: view.samples.iter().map(sample).collect(),
-        ..TimeSeries::default()
-    };
-    if wanted.native_histograms {
-        series.histograms = view.histograms().collect::<Result<_, _>>()?;
+    label_bytes: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    let if_wanted = |wanted, parts| if wanted { parts } else { &[][..] };
+    let histograms = if_wanted(wanted.native_histograms, view.raw_histograms());
+    let exemplars = if_wanted(wanted.exemplars, view.raw_exemplars());
+    if view.samples.is_empty() && histograms.is_empty() && exemplars.is_empty() {
+        return Ok(());
     }
-    if wanted.exemplars {
-        series.exemplars = view.exemplars().collect::<Result<_, _>>()?;
+    let mut bytes = view.label_bytes();
+    if !rules.is_empty() {
+        let labels = label_set(&view.raw_labels()?).ok();
+        let labels = labels.and_then(|labels| relabel::apply(rules, &labels));
+        let Some(labels) = labels.filter(|labels| labels.name().is_some()) else {
+            return Ok(());
+        };
+        put_label_bytes(&labels, label_bytes);
+        bytes = label_bytes;
     }
-    if series.samples.is_empty() && series.histograms.is_empty() && series.exemplars.is_empty() {
-        return Ok(None);
-    }
-    let pairs = view.raw_labels()?;
-    let label = |(name, value): (&str, &str)| Label {
-        name: name.to_owned(),
-        value: value.to_owned(),
-    };
-    if rules.is_empty() {
-        series.labels = pairs.into_iter().map(label).collect();
-        return Ok(Some(series));
-    }
-    let labels = label_set(&pairs).ok();
-    let labels = labels.and_then(|labels| relabel::apply(rules, &labels));
-    Ok(labels
-        .filter(|labels| labels.name().is_some())
-        .map(|labels| {
-            series.labels = labels.iter().map(label).collect();
-            series
-        }))
+    append_parts(out, bytes, &view.samples, exemplars, histograms);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -113,6 +107,7 @@ mod tests {
 
     use model::{Exemplar, Histogram, LabelSet, Metadata, Sample, Timestamp, Value};
     use wire::remote_write::convert::{append_exemplar, append_metadata, append_series};
+    use wire::remote_write::proto::TimeSeries;
     use wire::remote_write::{Limits, decode_message};
 
     #[test]
@@ -124,7 +119,7 @@ mod tests {
             append_series(
                 &mut message,
                 &labels,
-                &[Sample::float(Timestamp::from_millis(1), 2.0)],
+                &[Sample::float(Timestamp::from_millis(1), -0.0)],
             );
         }
         assert_eq!(*rewrite(&message, &[], Wanted::default()), message);
@@ -159,9 +154,11 @@ mod tests {
             .iter()
             .map(|label| label.value.as_str())
             .collect();
+        let values: Vec<u64> = series.samples.iter().map(|s| s.value.to_bits()).collect();
         assert_eq!(
-            (labels, series.samples.len()),
-            (vec!["up", "node", "t-node"], 1)
+            (labels, values),
+            (vec!["up", "node", "t-node"], vec![(-0.0_f64).to_bits()]),
+            "bit for bit"
         );
     }
 

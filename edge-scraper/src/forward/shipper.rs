@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use model::Timestamp;
 use wire::edge_headers::Lane;
+use wire::remote_write::headers::{Version, Written};
 
-use super::classify::{Answer, Meaning, classify};
+use super::classify::{Answer, Heard, Meaning, classify, explain_written, heard};
 use super::status::LinkState;
 use crate::buffer::{BatchLimits, LIVE_WINDOW, RecordMeta, SequenceSet, Want};
 
@@ -31,6 +32,8 @@ pub struct ShipperOptions {
     pub samples_max_own: u64,
     /// Most samples in a request to a foreign endpoint. Default 2,000, as Prometheus's.
     pub samples_max_foreign: u64,
+    /// Which remote write is spoken, as long as the other end understands it. Default: 1.0.
+    pub version: Version,
 }
 
 impl Default for ShipperOptions {
@@ -45,6 +48,7 @@ impl Default for ShipperOptions {
             sign_of_life: Duration::from_secs(5),
             samples_max_own: 20_000,
             samples_max_foreign: 2_000,
+            version: Version::V1,
         }
     }
 }
@@ -82,6 +86,8 @@ pub struct Ask {
     pub content: Content,
     /// How much.
     pub limits: BatchLimits,
+    /// As which message.
+    pub version: Version,
     /// How often requests on this lane have failed in a row.
     pub attempt: u32,
     /// When to give up waiting for its answer.
@@ -121,11 +127,21 @@ pub enum Verdict {
     Quarantined(Vec<RecordMeta>, String),
 }
 
+/// What is spoken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Speech {
+    /// Remote write 1.0. `instead_of_second`: why it is not 2.0, which was asked for.
+    First { instead_of_second: Option<String> },
+    /// Remote write 2.0. `understood`: the last answer said how much was written; nobody who does not read 2.0 says so.
+    Second { understood: bool },
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Shipper {
     options: ShipperOptions,
     peer: Peer,
+    speech: Speech,
     link: LinkState,
     /// When the link may be tried again.
     retry_at: Duration,
@@ -134,6 +150,9 @@ pub struct Shipper {
     backlog: LaneState,
     last_sent: Option<Duration>,
     next_id: u64,
+    /// How often in a row samples were taken without a word of how many were written.
+    doubts: u32,
+    unwritten: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -159,6 +178,8 @@ struct LaneState {
 struct Flight {
     id: u64,
     records: Vec<RecordMeta>,
+    version: Version,
+    carried: Written,
     since: Duration,
     is_part: bool,
 }
@@ -234,6 +255,12 @@ impl Shipper {
     pub fn new(options: ShipperOptions) -> Shipper {
         Shipper {
             peer: options.peer.clone(),
+            speech: match options.version {
+                Version::V1 => Speech::First {
+                    instead_of_second: None,
+                },
+                Version::V2 => Speech::Second { understood: false },
+            },
             options,
             link: LinkState::Connecting,
             retry_at: Duration::ZERO,
@@ -242,12 +269,35 @@ impl Shipper {
             backlog: LaneState::new(),
             last_sent: None,
             next_id: 1,
+            doubts: 0,
+            unwritten: 0,
         }
     }
 
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Which remote write is spoken.
+    pub fn version(&self) -> Version {
+        match self.speech {
+            Speech::First { .. } => Version::V1,
+            Speech::Second { .. } => Version::V2,
+        }
+    }
+
+    /// Why 1.0 is spoken although 2.0 was asked for.
+    pub fn instead_of_second(&self) -> Option<&str> {
+        match &self.speech {
+            Speech::First { instead_of_second } => instead_of_second.as_deref(),
+            Speech::Second { .. } => None,
+        }
+    }
+
+    /// Samples and native histograms of which a foreign endpoint has said that it took the request, and not that it wrote them.
+    pub fn unwritten(&self) -> u64 {
+        self.unwritten
     }
 
     /// How the link is.
@@ -325,6 +375,9 @@ impl Shipper {
         if now < self.live.retry_at {
             return Step::Wait(Some(self.live.retry_at));
         }
+        if self.has_to_ask_for_second() {
+            return self.ask(Lane::Live, Content::Hello);
+        }
         if let Some(part) = self.live.parts.front() {
             let part = part.clone();
             return self.ask(Lane::Live, Content::Exactly(part));
@@ -336,9 +389,15 @@ impl Shipper {
     }
 
     fn next_own(&mut self, now: Duration, wall: Timestamp, up: bool) -> Step {
-        if !up {
-            // The smallest request there is shows first whether the link carries anything.
+        if self.has_to_ask_for_second() && self.live.in_flight.is_some() {
+            return Step::Wait(None);
+        }
+        if !up || self.has_to_ask_for_second() && now >= self.live.retry_at {
+            // The smallest request there is shows first whether the link carries anything, and whether we are understood.
             return self.ask(Lane::Live, Content::Hello);
+        }
+        if self.has_to_ask_for_second() {
+            return Step::Wait(Some(self.live.retry_at));
         }
         let border = wall.saturating_sub(LIVE_WINDOW);
         for (lane, want) in [
@@ -398,8 +457,10 @@ impl Shipper {
                 samples_max,
                 payload_bytes_max: state.payload_bytes_max,
                 stored_bytes_max: state.stored_bytes_max,
+                target_once: foreign,
                 ..BatchLimits::default()
             },
+            version: self.version(),
             attempt: state.failures.max(self.failures),
             timeout: match hello {
                 // A silent link is asked often, and now and then with patience, should it only be slow.
@@ -410,8 +471,14 @@ impl Shipper {
         })
     }
 
-    /// The request was made with these records (none for a hello); its id.
-    pub fn sent(&mut self, ask: &Ask, records: Vec<RecordMeta>, now: Duration) -> u64 {
+    /// The request was made with these records (none for a hello), whose message carries so much (if it is one of 2.0); its id.
+    pub fn sent(
+        &mut self,
+        ask: &Ask,
+        records: Vec<RecordMeta>,
+        carried: Written,
+        now: Duration,
+    ) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         self.last_sent = Some(now);
@@ -423,6 +490,8 @@ impl Shipper {
         lane.in_flight = Some(Flight {
             id,
             records,
+            version: ask.version,
+            carried,
             since: now,
             is_part,
         });
@@ -495,6 +564,24 @@ impl Shipper {
             }
             Outcome::Answered(answer) => answer,
         };
+        if flight.version == Version::V2 && !self.is_between(answer) {
+            match heard(answer, flight.records.is_empty()) {
+                Heard::Understood => self.understood(),
+                Heard::NotSpoken { retry } => {
+                    self.speak_first(answer);
+                    if retry {
+                        self.keep(lane, flight);
+                        return Verdict::Kept;
+                    }
+                }
+                Heard::Unsaid => {}
+                Heard::Doubtful => {
+                    self.keep(lane, flight);
+                    self.doubt(answer, now, random);
+                    return Verdict::Kept;
+                }
+            }
+        }
         if let Some(hub) = &answer.hub {
             self.peer = Peer::Own { hub: hub.clone() };
         } else if self.peer == Peer::Unknown
@@ -523,7 +610,10 @@ impl Shipper {
             }
             // A hello holds nothing that could be refused: our hub refuses the way we speak. Scrapes would be refused
             // just so; they wait until one of the two is mended.
-            Meaning::Never { .. } if flight.records.is_empty() && self.peer != Peer::Foreign => {
+            Meaning::Never { .. }
+                if flight.records.is_empty()
+                    && (self.peer != Peer::Foreign || self.has_to_ask_for_second()) =>
+            {
                 self.keep(lane, flight);
                 self.lose_link(self.explain(answer), answer.retry_after, now, random);
                 Verdict::Kept
@@ -534,8 +624,16 @@ impl Shipper {
                 self.news();
                 Verdict::Kept
             }
+            Meaning::Taken if self.wrote_nothing(&flight, answer) => {
+                self.have_link();
+                let state = self.lane_mut(lane);
+                state.failures = 0;
+                state.end_part(flight.is_part, false);
+                Verdict::Quarantined(flight.records, explain_written(&flight.carried, answer))
+            }
             Meaning::Taken => {
                 self.have_link();
+                self.note_unwritten(&flight, answer);
                 let stored = flight
                     .records
                     .iter()
@@ -549,8 +647,14 @@ impl Shipper {
             }
             Meaning::Never { parts, too_large } => {
                 self.have_link();
+                let wrote_all = self.wrote_all(&flight, answer);
                 let state = self.lane_mut(lane);
                 state.failures = 0;
+                if wrote_all {
+                    // It is about exemplars or metadata.
+                    state.end_part(flight.is_part, true);
+                    return Verdict::Acknowledged(flight.records);
+                }
                 if too_large {
                     state.payload_bytes_max = (state.payload_bytes_max / 2).max(PAYLOAD_BYTES_MIN);
                 }
@@ -565,8 +669,80 @@ impl Shipper {
                     return Verdict::Kept;
                 }
                 state.end_part(flight.is_part, false);
-                Verdict::Quarantined(flight.records, answer.describe())
+                Verdict::Quarantined(flight.records, explain_written(&flight.carried, answer))
             }
+        }
+    }
+
+    /// Whether somebody between us and a hub of ours answers.
+    fn is_between(&self, answer: &Answer) -> bool {
+        matches!(self.peer, Peer::Own { .. }) && answer.hub.is_none()
+    }
+
+    /// Whoever does not read remote write 2.0 may take it all the same, and store nothing. An empty request shows it before there is anything
+    /// to lose.
+    fn has_to_ask_for_second(&self) -> bool {
+        self.speech == (Speech::Second { understood: false })
+    }
+
+    fn understood(&mut self) {
+        if let Speech::Second { understood } = &mut self.speech {
+            *understood = true;
+        }
+    }
+
+    fn speak_first(&mut self, answer: &Answer) {
+        if let Speech::Second { .. } = self.speech {
+            let why = match answer.status {
+                200..=299 => format!(
+                    "HTTP {} without the headers that say how much was written",
+                    answer.status
+                ),
+                _ => answer.describe(),
+            };
+            self.speech = Speech::First {
+                instead_of_second: Some(why),
+            };
+        }
+    }
+
+    /// Samples were taken, and nobody said that they were written: perhaps somebody else answers by now. Asked with an empty request, after a
+    /// pause that grows until samples are confirmed again.
+    fn doubt(&mut self, answer: &Answer, now: Duration, random: f64) {
+        if let Speech::Second { understood } = &mut self.speech {
+            *understood = false;
+        }
+        self.doubts = self.doubts.saturating_add(1);
+        let error = format!(
+            "HTTP {} without the headers that say how much was written: whether remote write 2.0 is understood is asked again",
+            answer.status
+        );
+        self.lose_link(error, answer.retry_after, now, random);
+        self.retry_at = now + self.pause_of(self.doubts, answer.retry_after, random);
+    }
+
+    /// A foreign endpoint took a request, and says that it has written nothing of it.
+    fn wrote_nothing(&self, flight: &Flight, answer: &Answer) -> bool {
+        let held = |written: &Written| written.values() + written.exemplars;
+        self.peer == Peer::Foreign
+            && held(&flight.carried) > 0
+            && answer.written.is_some_and(|written| held(&written) == 0)
+    }
+
+    /// A foreign endpoint refused a request, and says that all samples and native histograms are written.
+    fn wrote_all(&self, flight: &Flight, answer: &Answer) -> bool {
+        let values = flight.carried.values();
+        self.peer == Peer::Foreign
+            && values > 0
+            && answer
+                .written
+                .is_some_and(|written| written.values() >= values)
+    }
+
+    fn note_unwritten(&mut self, flight: &Flight, answer: &Answer) {
+        self.doubts = 0;
+        if let (Peer::Foreign, Some(written)) = (&self.peer, answer.written) {
+            self.unwritten += flight.carried.values().saturating_sub(written.values());
         }
     }
 

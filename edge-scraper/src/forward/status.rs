@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use model::Timestamp;
+use wire::remote_write::headers::Version;
 
 use super::shipper::Peer;
 use crate::buffer::HubCounts;
@@ -55,11 +56,28 @@ pub struct HubStatus {
     pub clock_offset_ms: Option<i64>,
     /// The line is spoken, not remote write.
     pub speaks_line: bool,
+    /// Which remote write is spoken, where it is.
+    pub version: Version,
+    /// Why 1.0 is spoken although 2.0 is configured.
+    pub instead_of_second: Option<String>,
+    /// Samples that were acknowledged although the other end did not say that it wrote all of their request.
+    pub unwritten: u64,
+    /// Exemplars that were not sent since their series was not in the request.
+    pub exemplars_left: u64,
     /// The books.
     pub counts: HubCounts,
 }
 
 impl HubStatus {
+    /// What is spoken, for people.
+    pub fn protocol(&self) -> &'static str {
+        match self.version {
+            _ if self.speaks_line => "line",
+            Version::V1 => "remote write 1.0",
+            Version::V2 => "remote write 2.0",
+        }
+    }
+
     /// How old the newest acknowledged scrape is.
     pub fn live_lag(&self, now: Timestamp) -> Option<Duration> {
         self.watermark

@@ -1,6 +1,5 @@
 //! The task around a [`Shipper`]: buffer, link and clock.
 
-use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,12 +13,15 @@ use model::Timestamp;
 use model::relabel::RelabelRule;
 use tokio_util::sync::CancellationToken;
 use wire::edge_headers::EdgeHeaders;
+use wire::remote_write::headers::{Version, Written};
 use wire::remote_write::{compress, headers};
 
 use super::classify::Answer;
+use super::families::Families;
 use super::line::{LineEnd, LineLink, LineOptions};
 use super::link::{Link, LinkRequest};
-use super::rewrite::{Wanted, rewrite};
+use super::message::message;
+use super::rewrite::Wanted;
 use super::shipper::{Ask, Content, Outcome, Peer, Shipper, ShipperOptions, Step, Verdict};
 use super::status::{HubStatus, LinkState};
 use crate::buffer::{Batch, Buffer, BufferError, HubCounts, RecordMeta, SequenceSet, Want};
@@ -56,6 +58,7 @@ pub struct Forwarder {
     options: ForwardOptions,
     buffer: Arc<Buffer>,
     status: Mutex<HubStatus>,
+    families: Mutex<Families>,
 }
 
 impl Forwarder {
@@ -83,6 +86,7 @@ impl Forwarder {
             options,
             buffer,
             status: Mutex::new(status),
+            families: Mutex::default(),
         });
         // Frames leave as they are in the buffer: what has to be changed on the way goes as remote write.
         let options = &forwarder.options;
@@ -146,7 +150,7 @@ impl Forwarder {
     ) {
         let clock = self.buffer.clock().clone();
         let since = clock.elapsed();
-        let mut shipper = Shipper::new(self.options.shipper.clone());
+        let mut shipper = Shipper::new(self.shipper_options());
         let mut news = self.buffer.subscribe();
         let mut flights: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>> =
             FuturesUnordered::new();
@@ -209,6 +213,18 @@ impl Forwarder {
         self.save().await;
     }
 
+    /// As configured, but 1.0 where 2.0 was found not to be understood: once an endpoint has said so it is not asked again.
+    fn shipper_options(&self) -> ShipperOptions {
+        let mut options = self.options.shipper.clone();
+        let mut status = self.lock();
+        status.speaks_line = false;
+        if status.instead_of_second.is_some() {
+            options.version = Version::V1;
+        }
+        status.version = options.version;
+        options
+    }
+
     pub(super) fn buffer(&self) -> &Arc<Buffer> {
         &self.buffer
     }
@@ -257,12 +273,15 @@ impl Forwarder {
                 return None;
             }
         };
-        let id = shipper.sent(ask, made.records, now);
+        let id = shipper.sent(ask, made.records, made.carried, now);
         {
             let mut status = self.lock();
             status.requests += 1;
             status.bytes_sent += made.request.body.len() as u64;
             status.counts = made.counts;
+            if ask.attempt == 0 {
+                status.exemplars_left += made.exemplars_left;
+            }
             (status.in_flight_requests, status.in_flight_samples) = shipper.under_way();
         }
         let answer = link.send(made.request);
@@ -296,7 +315,10 @@ impl Forwarder {
             }
             Content::Choose(want) => buffer.select(hub, *want, in_flight, &ask.limits)?,
         };
-        let Batch { message, records } = buffer.load(&chosen)?;
+        let Batch {
+            message: buffered,
+            records,
+        } = buffer.load(&chosen)?;
         if records.is_empty() && ask.content != Content::Hello {
             return Ok(None);
         }
@@ -308,24 +330,27 @@ impl Forwarder {
                 ..Wanted::default()
             },
         };
-        let rewritten = match rewrite(&message, &self.options.write_relabel, wanted) {
-            Cow::Owned(rewritten) => Some(rewritten),
-            Cow::Borrowed(_) => None,
+        let made = {
+            let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+            message(
+                ask.version,
+                buffered,
+                &self.options.write_relabel,
+                wanted,
+                &mut families,
+            )
         };
-        // The one that is not needed goes before the next is made: they are megabytes.
-        let message = rewritten.unwrap_or(message);
-        let mut body = compress(&message);
-        drop(message);
+        let mut body = compress(&made.bytes);
+        // It goes before the next is made: they are megabytes.
+        drop(made.bytes);
         // The compressor made room for the worst case, and the body stays until it is answered.
         body.shrink_to_fit();
         let counts = buffer.counts(hub)?;
+        let (content_type, version) = ask.version.said();
         let mut pairs = vec![
-            ("content-type", headers::CONTENT_TYPE.to_owned()),
+            ("content-type", content_type.to_owned()),
             ("content-encoding", headers::CONTENT_ENCODING.to_owned()),
-            (
-                "x-prometheus-remote-write-version",
-                headers::VERSION_1.to_owned(),
-            ),
+            ("x-prometheus-remote-write-version", version.to_owned()),
         ];
         if ask.attempt > 0 {
             pairs.push(("retry-attempt", ask.attempt.to_string()));
@@ -353,6 +378,8 @@ impl Forwarder {
             request,
             records,
             counts,
+            carried: made.carried,
+            exemplars_left: made.exemplars_left,
         }))
     }
 
@@ -485,6 +512,7 @@ impl Forwarder {
         let mut status = self.lock();
         (status.in_flight_requests, status.in_flight_samples) = shipper.under_way();
         status.peer = shipper.peer().clone();
+        self.note_version(&mut status, shipper);
         let error = match (outcome, verdict, shipper.link()) {
             (_, Verdict::Quarantined(_, reason), _) => Some(reason.clone()),
             (_, _, LinkState::Down { error }) => Some(error.clone()),
@@ -503,6 +531,28 @@ impl Forwarder {
             status.last_error = Some((now, error));
         }
         self.note_change(&mut status, shipper.link(), now);
+    }
+
+    /// What is spoken, and what came of it; changes are logged, each once.
+    fn note_version(&self, status: &mut HubStatus, shipper: &Shipper) {
+        let hub = self.options.hub.as_str();
+        status.version = shipper.version();
+        if let (None, Some(why)) = (&status.instead_of_second, shipper.instead_of_second()) {
+            tracing::warn!(
+                hub,
+                why,
+                "remote write 2.0 is not understood there: 1.0 from now on"
+            );
+            status.instead_of_second = Some(why.to_owned());
+        }
+        if status.unwritten == 0 && shipper.unwritten() > 0 {
+            tracing::warn!(
+                hub,
+                samples = shipper.unwritten(),
+                "a request was taken, and not all samples of it are said to be written: they count as acknowledged"
+            );
+        }
+        status.unwritten = status.unwritten.max(shipper.unwritten());
     }
 
     pub(super) fn note_taken(&self, records: &[RecordMeta], round_trip: Option<Duration>) {
@@ -526,6 +576,8 @@ struct Made {
     request: LinkRequest,
     records: Vec<RecordMeta>,
     counts: HubCounts,
+    carried: Written,
+    exemplars_left: u64,
 }
 
 /// Spreads the pauses of many edges; nothing depends on its quality.

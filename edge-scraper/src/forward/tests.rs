@@ -11,6 +11,7 @@ use model::{LabelSet, Sample, Timestamp};
 use reqwest::header::HeaderName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::edge_headers::{EdgeHeaders, Lane};
+use wire::remote_write::headers::Written;
 use wire::remote_write::{Limits, decode};
 
 use super::*;
@@ -45,11 +46,12 @@ pub(super) fn answer(status: u16, hub: bool) -> Outcome {
         text: "why".into(),
         is_page: false,
         series_limit: false,
+        written: None,
     })
 }
 
 /// A record that no buffer holds: the shipper only passes them on.
-fn records(seqs: std::ops::RangeInclusive<u64>) -> Vec<RecordMeta> {
+pub(super) fn records(seqs: std::ops::RangeInclusive<u64>) -> Vec<RecordMeta> {
     let clock = Arc::new(SimClock::new(NOW));
     let options = BufferOptions {
         sync_bound: None,
@@ -73,24 +75,24 @@ fn records(seqs: std::ops::RangeInclusive<u64>) -> Vec<RecordMeta> {
 }
 
 /// A shipper with its time.
-struct Play {
-    shipper: Shipper,
-    now: Duration,
+pub(super) struct Play {
+    pub(super) shipper: Shipper,
+    pub(super) now: Duration,
 }
 
 impl Play {
-    fn new() -> Play {
+    pub(super) fn new() -> Play {
         Play {
             shipper: Shipper::new(ShipperOptions::default()),
             now: Duration::ZERO,
         }
     }
 
-    fn next(&mut self) -> Step {
+    pub(super) fn next(&mut self) -> Step {
         self.shipper.next(self.now, NOW)
     }
 
-    fn ask(&mut self) -> Ask {
+    pub(super) fn ask(&mut self) -> Ask {
         match self.next() {
             Step::Ask(ask) => ask,
             wait => panic!("{wait:?}"),
@@ -98,13 +100,15 @@ impl Play {
     }
 
     /// Sends what is asked for with these records.
-    fn send(&mut self, records: Vec<RecordMeta>) -> (Ask, u64) {
+    pub(super) fn send(&mut self, records: Vec<RecordMeta>) -> (Ask, u64) {
         let ask = self.ask();
-        let id = self.shipper.sent(&ask, records, self.now);
+        let id = self
+            .shipper
+            .sent(&ask, records, Written::default(), self.now);
         (ask, id)
     }
 
-    fn settle(&mut self, id: u64, outcome: Outcome) -> Verdict {
+    pub(super) fn settle(&mut self, id: u64, outcome: Outcome) -> Verdict {
         self.shipper.settle(id, &outcome, self.now, 1.0)
     }
 
@@ -248,6 +252,7 @@ fn retry_after_is_honoured() {
         text: String::new(),
         is_page: false,
         series_limit: false,
+        written: None,
     };
     assert_eq!(play.settle(backlog, Outcome::Answered(busy)), Verdict::Kept);
     assert_eq!(*play.shipper.link(), LinkState::Up);
@@ -403,6 +408,7 @@ fn somebody_in_between_acknowledges_nothing() {
         text: String::new(),
         is_page: true,
         series_limit: false,
+        written: None,
     };
     play.settle(id, Outcome::Answered(page));
     assert_eq!(

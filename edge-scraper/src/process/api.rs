@@ -105,6 +105,9 @@ fn edge_json(status: &EdgeStatus) -> Value {
         json!({
             "name": hub.name,
             "address": hub.address,
+            "protocol": hub.protocol(),
+            // Why it is 1.0 where 2.0 is configured.
+            "insteadOf20": hub.instead_of_second,
             "link": link,
             "linkError": error,
             "since": hub.since.map(rfc3339),
@@ -135,6 +138,9 @@ fn edge_json(status: &EdgeStatus) -> Value {
             // Of the evicted ones: those that went because scrapes were thinned.
             "thinned": counts(&hub.counts.thinned),
             "damaged": counts(&hub.counts.damaged),
+            // Of the acknowledged ones: the other end took their request, and did not say that it wrote them all.
+            "unwrittenSamples": hub.unwritten,
+            "exemplarsLeft": hub.exemplars_left,
             "balanced": hub.counts.balance(),
         })
     };

@@ -248,7 +248,10 @@ impl Hubs {
 }
 
 fn shipper_options(hub: &HubConfig) -> ShipperOptions {
-    let mut options = ShipperOptions::default();
+    let mut options = ShipperOptions {
+        version: hub.version,
+        ..ShipperOptions::default()
+    };
     if let Some(timeout) = hub.timeout {
         options.timeout_own = timeout;
         options.timeout_foreign = timeout;

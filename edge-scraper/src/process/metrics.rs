@@ -114,7 +114,7 @@ const GAUGES: [NumberOf<EdgeStatus>; 5] = [
     ),
 ];
 
-const HUB_COUNTERS: [NumberOf<HubStatus>; 5] = [
+const HUB_COUNTERS: [NumberOf<HubStatus>; 7] = [
     (
         "branchline_edge_acknowledged_samples",
         "Samples that the hub has acknowledged",
@@ -140,12 +140,27 @@ const HUB_COUNTERS: [NumberOf<HubStatus>; 5] = [
         "Compressed bytes sent to the hub since the start",
         |h| h.bytes_sent as f64,
     ),
+    (
+        "branchline_edge_unwritten_samples",
+        "Acknowledged samples that a foreign endpoint, by its answers, has not written",
+        |h| h.unwritten as f64,
+    ),
+    (
+        "branchline_edge_exemplars_left",
+        "Exemplars not sent by remote write 2.0, since their series was not in the same request",
+        |h| h.exemplars_left as f64,
+    ),
 ];
 
-const HUB_GAUGES: [NumberOf<HubStatus>; 7] = [
+const HUB_GAUGES: [NumberOf<HubStatus>; 8] = [
     ("branchline_edge_link_up", "Whether the hub answers", |h| {
         flag(h.link == LinkState::Up)
     }),
+    (
+        "branchline_edge_falls_back_to_remote_write_1",
+        "Remote write 2.0 is configured, and the other end does not read it",
+        |h| flag(h.instead_of_second.is_some()),
+    ),
     (
         "branchline_edge_pending_samples",
         "Samples that the hub does not have yet",

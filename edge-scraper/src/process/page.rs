@@ -110,7 +110,11 @@ fn hubs(status: &EdgeStatus, now: Timestamp) -> Markup {
             tr class="head" { th { "Hub" } th { "Link" } th { "Round trip" } th { "Newest there" } th { "Backlog" } th { "Acknowledged" } th { "Refused" } th { "Evicted" } }
             @for (hub, drain) in status.hubs.iter().zip(&status.drains) {
                 tr {
-                    td { (hub.name) br; span class="quiet" { (hub.address) } }
+                    td {
+                        (hub.name) br; span class="quiet" { (hub.address) }
+                        @if hub.link == LinkState::Up { br; span class="quiet" { (hub.protocol()) } }
+                        @if let Some(why) = &hub.instead_of_second { br; span class="quiet" { "not 2.0: " (why) } }
+                    }
                     td data-l="Link" { (link(hub, now)) }
                     td class="n" data-l="Round trip" { (hub.round_trip.map_or_else(|| "–".to_owned(), milliseconds)) }
                     td class="n" data-l="Newest there" { (hub.watermark.map_or_else(|| "–".to_owned(), |at| ago(now, at))) }

@@ -158,19 +158,23 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         hub.is_some() || programs.iter().all(|program| program.kind != Kind::Edge),
         "the hub that our edge sends to is not here: cargo build --release builds it, or name one with --hub PATH"
     );
-    let (mut progress, mut measured) = (Progress::new(), BTreeMap::new());
-    for program in &programs {
+    let mut progress = Progress::new();
+    let mut report = Report {
+        plan: &plan,
+        measured: BTreeMap::new(),
+    };
+    for (number, program) in (1..).zip(&programs) {
         progress.note(&format!("{}: {}", program.kind, program.version()));
         let folder = crate::folder(options.dir.as_deref())?;
         let numbers = phases::measure(program, hub.as_deref(), &plan, folder.path(), &mut progress)
             .with_context(|| program.kind.to_string())?;
-        measured.insert(program.kind, numbers);
+        report.measured.insert(program.kind, numbers);
+        if number < programs.len() {
+            // A whole run takes half an hour: what ends it early must not take along what is known.
+            progress.note(&format!("so far:\n{}", report.text()));
+        }
     }
     progress.clear();
-    let report = Report {
-        plan: &plan,
-        measured,
-    };
     finish(options, &report)
 }
 

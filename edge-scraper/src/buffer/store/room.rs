@@ -347,15 +347,12 @@ impl Buffer {
     pub(super) fn evict(&self, books: &mut Books, info: &SegmentInfo) -> Result<(), BufferError> {
         self.check_whole()?;
         let kept_from = info.last_seq + 1;
-        let records = books.read_segment(&self.journal, info, info.last_seq)?;
-        for (name, hub) in &mut books.hubs {
+        let (records, hubs) = books.read_segment(&self.journal, info, info.last_seq)?;
+        for (name, hub) in hubs {
             let cursor = &mut hub.cursor;
             let mut lost = Counts::default();
             let mut times: Option<(Timestamp, Timestamp)> = None;
-            for record in records
-                .iter()
-                .filter(|record| record.seq >= cursor.kept_from)
-            {
+            for record in records.from(cursor.kept_from) {
                 if cursor.quarantined.sequences.contains(record.seq) {
                     cursor.quarantined.counts =
                         cursor.quarantined.counts.saturating_sub(record.counts);

@@ -5,7 +5,7 @@
 //!
 //! Pages hardly change their order. So lines are kept as the last good page had them, and the first guess for a line is the
 //! one that stood at its place then: as many bytes as that one had are hashed and compared, and where they agree nobody
-//! looks at names, braces or quotes. Where they do not, a few lines further on are tried (one went), then an index over all
+//! looks at names, braces or quotes. The comments before a family count as one line of this kind. Where they do not, a few lines further on are tried (one went), then an index over all
 //! lines, which is made only for such a scrape and dropped at its end.
 //!
 //! The hash is keyed, 128 bits, and the key is made anew in each process: no page can be written so that two of its lines meet.
@@ -37,6 +37,21 @@ use metadata::Descriptions;
 
 /// Where a line's series is in [`Cache::ids`]; this value for lines that a rule drops.
 const DROPPED: u32 = u32::MAX;
+/// For comments that say no type.
+const COMMENTS: u32 = u32::MAX - 1;
+/// For comments that say a type: the first of [`TYPES`], and so on.
+const TYPED_COMMENTS: u32 = COMMENTS - TYPES.len() as u32;
+
+const TYPES: [MetricType; 8] = [
+    MetricType::Counter,
+    MetricType::Gauge,
+    MetricType::Histogram,
+    MetricType::GaugeHistogram,
+    MetricType::Summary,
+    MetricType::Info,
+    MetricType::StateSet,
+    MetricType::Unknown,
+];
 
 /// Failing pages may leave this many lines behind, beyond twice those of the last good page, before they are forgotten.
 const LINES_SLACK: usize = 1000;
@@ -82,6 +97,15 @@ pub(super) struct Cache {
     descriptions: Descriptions,
 }
 
+/// What stood at a place of the last good page: so many bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// Of a sample.
+    Sample(usize),
+    /// Of comments, and the type that they say.
+    Comments(usize, Option<MetricType>),
+}
+
 // Not a u128, which would have to stand at a multiple of 16 bytes.
 #[derive(Debug, Clone, Copy)]
 struct Line {
@@ -109,6 +133,13 @@ const USED: u8 = 32;
 pub(super) enum Found {
     Dropped,
     Series(u32),
+    /// Comments, and the type that they say.
+    Comments(Option<MetricType>),
+}
+
+/// The type that comments say.
+fn said(comments: u32) -> Option<MetricType> {
+    TYPES.get((comments - TYPED_COMMENTS) as usize).copied()
 }
 
 /// What to do with a sample.
@@ -173,10 +204,31 @@ impl Cache {
         [hash.h1, hash.h2]
     }
 
-    /// Length of the text that stood at this place of the last good page.
-    pub(super) fn expected_length(&self) -> Option<usize> {
-        let length = self.lines.get(self.next)?.length as usize;
-        Some(length).filter(|length| *length > 0)
+    /// The key of comments that stand one below the other.
+    pub(super) fn key_of_comments(&self, lines: &[u8]) -> Key {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        // No type's number.
+        hasher.write_u8(u8::MAX);
+        hasher.write(lines);
+        let hash = hasher.finish128();
+        [hash.h1, hash.h2]
+    }
+
+    /// What stood at this place of the last good page.
+    pub(super) fn expected(&self) -> Option<Expected> {
+        let line = self.lines.get(self.next)?;
+        let length = line.length as usize;
+        let expected = match line.series {
+            TYPED_COMMENTS..=COMMENTS => Expected::Comments(length, said(line.series)),
+            _ => Expected::Sample(length),
+        };
+        Some(expected).filter(|_| length > 0)
+    }
+
+    /// Whether it is these comments, by their key.
+    pub(super) fn is_expected_key(&self, key: Key) -> bool {
+        let expected = self.lines.get(self.next);
+        expected.is_some_and(|expected| expected.key == key)
     }
 
     /// Whether it is this text.
@@ -223,6 +275,7 @@ impl Cache {
         }
         match line.series {
             DROPPED => Found::Dropped,
+            comments @ TYPED_COMMENTS..=COMMENTS => Found::Comments(said(comments)),
             series => {
                 self.flags[series as usize] |= SEEN;
                 Found::Series(series)
@@ -243,6 +296,19 @@ impl Cache {
             key,
             length: length as u32,
             series: DROPPED,
+        });
+    }
+
+    /// Comments of so many bytes have come, that say a type or none.
+    pub(super) fn comments(&mut self, key: Key, length: usize, said: Option<MetricType>) {
+        if self.find(key).is_some() {
+            return;
+        }
+        let said = said.and_then(|said| TYPES.iter().position(|kind| *kind == said));
+        self.note(Line {
+            key,
+            length: length as u32,
+            series: said.map_or(COMMENTS, |said| TYPED_COMMENTS + said as u32),
         });
     }
 

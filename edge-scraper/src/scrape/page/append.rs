@@ -98,7 +98,7 @@ impl<'r> Append<'r> {
     /// Takes a sample; the series if it is stored, or is a duplicate of one that is.
     pub(super) fn sample(&mut self, line: Line, observed: Observation) -> Option<u32> {
         let series = match line.found {
-            Found::Dropped => return None,
+            Found::Dropped | Found::Comments(_) => return None,
             Found::Series(series) => series,
         };
         self.read.counts.kept += 1;

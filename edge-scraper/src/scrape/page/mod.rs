@@ -12,6 +12,8 @@ mod text;
 #[cfg(test)]
 mod histograms_tests;
 #[cfg(test)]
+mod knowledge_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -31,7 +31,13 @@ impl Target {
             bytes: page.to_vec(),
         });
         let read = read(&mut self.cache, &self.rules, at, Duration::ZERO, &body);
-        let scrape = report(&self.rules, at, Duration::ZERO, read);
+        let mut scrape = report(&self.rules, at, Duration::ZERO, read);
+        if let Ok(completed) = self.told.completed(&scrape) {
+            return completed;
+        }
+        // As for the buffer: a page that failed half way took labels along.
+        let all = scrape.series.iter_mut().map(|(series, _)| series);
+        self.cache.complete(all);
         self.told.completed(&scrape).expect("told")
     }
 

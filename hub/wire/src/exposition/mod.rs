@@ -39,6 +39,8 @@ pub use entry::{Entry, ExemplarEntry, KnownSample, Labels, ParseError, SampleEnt
 pub use negotiate::{ACCEPT, ContentTypeError, Format, PageFormat, TextResponse};
 pub use number::{format_float, parse_float};
 
+use model::MetricType;
+
 use entry::Found;
 use scan::Scan;
 
@@ -111,6 +113,32 @@ impl<'a> Parser<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Where the next entry is looked for: an offset in the body, or one more behind a last line without its newline.
+    pub fn at(&self) -> usize {
+        self.scan.at
+    }
+
+    /// Goes past the next `length` bytes if `known` agrees to them; says whether it did. `said` is the type that their last `# TYPE` line says.
+    ///
+    /// `known` must only agree to bytes over which [`Parser::next_entry`] once went from one comment, `# HELP`, `# TYPE` or `# UNIT` line to the end
+    /// of another, with nothing else between, in the same format.
+    pub fn skip_known(
+        &mut self,
+        length: usize,
+        said: Option<MetricType>,
+        known: impl FnOnce(&[u8]) -> bool,
+    ) -> bool {
+        let (start, end) = (self.scan.at, self.scan.at + length);
+        let lines = self.scan.bytes(start..end);
+        let skips = !self.done && self.pending.is_none() && lines.len() == length && known(lines);
+        if skips {
+            self.scan.at = end;
+            // It decides how some labels are read.
+            self.found.kind = said.unwrap_or(self.found.kind);
+        }
+        skips
     }
 
     /// The next entry, or None at the end.

@@ -27,15 +27,21 @@ pub(super) struct Carried {
     /// Which are not used yet.
     waits: Vec<bool>,
     waiting: usize,
+    /// So many frames of the session that follows may use them.
+    frames_max: u64,
 }
 
 impl Carried {
     pub(super) fn new(shared: Shared, layouts: Vec<Layout>) -> Carried {
+        // Nothing was remembered of those without series, and a reader need not have heard of them.
+        let waits: Vec<bool> = layouts.iter().map(|layout| layout.len() > 0).collect();
+        let waiting = waits.iter().filter(|waits| **waits).count();
         Carried {
             shared,
-            waits: vec![true; layouts.len()],
-            waiting: layouts.len(),
             layouts,
+            waits,
+            waiting,
+            frames_max: 2 * waiting as u64,
         }
     }
 
@@ -55,7 +61,7 @@ impl Carried {
     /// Nothing is left to be used once a session has had so many frames: a target that is gone must not keep the others'
     /// state. Both ends count alike.
     pub(super) fn is_over(&self, frames: u64) -> bool {
-        self.waiting == 0 || frames > 2 * self.layouts.len() as u64
+        self.waiting == 0 || frames > self.frames_max
     }
 
     /// The head of a scrape, by what the session before remembered.

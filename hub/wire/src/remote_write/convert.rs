@@ -311,6 +311,36 @@ pub fn append_float(message: &mut Vec<u8>, label_bytes: &[u8], at: Timestamp, va
     put_float(message, at, value);
 }
 
+/// Appends a series whose label fields, exemplars and native histograms are encoded already.
+pub fn append_parts(
+    message: &mut Vec<u8>,
+    label_bytes: &[u8],
+    samples: &[(i64, f64)],
+    exemplars: &[&[u8]],
+    histograms: &[&[u8]],
+) {
+    let at = Timestamp::from_millis;
+    let floats = samples
+        .iter()
+        .map(|(millis, value)| delimited_len(float_len(*value, at(*millis))));
+    let others = exemplars.iter().chain(histograms);
+    let others = others.map(|bytes| delimited_len(bytes.len()));
+    let length = label_bytes.len() + floats.chain(others).sum::<usize>();
+    encode_key(1, WireType::LengthDelimited, message);
+    encode_varint(length as u64, message);
+    message.extend_from_slice(label_bytes);
+    for (millis, value) in samples {
+        put_float(message, at(*millis), *value);
+    }
+    for (field, parts) in [(3, exemplars), (4, histograms)] {
+        for part in parts {
+            encode_key(field, WireType::LengthDelimited, message);
+            encode_varint(part.len() as u64, message);
+            message.extend_from_slice(part);
+        }
+    }
+}
+
 /// Appends the metadata of a family to an encoded request.
 pub fn append_metadata(message: &mut Vec<u8>, family: &str, metadata: &Metadata) {
     prost::encoding::message::encode(3, &metadata_to_proto(family, metadata), message);
@@ -325,7 +355,7 @@ fn float_len(value: f64, at: Timestamp) -> usize {
     at + if value.to_bits() == 0 { 0 } else { 9 }
 }
 
-fn put_float(message: &mut Vec<u8>, at: Timestamp, value: f64) {
+pub(super) fn put_float(message: &mut Vec<u8>, at: Timestamp, value: f64) {
     encode_key(2, WireType::LengthDelimited, message);
     encode_varint(float_len(value, at) as u64, message);
     if value.to_bits() != 0 {
@@ -381,8 +411,17 @@ pub fn metadata_from_proto(metadata: &proto::MetricMetadata) -> (String, Metadat
 
 /// Metadata of a family as remote write's message.
 pub fn metadata_to_proto(family: &str, metadata: &Metadata) -> proto::MetricMetadata {
+    proto::MetricMetadata {
+        r#type: kind_to_proto(metadata.kind) as i32,
+        metric_family_name: family.to_owned(),
+        help: metadata.help.clone(),
+        unit: metadata.unit.clone(),
+    }
+}
+
+pub(super) fn kind_to_proto(kind: model::MetricType) -> proto::MetricType {
     use model::MetricType as Kind;
-    let kind = match metadata.kind {
+    match kind {
         Kind::Unknown => proto::MetricType::Unknown,
         Kind::Counter => proto::MetricType::Counter,
         Kind::Gauge => proto::MetricType::Gauge,
@@ -391,12 +430,6 @@ pub fn metadata_to_proto(family: &str, metadata: &Metadata) -> proto::MetricMeta
         Kind::Summary => proto::MetricType::Summary,
         Kind::Info => proto::MetricType::Info,
         Kind::StateSet => proto::MetricType::StateSet,
-    };
-    proto::MetricMetadata {
-        r#type: kind as i32,
-        metric_family_name: family.to_owned(),
-        help: metadata.help.clone(),
-        unit: metadata.unit.clone(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 /// `Content-Type` of remote write 1.0.
 pub const CONTENT_TYPE: &str = "application/x-protobuf";
+/// `Content-Type` of remote write 2.0.
+pub const CONTENT_TYPE_2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
 /// `Content-Encoding` of every remote-write request.
 pub const CONTENT_ENCODING: &str = "snappy";
 /// Name of the version header.
@@ -56,6 +58,49 @@ pub enum Version {
     V1,
     /// `io.prometheus.write.v2.Request`.
     V2,
+}
+
+impl Version {
+    /// What a sender says of itself: content type, and version header.
+    pub fn said(self) -> (&'static str, &'static str) {
+        match self {
+            Version::V1 => (CONTENT_TYPE, VERSION_1),
+            Version::V2 => (CONTENT_TYPE_2, VERSION_2),
+        }
+    }
+}
+
+/// How much a request of remote write 2.0 holds, or how much of it its receiver has written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Floats.
+    pub samples: u64,
+    /// Native histograms.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+}
+
+impl Written {
+    /// Reads the headers of an answer; `find` gets names in lower case. None when not one of the three is there: whoever speaks 2.0 sends
+    /// them. One that is missing, or no number, counts as 0 beside others.
+    pub fn from_lookup<'h>(find: impl Fn(&str) -> Option<&'h str>) -> Option<Written> {
+        let [samples, histograms, exemplars] =
+            [SAMPLES_WRITTEN, HISTOGRAMS_WRITTEN, EXEMPLARS_WRITTEN]
+                .map(|name| find(&name.to_ascii_lowercase()));
+        samples.or(histograms).or(exemplars)?;
+        let number = |text: Option<&str>| text.and_then(|text| text.trim().parse().ok());
+        Some(Written {
+            samples: number(samples).unwrap_or(0),
+            histograms: number(histograms).unwrap_or(0),
+            exemplars: number(exemplars).unwrap_or(0),
+        })
+    }
+
+    /// Floats and histograms: what a receiver must not lose.
+    pub fn values(&self) -> u64 {
+        self.samples.saturating_add(self.histograms)
+    }
 }
 
 /// Checks content type and encoding; a missing one counts as remote write 1.0's. The version header decides nothing:
@@ -145,6 +190,38 @@ mod tests {
         check(Some("image/png"), None, "image/png");
         check(Some("application/x-protobuf"), Some("gzip"), "gzip");
         check(Some("application/x-protobuf"), Some("deflate"), "deflate");
+    }
+
+    #[test]
+    fn what_was_written_is_read_from_any_of_the_headers() {
+        let read = |headers: &[(&str, &'static str)]| {
+            let find = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+            Written::from_lookup(find).map(|w| (w.samples, w.histograms, w.exemplars))
+        };
+        assert_eq!(read(&[]), None);
+        assert_eq!(
+            read(&[("x-prometheus-remote-write-version", "2.0.0")]),
+            None
+        );
+        let exemplars = "x-prometheus-remote-write-exemplars-written";
+        assert_eq!(read(&[(exemplars, " 7 ")]), Some((0, 0, 7)));
+        let samples = "x-prometheus-remote-write-samples-written";
+        assert_eq!(
+            read(&[(samples, "many"), (exemplars, "1")]),
+            Some((0, 0, 1))
+        );
+        let histograms = "x-prometheus-remote-write-histograms-written";
+        let all = [(histograms, "2"), (samples, "3"), (exemplars, "0")];
+        assert_eq!(read(&all), Some((3, 2, 0)));
+    }
+
+    #[test]
+    fn what_is_said_is_understood() {
+        for version in [Version::V1, Version::V2] {
+            let (content_type, number) = version.said();
+            assert_eq!(check(Some(content_type), None), Ok(version));
+            assert!(number == VERSION_1 || number == VERSION_2);
+        }
     }
 
     #[test]

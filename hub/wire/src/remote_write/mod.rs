@@ -1,4 +1,4 @@
-//! Remote write 1.0, both ways, and 2.0 as it is received ([`v2`]): one protobuf message in one Snappy block.
+//! Remote write 1.0 and 2.0 ([`v2`]), both ways: one protobuf message in one Snappy block.
 //!
 //! A body from outside is read in three steps, each with its own refusal:
 //!
@@ -27,4 +27,4 @@ pub use codec::{
 pub use convert::SeriesRefusal;
 pub use histogram::{histogram_from_proto, histogram_to_proto};
 pub(crate) use walk::{FieldValue, Fields, bad};
-pub use walk::{Part, SeriesView, Walk};
+pub use walk::{Part, SeriesView, Walk, read_exemplar};

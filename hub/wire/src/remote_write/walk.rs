@@ -168,12 +168,27 @@ impl<'a> SeriesView<'a> {
         })
     }
 
+    /// The native histograms as they stand in the request: the same message in remote write 1.0 and 2.0.
+    pub fn raw_histograms(&self) -> &[&'a [u8]] {
+        &self.histograms
+    }
+
     /// The exemplars, decoded.
     pub fn exemplars(&self) -> impl Iterator<Item = Result<proto::Exemplar, DecodeError>> + '_ {
         self.exemplars.iter().map(|bytes| {
             proto::Exemplar::decode(*bytes)
                 .map_err(|_| bad(self.offset, "an exemplar in this series"))
         })
+    }
+
+    /// The exemplars as they stand in the request, for [`read_exemplar`].
+    pub fn raw_exemplars(&self) -> &[&'a [u8]] {
+        &self.exemplars
+    }
+
+    /// [`SeriesView::label_bytes`], for longer than this view is of this series. None where they do not stand side by side.
+    pub fn label_bytes_in_place(&self) -> Option<&'a [u8]> {
+        self.joined.is_empty().then_some(self.labels)
     }
 
     /// How many native histograms.
@@ -287,6 +302,14 @@ pub(super) fn parse_labels(bytes: &[u8], base: usize) -> Result<Vec<(&str, &str)
         labels.push((name, value));
     }
     Ok(labels)
+}
+
+/// Decodes one of [`SeriesView::raw_exemplars`].
+///
+/// # Errors
+/// Bytes that are no exemplar.
+pub fn read_exemplar(bytes: &[u8]) -> Result<proto::Exemplar, DecodeError> {
+    proto::Exemplar::decode(bytes).map_err(|_| bad(0, "an exemplar"))
 }
 
 fn utf8(bytes: &[u8], offset: usize) -> Result<&str, DecodeError> {

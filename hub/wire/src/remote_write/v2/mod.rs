@@ -1,4 +1,6 @@
-//! Remote write 2.0 as it is received: strings stand once in a table of symbols, everything else refers to it.
+//! Remote write 2.0, both ways: strings stand once in a table of symbols, everything else refers to it.
+//!
+//! [`RequestWriter`] makes a request series by series, so that whoever has a message of 1.0 turns it into one of 2.0 while walking it.
 //!
 //! [`WalkV2`] reads a decompressed request in place, series by series. What concerns one series only (references outside
 //! of the table, bad labels, a histogram that contradicts itself) refuses that series or sample; only bytes that are no
@@ -7,8 +9,10 @@
 
 pub mod proto;
 mod walk;
+mod write;
 
 pub use walk::{SeriesViewV2, WalkV2};
+pub use write::{RequestWriter, SeriesWriter};
 
 use prost::Message;
 
