@@ -130,13 +130,15 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
+    use std::pin::{Pin, pin};
     use std::task::{Context, Poll, Waker};
 
     use super::*;
 
     /// What waits, in the order in which it came.
-    struct Waits(Vec<(usize, std::pin::Pin<Box<dyn Future<Output = Turn> + Send>>)>);
+    struct Waits(Vec<(usize, Waiting)>);
+
+    type Waiting = Pin<Box<dyn Future<Output = Turn> + Send>>;
 
     impl Waits {
         fn new(turns: &Arc<Turns>, longs: &[Long]) -> Self {

@@ -16,6 +16,9 @@ use crate::table::{Table, show};
 const WORSE_MAX: f64 = 1.5;
 const P99_MAX_MS: f64 = 100.0;
 
+/// What happens now is in no part: connections that begin.
+const NO_PART: u8 = u8::MAX;
+
 /// Parts of the measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
@@ -66,7 +69,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(began: Instant) -> Self {
         Shared {
-            part: AtomicU8::new(Part::Before as u8),
+            part: AtomicU8::new(NO_PART),
             stop: CancellationToken::new(),
             drained: AtomicU64::new(0),
             retries: AtomicU64::new(0),
@@ -80,6 +83,11 @@ impl Shared {
 
     pub(super) fn lock<'a, T>(&self, of: &'a Mutex<T>) -> MutexGuard<'a, T> {
         of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of the others are connected, and have described their series.
+    pub(super) fn settled(&self) {
+        self.part.store(Part::Before as u8, Ordering::SeqCst);
     }
 
     /// The crowd comes back now.

@@ -37,6 +37,8 @@ use figures::{Figures, Part, Shared};
 const STORM_MAX: Duration = Duration::from_secs(90);
 /// The crowd comes back within so much.
 const RETURN_WITHIN: Duration = Duration::from_secs(1);
+/// Until the others have begun: the first scrape of each describes its series.
+const WARM_UP: Duration = Duration::from_secs(3);
 /// Between two looks at how late a thread wakes up.
 const WAKE_EVERY: Duration = Duration::from_millis(5);
 /// Open files beside the connections, in either process.
@@ -152,6 +154,8 @@ fn measure(
         let query = frames::newest_of_others();
         thread::spawn(move || asking::ask(&address, &query, &shared))
     };
+    thread::sleep(WARM_UP);
+    shared.settled();
     thread::sleep(around);
     let before = Usage::now(running.pid())?;
 
@@ -200,7 +204,7 @@ fn measure(
         connected: *shared.lock(&shared.connected_last),
         retries: shared.retries.load(Ordering::SeqCst),
         cores: [
-            before.cores(&began_with, around).0,
+            before.cores(&began_with, WARM_UP + around).0,
             during.cores(&before, storm).0,
             after.cores(&during, around).0,
         ],
