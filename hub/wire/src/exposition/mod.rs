@@ -123,7 +123,7 @@ impl<'a> Parser<'a> {
     /// Goes past the next `length` bytes if `known` agrees to them; says whether it did. `said` is the type that their last `# TYPE` line says.
     ///
     /// `known` must only agree to bytes over which [`Parser::next_entry`] once went from one comment, `# HELP`, `# TYPE` or `# UNIT` line to the end
-    /// of another, with nothing else between, in the same format.
+    /// of another, with nothing else between, in the same format. Lines that do not end in a newline are not skipped: they may go on here.
     pub fn skip_known(
         &mut self,
         length: usize,
@@ -132,7 +132,8 @@ impl<'a> Parser<'a> {
     ) -> bool {
         let (start, end) = (self.scan.at, self.scan.at + length);
         let lines = self.scan.bytes(start..end);
-        let skips = !self.done && self.pending.is_none() && lines.len() == length && known(lines);
+        let are_lines = lines.len() == length && lines.last() == Some(&b'\n');
+        let skips = !self.done && self.pending.is_none() && are_lines && known(lines);
         if skips {
             self.scan.at = end;
             // It decides how some labels are read.
