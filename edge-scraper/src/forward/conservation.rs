@@ -421,11 +421,11 @@ impl World {
             .filter(is_bad)
             .map(|r| r.at.millis())
             .collect();
-        // Of a bad scrape a receiver of 2.0 refuses every other series.
         let by_sample = second && !self.plot.own_hub;
-        let refuses = |series: &str, at: i64| {
-            bad.contains(&at) && (!by_sample || series.len().is_multiple_of(2))
-        };
+        // A foreign endpoint does not like some of a bad scrape's series, and refuses in 1.0 all that comes with them.
+        let own = self.plot.own_hub;
+        let refuses =
+            |series: &str, at: i64| bad.contains(&at) && (own || series.len().is_multiple_of(2));
         let mut behind = false;
         if !self.plot.own_hub {
             for (series, at, _) in &samples {
@@ -448,17 +448,19 @@ impl World {
         if !by_sample && (behind || !bad.is_empty()) {
             let refused = samples.into_iter().map(|(series, at, _)| (series, at));
             self.refused
-                .extend(refused.filter(|(_, at)| bad.contains(at)));
+                .extend(refused.filter(|(series, at)| refuses(series, *at)));
             return Ok((400, second.then(Written::default)));
         }
         let (mut written, mut all) = (Written::default(), true);
         for (series, at, is_float) in samples {
             let newest = self.newest.entry(series.clone()).or_insert(at);
-            if refuses(&series, at) || by_sample && at < *newest {
+            if refuses(&series, at) {
                 all = false;
-                if bad.contains(&at) {
-                    self.refused.insert((series, at));
-                }
+                self.refused.insert((series, at));
+                continue;
+            }
+            if by_sample && at < *newest {
+                all = false;
                 continue;
             }
             *newest = at.max(*newest);
