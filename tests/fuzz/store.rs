@@ -77,6 +77,7 @@ pub(crate) fn append_exemplars(store: &Store) {
         scope: "b07",
         labels: &|_| Err("known".to_owned()),
         metadata: &[],
+        urgency: tsdb::Urgency::Now,
     };
     let appended = store.append_columns(&mut columns, batch);
     assert!(appended.is_ok_and(|appended| appended.exemplars.refused.len() != 20));

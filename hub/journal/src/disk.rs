@@ -60,6 +60,10 @@ pub trait DiskFile: Send + Sync {
 /// A held lock; released when dropped.
 pub trait DiskLock: Send + Sync {}
 
+/// Bytes that are written to a large file before it is synced. An fsync of another file waits for all that is dirty in new blocks, as ext4
+/// keeps its order: so that appends to a log stay quick while a part of many megabytes is written beside it.
+pub const DIRTY_BYTES_MAX: usize = 1 << 20;
+
 /// Whether an error says that there is no room left (disk full or quota used up).
 pub fn is_disk_full(error: &io::Error) -> bool {
     matches!(
@@ -107,8 +111,13 @@ pub fn write_atomic(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
     let file = disk.create(temporary)?;
-    file.append(bytes)?;
-    file.sync()?;
+    for piece in bytes.chunks(DIRTY_BYTES_MAX) {
+        file.append(piece)?;
+        file.sync()?;
+    }
+    if bytes.is_empty() {
+        file.sync()?;
+    }
     disk.rename(temporary, path)?;
     match path.parent() {
         Some(dir) => disk.sync_dir(dir),

@@ -58,10 +58,14 @@ mod shared;
 pub mod sim;
 
 pub use disk::{
-    Disk, DiskFile, DiskLock, RealDisk, is_disk_full, read_exact_at, read_file, write_atomic,
+    DIRTY_BYTES_MAX, Disk, DiskFile, DiskLock, RealDisk, is_disk_full, read_exact_at, read_file,
+    write_atomic,
 };
 pub use error::JournalError;
-pub use log::{Appended, Freed, Journal, Options, SegmentInfo, SyncPolicy};
+pub use log::{
+    Appended, Freed, Journal, Options, PATIENCE, PATIENT_BYTES_MAX, SegmentInfo, SyncPolicy,
+    Urgency,
+};
 pub use reader::Reader;
 pub use recover::{Damage, Recovery, TornTail};
 pub use replace::Replacement;

@@ -24,7 +24,7 @@ pub enum SyncPolicy {
     Immediate,
     /// As soon as as many appends wait as were under way at once lately, or when the oldest of them has waited so long: for
     /// senders that wait for their commit before they append again. One fsync serves all of them, and none of them waits
-    /// for others that do not come.
+    /// for others that do not come. Only with this one [`Urgency::Patient`] makes a difference.
     Together(Duration),
     /// At most this long after the append (plus the fsync itself), so that a slow trickle costs few fsyncs. A crash loses
     /// at most this much time.
@@ -33,6 +33,23 @@ pub enum SyncPolicy {
     /// logs written in one go, and for tests that must run the same way twice.
     Manual,
 }
+
+/// How soon an append is to be durable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Urgency {
+    /// As soon as the [`SyncPolicy`] says.
+    #[default]
+    Now,
+    /// Together with the next one that is urgent, or once it has waited for [`PATIENCE`], or as soon as
+    /// [`PATIENT_BYTES_MAX`] are waiting: for those who bring much and do not wait for each commit. Who is in a hurry waits for the
+    /// fsync that is under way and for one more; so a disk that does nothing else halves that, and a bounded one keeps it short.
+    Patient,
+}
+
+/// How long an append waits for its fsync that is [`Urgency::Patient`].
+pub const PATIENCE: Duration = Duration::from_millis(50);
+/// So much waits for the disk, and an append is not patient any more: that much is written in about the time of an fsync.
+pub const PATIENT_BYTES_MAX: u64 = 1 << 20;
 
 /// How a journal is kept. `Default` suits a write-ahead log on a server.
 #[derive(Debug, Clone)]
@@ -157,6 +174,18 @@ impl Journal {
     /// On an error none of them was kept. [`JournalError::DiskFull`] and [`JournalError::RecordTooLarge`] leave the
     /// journal usable, [`JournalError::Poisoned`] does not.
     pub fn append_all(&self, records: &[&[u8]]) -> Result<Appended, JournalError> {
+        self.append_with(records, Urgency::Now)
+    }
+
+    /// [`Journal::append_all`] of records that may have time.
+    ///
+    /// # Errors
+    /// As [`Journal::append_all`].
+    pub fn append_with(
+        &self,
+        records: &[&[u8]],
+        urgency: Urgency,
+    ) -> Result<Appended, JournalError> {
         let max = self.shared.options.record_bytes_max;
         if let Some(large) = records.iter().find(|record| record.len() > max) {
             return Err(JournalError::RecordTooLarge {
@@ -191,6 +220,9 @@ impl Journal {
         let seq = state.next_seq;
         if !records.is_empty() {
             self.write(&mut state, records, bytes)?;
+            if urgency == Urgency::Now {
+                state.urgent_appended += records.len() as u64;
+            }
         }
         let last_seq = state.next_seq - 1;
         let wakes = state.wakes_thread();
@@ -299,8 +331,8 @@ impl Journal {
             self.shared.poison(state, &error);
             return Err(error);
         }
-        let (through_seq, through_bytes) = (state.next_seq - 1, state.appended_bytes);
-        state.mark_synced(through_seq, through_bytes);
+        let all = state.appended();
+        state.mark_synced(all);
         self.shared.done.notify_all();
         let header = Header {
             first_seq: state.next_seq,

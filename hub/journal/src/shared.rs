@@ -14,7 +14,7 @@ use std::{
 use crate::{
     disk::{Disk, DiskFile},
     error::JournalError,
-    log::{Options, SyncPolicy},
+    log::{Options, PATIENCE, PATIENT_BYTES_MAX, SyncPolicy},
 };
 
 pub(crate) type OnDone = Box<dyn FnOnce(Result<(), JournalError>) + Send>;
@@ -37,8 +37,18 @@ pub(crate) enum Thread {
     Working,
     /// Waits for anything to do.
     Idle,
+    /// Waits for somebody who is in a hurry: what there is has time.
+    Patient,
     /// Waits for as many records as came together last time.
     Gathering,
+}
+
+/// How far the log has come, or what of it is durable.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    seq: u64,
+    bytes: u64,
+    urgent: u64,
 }
 
 pub(crate) struct State {
@@ -50,12 +60,15 @@ pub(crate) struct State {
     /// Bytes appended and made durable since opening: their difference is what a crash now would lose.
     pub(crate) appended_bytes: u64,
     pub(crate) synced_bytes: u64,
+    /// Of the records, those that were in a hurry: appended and made durable since opening.
+    pub(crate) urgent_appended: u64,
+    urgent_synced: u64,
     pub(crate) poisoned: Option<String>,
     pub(crate) closed: bool,
     /// An fsync of the active segment is under way. There is one at a time: the system tells of a failure once, and a
     /// second fsync beside it would be called a success.
     pub(crate) syncing: bool,
-    /// Records that were appended while the last fsync ran or waited for it: how many may come together.
+    /// Records in a hurry that were appended while the last fsync ran or waited for it: how many may come together.
     pub(crate) together: u64,
     /// What the syncing thread does, so that nobody wakes it for nothing: each wake-up costs two switches.
     pub(crate) thread: Thread,
@@ -81,6 +94,8 @@ impl State {
             synced_seq: next_seq - 1,
             appended_bytes: 0,
             synced_bytes: 0,
+            urgent_appended: 0,
+            urgent_synced: 0,
             poisoned: None,
             closed: false,
             syncing: false,
@@ -102,13 +117,28 @@ impl State {
         match self.thread {
             Thread::Working => false,
             Thread::Idle => true,
-            Thread::Gathering => self.unsynced() >= self.together,
+            Thread::Patient => !self.has_time(),
+            Thread::Gathering => self.unsynced_urgent() >= self.together,
         }
     }
 
-    /// Records that are not durable yet.
-    fn unsynced(&self) -> u64 {
-        self.next_seq - 1 - self.synced_seq
+    /// Records in a hurry that are not durable yet.
+    fn unsynced_urgent(&self) -> u64 {
+        self.urgent_appended - self.urgent_synced
+    }
+
+    /// Whether nothing that is not durable is in a hurry, and not too much of it waits.
+    fn has_time(&self) -> bool {
+        self.unsynced_urgent() == 0 && self.unsynced_bytes() < PATIENT_BYTES_MAX
+    }
+
+    /// All that there is.
+    pub(crate) fn appended(&self) -> Extent {
+        Extent {
+            seq: self.next_seq - 1,
+            bytes: self.appended_bytes,
+            urgent: self.urgent_appended,
+        }
     }
 
     fn has_unsynced(&self) -> bool {
@@ -137,10 +167,11 @@ impl State {
         })
     }
 
-    /// Marks everything appended so far durable.
-    pub(crate) fn mark_synced(&mut self, through_seq: u64, through_bytes: u64) {
-        self.synced_seq = self.synced_seq.max(through_seq);
-        self.synced_bytes = self.synced_bytes.max(through_bytes);
+    /// Marks everything up to there durable.
+    pub(crate) fn mark_synced(&mut self, through: Extent) {
+        self.synced_seq = self.synced_seq.max(through.seq);
+        self.synced_bytes = self.synced_bytes.max(through.bytes);
+        self.urgent_synced = self.urgent_synced.max(through.urgent);
     }
 
     /// Takes the callbacks that have an outcome.
@@ -198,7 +229,7 @@ impl Shared {
 
     /// Syncs what was appended so far, then answers everyone whose record is durable (or never will be).
     pub(crate) fn sync_once(&self) {
-        let (file, path, through_seq, through_bytes, needed) = {
+        let (file, path, through, needed) = {
             let mut state = self.lock();
             while state.syncing {
                 state = self.wait_done(state);
@@ -210,13 +241,7 @@ impl Shared {
                 .unwrap_or_default();
             let needed = state.has_unsynced() && state.poisoned.is_none();
             state.syncing = needed;
-            (
-                state.active.clone(),
-                path,
-                state.next_seq - 1,
-                state.appended_bytes,
-                needed,
-            )
+            (state.active.clone(), path, state.appended(), needed)
         };
         let result = if needed { file.sync() } else { Ok(()) };
         let mut state = self.lock();
@@ -226,8 +251,8 @@ impl Shared {
         match result {
             Ok(()) if needed && state.poisoned.is_none() => {
                 // What waited before, and what came meanwhile.
-                state.together = state.unsynced();
-                state.mark_synced(through_seq, through_bytes)
+                state.together = state.unsynced_urgent();
+                state.mark_synced(through)
             }
             Ok(()) => {}
             Err(e) => {
@@ -313,12 +338,19 @@ impl Shared {
                     .unwrap_or_else(PoisonError::into_inner);
             }
             if let SyncPolicy::Together(longest) = self.options.sync {
+                let waits =
+                    |state: &State| !state.closed && !state.hurry && state.poisoned.is_none();
+                state.thread = Thread::Patient;
+                let patient = |state: &mut State| waits(state) && state.has_time();
+                (state, _) = self
+                    .work
+                    .wait_timeout_while(state, PATIENCE, patient)
+                    .unwrap_or_else(PoisonError::into_inner);
                 state.thread = Thread::Gathering;
                 let alone = |state: &mut State| {
-                    !state.closed
-                        && !state.hurry
-                        && state.poisoned.is_none()
-                        && state.unsynced() < state.together
+                    waits(state)
+                        && state.unsynced_urgent() > 0
+                        && state.unsynced_urgent() < state.together
                 };
                 (state, _) = self
                     .work
@@ -388,5 +420,36 @@ impl fmt::Debug for Commit {
         f.debug_struct("Commit")
             .field("seq", &self.seq)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimDisk;
+
+    #[test]
+    fn only_who_is_in_a_hurry_or_brings_much_wakes_the_thread() {
+        let file = SimDisk::new(1).create("/log".as_ref()).unwrap();
+        let mut state = State::new(VecDeque::new(), file, 1);
+        state.thread = Thread::Patient;
+        let append = |state: &mut State, bytes, urgent| {
+            state.next_seq += 1;
+            state.appended_bytes += bytes;
+            state.urgent_appended += u64::from(urgent);
+        };
+        append(&mut state, PATIENT_BYTES_MAX - 1, false);
+        assert!(!state.wakes_thread());
+        append(&mut state, 1, false);
+        assert!(state.wakes_thread(), "much waits");
+        let all = state.appended();
+        state.mark_synced(all);
+        append(&mut state, 1, false);
+        assert!(!state.wakes_thread());
+        append(&mut state, 1, true);
+        assert!(state.wakes_thread(), "somebody is in a hurry");
+        // What came with an fsync under way is not of it.
+        state.mark_synced(all);
+        assert!(state.wakes_thread());
     }
 }

@@ -177,15 +177,22 @@ impl Branches {
 
     /// All branches, by name.
     pub(crate) fn list(&self) -> Vec<Branch> {
+        self.list_of(|_| true)
+    }
+
+    /// Those of these names, by name.
+    pub(crate) fn list_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<Branch> {
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
         let mut all: BTreeMap<String, Branch> = {
             let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
             let shown = map
                 .iter()
+                .filter(|(name, _)| wanted(name))
                 .map(|(name, entry)| entry.show(name, now, elapsed));
             shown.map(|branch| (branch.name.clone(), branch)).collect()
         };
-        let edges = self.ledger.iter().flat_map(|ledger| ledger.edges());
+        let edges = self.ledger.iter();
+        let edges = edges.flat_map(|ledger| ledger.edges_of(&wanted));
         for edge in edges {
             let branch = all.entry(edge.branch.clone());
             let branch =

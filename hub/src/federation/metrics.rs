@@ -141,9 +141,14 @@ pub(super) type Point<'b> = (
 );
 
 impl BranchMetrics {
-    /// All values of the branches that are wanted, for the store.
-    pub(super) fn each(&self, wanted: impl Fn(&Branch) -> bool, mut put: impl FnMut(Point<'_>)) {
-        let mut list = self.branches.list();
+    /// All values of the branches that are wanted, of these names, for the store.
+    pub(super) fn each(
+        &self,
+        named: impl Fn(&str) -> bool,
+        wanted: impl Fn(&Branch) -> bool,
+        mut put: impl FnMut(Point<'_>),
+    ) {
+        let mut list = self.branches.list_of(named);
         list.retain(wanted);
         for branch in &list {
             let name = branch.name.as_str();

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::http::StatusCode;
 use model::{BRANCH, LabelSet, Metadata, Sample, Timestamp};
-use tsdb::{AppendError, ColumnBatch, Columns, RefusedReason, Store};
+use tsdb::{AppendError, ColumnBatch, Columns, RefusedReason, Store, Urgency};
 use wire::remote_write::{self, DecodeError, Limits, Part, SeriesRefusal, SeriesView, Walk};
 
 use super::Identity;
@@ -214,6 +214,7 @@ fn store_message(
         scope,
         labels: &labels,
         metadata: &metadata,
+        urgency: Urgency::Now,
     };
     let appended = store
         .append_columns(columns, batch)

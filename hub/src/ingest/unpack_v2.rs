@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use model::{BRANCH, METRIC_NAME, Metadata, Sample, Timestamp};
-use tsdb::{ColumnBatch, Columns, ExemplarRefusal, RefusedReason, Store};
+use tsdb::{ColumnBatch, Columns, ExemplarRefusal, RefusedReason, Store, Urgency};
 use wire::remote_write::v2::{SeriesViewV2, WalkV2};
 use wire::remote_write::{self, Limits};
 
@@ -154,6 +154,7 @@ impl Unpacked {
             scope: identity.scope(),
             labels: &labels,
             metadata: &metadata,
+            urgency: Urgency::Now,
         };
         let appended = store
             .append_columns(&mut self.columns, batch)

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use model::{LabelSet, Timestamp};
-use tsdb::{ColumnBatch, Columns, Commit, RefusedReason, SeriesKey, SeriesKeys};
+use tsdb::{ColumnBatch, Columns, Commit, RefusedReason, SeriesKey, SeriesKeys, Urgency};
 use wire::edge_headers::REASON_SERIES_LIMIT;
 use wire::line::LineSink;
 use wire::remote_write::SeriesView;
@@ -71,6 +71,7 @@ impl Unstored {
 /// What frames brought. After a frame that could not be read to its end it is worth nothing.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
+    urgency: Urgency,
     columns: Columns,
     /// The key of each sample in the columns, from the first on whose frame met series that the store may not have.
     keys: Vec<SeriesKey>,
@@ -172,6 +173,20 @@ impl LineSink for Sink<'_> {
 }
 
 impl Batch {
+    /// An empty one, for frames that have so much time.
+    pub(super) fn of(urgency: Urgency) -> Self {
+        Batch {
+            urgency,
+            ..Batch::default()
+        }
+    }
+
+    /// What is in it; it is empty then.
+    pub(super) fn take(&mut self) -> Self {
+        let empty = Batch::of(self.urgency);
+        std::mem::replace(self, empty)
+    }
+
     /// A frame was read to its end.
     /// `held`: its record is on disk already. It changes nothing and counts nothing, but is read for what comes after it.
     pub(super) fn end_frame(&mut self, read: FrameRead, held: bool) {
@@ -224,6 +239,7 @@ impl Batch {
                 scope: identity.scope(),
                 labels: &labels,
                 metadata: &[],
+                urgency: self.urgency,
             };
             let appended = ingest.store().append_columns(&mut self.columns, batch);
             let appended = appended.map_err(|error| error.to_string())?;

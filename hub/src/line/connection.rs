@@ -9,16 +9,16 @@ use std::time::Duration;
 use axum::body::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tsdb::AppendError;
-use wire::edge_headers::Lane;
 use wire::line::LineError;
 
 use super::LineHub;
 use super::counts::add;
-use super::machine::{Machine, Work, branch_of, first_report};
+use super::machine::{Due, Machine, Work, branch_of, first_report};
 use super::receiver::Receiver;
+use super::turns::{Long, Turn};
 use super::work::{Done, Stored, work};
 use crate::ingest::{Identity, durable};
 
@@ -59,7 +59,7 @@ pub(crate) enum Ended {
 }
 
 type Working = Pin<Box<dyn Future<Output = (Box<Receiver>, Vec<Done>)> + Send>>;
-type BacklogTurn = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
+type Waiting = Pin<Box<dyn Future<Output = Turn> + Send>>;
 type Settling = Pin<Box<dyn Future<Output = (Stored, Result<(), AppendError>)> + Send>>;
 
 impl LineHub {
@@ -116,6 +116,7 @@ impl LineHub {
             machine: Machine::new(self, identity, &report),
             work: None,
             turn: None,
+            waits_for: None,
             settling: FuturesUnordered::new(),
         };
         let ended = line
@@ -132,7 +133,9 @@ struct Line {
     hub: Arc<LineHub>,
     machine: Machine,
     work: Option<Working>,
-    turn: Option<BacklogTurn>,
+    /// For what it waits to have a turn.
+    turn: Option<Waiting>,
+    waits_for: Option<Long>,
     settling: FuturesUnordered<Settling>,
 }
 
@@ -170,9 +173,12 @@ impl Line {
                     Ok(permit) => permit.send(self.machine.take_reply()),
                     Err(_) => return Ended::Left,
                 },
-                permit = pending(&mut self.turn) => {
-                    self.turn = None;
-                    self.work_on(Lane::Backlog, permit);
+                turn = pending(&mut self.turn) => {
+                    (self.turn, self.waits_for) = (None, None);
+                    // Live frames may have come, and gone, since it was asked for.
+                    if let Some(due) = self.machine.due() {
+                        self.work_on(due, Some(turn));
+                    }
                 }
                 // The desk lives as long as the hub.
                 Ok(()) = self.machine.credit.granted.changed() => self.machine.tell_grant(),
@@ -194,24 +200,23 @@ impl Line {
         }
     }
 
-    /// Live frames first. Backlog frames need a turn, for which they wait while live ones pass.
+    /// Live frames first. What takes long needs a turn, for which it waits while live frames pass.
     fn start_work(&mut self) {
         if self.work.is_some() || self.settling.len() >= COMMITS_MAX {
             return;
         }
-        match self.machine.lane_due() {
-            Some(Lane::Live) => self.work_on(Lane::Live, None),
-            Some(Lane::Backlog) if self.turn.is_none() => {
-                let turns = self.hub.backlog_storing.clone();
-                // The semaphore is never closed.
-                self.turn = Some(Box::pin(async move { turns.acquire_owned().await.ok() }));
+        match self.machine.due() {
+            Some(Due::Live) => self.work_on(Due::Live, None),
+            Some(Due::Long(long)) if self.waits_for.is_none_or(|waits| long < waits) => {
+                self.turn = Some(Box::pin(self.hub.turns.take(long)));
+                self.waits_for = Some(long);
             }
             _ => {}
         }
     }
 
-    fn work_on(&mut self, lane: Lane, turn: Option<OwnedSemaphorePermit>) {
-        let Some(begun) = self.machine.begin(lane) else {
+    fn work_on(&mut self, due: Due, turn: Option<Turn>) {
+        let Some(begun) = self.machine.begin(due) else {
             return;
         };
         let Work {
@@ -219,13 +224,17 @@ impl Line {
             sender,
             mut receiver,
             lane,
+            urgency,
             frames,
         } = begun;
         self.work = Some(Box::pin(async move {
-            let ingest = hub.ingest.clone();
-            let storing = ingest.storing_turn().await;
+            let line = hub.clone();
+            let storing = match &turn {
+                None => line.live_storing.acquire().await.ok(),
+                Some(_) => line.ingest.storing_turn().await,
+            };
             let done = daemon::blocking(move || {
-                let done = work(&hub, &sender, &mut receiver, lane, frames);
+                let done = work(&hub, &sender, &mut receiver, (lane, urgency), frames);
                 (receiver, done)
             })
             .await;

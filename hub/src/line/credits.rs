@@ -217,6 +217,11 @@ pub(super) struct CreditSeat {
 }
 
 impl CreditSeat {
+    /// Whether it had backlog when it was last asked.
+    pub(super) fn wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// Whether the edge has backlog.
     pub(super) fn wants(&mut self, wants: bool, now: Duration) {
         self.last = now;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use tsdb::AppendError;
+use tsdb::{AppendError, Urgency};
 use wire::edge_headers::{self, Lane};
+use wire::line::Frame;
 use wire::line::link::{
     BACKLOG_BYTES_FIRST, Echo, FromEdge, Has, Later, RANGES_MAX, Records, Refused, Reply, Report,
 };
@@ -19,6 +20,7 @@ use super::counts::add;
 use super::credits::CreditSeat;
 use super::planted::{self, Planted};
 use super::receiver::Receiver;
+use super::turns::Long;
 use super::work::{Done, Sender, Stored};
 use crate::federation::ledger::{About, Account, Connection as LedgerEntry, Counts, Span};
 use crate::ingest::Identity;
@@ -27,9 +29,13 @@ use crate::ingest::Identity;
 const FRAMES_MAX: usize = 512;
 /// Bytes of them.
 const BYTES_MAX: usize = 8 << 20;
-/// Frames that are taken to the store at a time: few enough that live ones do not wait long behind backlog.
+/// Frames that are taken to the store at a time: few enough that live ones do not wait long behind backlog. So many bytes are about
+/// a hundred thousand samples, and some hundredths of a second.
 const WORK_FRAMES_MAX: usize = 32;
-const WORK_BYTES_MAX: usize = 256 << 10;
+const WORK_BYTES_MAX: usize = 64 << 10;
+/// A live frame that describes no more than so many bytes of labels is stored at once: some dozens of series take half a
+/// millisecond.
+const DESCRIBED_BYTES_MAX: u64 = 2 << 10;
 /// When to come again if the store takes nothing now.
 const LATER: Duration = Duration::from_secs(30);
 /// An edge has backlog when something is pending for so long: what is younger is on its way live.
@@ -52,10 +58,12 @@ impl Queue {
         self.frames.push_back(frame);
     }
 
-    fn take(&mut self) -> Vec<Bytes> {
+    /// The first frames, as many as are stored at a time; those that describe much only if they may.
+    fn take(&mut self, may_describe: bool) -> Vec<Bytes> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while taken.len() < WORK_FRAMES_MAX && bytes < WORK_BYTES_MAX {
-            let Some(frame) = self.frames.pop_front() else {
+            let fits = |frame: &mut Bytes| may_describe || !describes_much(frame);
+            let Some(frame) = self.frames.pop_front_if(fits) else {
                 break;
             };
             bytes += frame.len();
@@ -70,6 +78,19 @@ impl Queue {
     }
 }
 
+fn describes_much(frame: &Bytes) -> bool {
+    Frame::described_bytes(frame) > DESCRIBED_BYTES_MAX
+}
+
+/// What is to be stored next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Live frames, at once.
+    Live,
+    /// Frames that need a [turn](super::turns).
+    Long(Long),
+}
+
 /// A connection under way.
 pub(super) struct Machine {
     hub: Arc<LineHub>,
@@ -81,6 +102,8 @@ pub(super) struct Machine {
     receiver: Option<Box<Receiver>>,
     live: Queue,
     backlog: Queue,
+    /// All that waited at the edge is here, and its old sessions are not let go yet.
+    drained: bool,
     /// Bytes of backlog frames that wait or are being stored.
     backlog_unanswered: u64,
     /// The most that was granted on this connection.
@@ -95,6 +118,7 @@ pub(super) struct Work {
     pub(super) sender: Arc<Sender>,
     pub(super) receiver: Box<Receiver>,
     pub(super) lane: Lane,
+    pub(super) urgency: Urgency,
     pub(super) frames: Vec<Bytes>,
 }
 
@@ -148,6 +172,7 @@ impl Machine {
             receiver: Some(Box::new(receiver)),
             live: Queue::default(),
             backlog: Queue::default(),
+            drained: false,
             backlog_unanswered: 0,
             granted_max: BACKLOG_BYTES_FIRST,
             reply: Reply::default(),
@@ -204,7 +229,15 @@ impl Machine {
             .map(|interval| interval.first_ms);
         let wants =
             oldest.is_some_and(|oldest| oldest < report.sent_at_ms.saturating_sub(BACKLOG_AGE_MS));
+        self.drained = !wants && (self.drained || self.credit.wanted());
         self.credit.wants(wants, self.hub.clock.elapsed());
+        if self.drained
+            && self.backlog.frames.is_empty()
+            && let Some(receiver) = &mut self.receiver
+        {
+            receiver.drained();
+            self.drained = false;
+        }
         match account_of(report) {
             Some(account) => self.ledger.report(&account, about_of(report, now)),
             None => self.ledger.heard(),
@@ -258,24 +291,25 @@ impl Machine {
         Ok(())
     }
 
-    /// The lane whose frames are to be stored next, live ones first; none while others are.
-    pub(super) fn lane_due(&self) -> Option<Lane> {
+    /// What is to be stored next, live frames first; nothing while others are.
+    pub(super) fn due(&self) -> Option<Due> {
         self.receiver.as_ref()?;
-        match (self.live.frames.is_empty(), self.backlog.frames.is_empty()) {
-            (false, _) => Some(Lane::Live),
-            (true, false) => Some(Lane::Backlog),
-            (true, true) => None,
+        match (self.live.frames.front(), self.backlog.frames.is_empty()) {
+            (Some(frame), _) if describes_much(frame) => Some(Due::Long(Long::Describing)),
+            (Some(_), _) => Some(Due::Live),
+            (None, false) => Some(Due::Long(Long::Backlog)),
+            (None, true) => None,
         }
     }
 
-    /// Takes frames of a lane, to be stored.
-    pub(super) fn begin(&mut self, lane: Lane) -> Option<Work> {
+    /// Takes frames to be stored.
+    pub(super) fn begin(&mut self, due: Due) -> Option<Work> {
         let receiver = self.receiver.take()?;
-        let queue = match lane {
-            Lane::Live => &mut self.live,
-            Lane::Backlog => &mut self.backlog,
+        let (lane, frames) = match due {
+            Due::Live => (Lane::Live, self.live.take(false)),
+            Due::Long(Long::Describing) => (Lane::Live, self.live.take(true)),
+            Due::Long(Long::Backlog) => (Lane::Backlog, self.backlog.take(true)),
         };
-        let frames = queue.take();
         if lane == Lane::Backlog {
             let bytes: usize = frames.iter().map(Bytes::len).sum();
             self.backlog_unanswered = self.backlog_unanswered.saturating_sub(bytes as u64);
@@ -285,6 +319,12 @@ impl Machine {
             sender: self.sender.clone(),
             receiver,
             lane,
+            urgency: match due {
+                Due::Live => Urgency::Now,
+                // Where only one comes back, it is as quick as others.
+                Due::Long(Long::Describing) if !self.hub.turns.is_waited_for() => Urgency::Now,
+                Due::Long(_) => Urgency::Patient,
+            },
             frames,
         })
     }

@@ -9,7 +9,8 @@
 //!
 //! What a connection decides stands in a [machine] of its own, which waits for nothing: the plays drive it together with the edge's.
 //! A connection takes live frames before backlog frames, whatever came first. Of all connections so many store at a time, and
-//! fewer of them backlog; how much backlog may be on its way the [desk](credits) grants. So live scrapes stay quick while a
+//! fewer of them what takes long, in [turns]: frames that describe many series, and backlog. How much backlog may be on its way the
+//! [desk](credits) grants, and it waits for the disk together ([`tsdb::Urgency`]). So live scrapes stay quick while a
 //! thousand edges drain. The edge inside the hub has the same connection over two channels instead of a socket.
 //!
 //! What a client may cost: a connection has a bounded queue, a receiver three sessions within the limits of line batches, and
@@ -27,6 +28,7 @@ pub(crate) mod plays;
 mod receiver;
 mod seats;
 mod socket;
+mod turns;
 mod work;
 
 use std::sync::Arc;
@@ -44,12 +46,16 @@ use counts::LineCounts;
 use credits::Desk;
 use kept::Kept;
 use seats::Seats;
+use turns::Turns;
 
 pub(crate) use counts::LineMetrics;
 pub(crate) use socket::routes;
 
-/// Connections that decode and store backlog at a time: on few cores one, so that live frames always find one free.
-const BACKLOG_STORING_MAX: usize = 2;
+/// Connections that store backlog, or frames that describe many series, at a time: on few cores one, so that other live frames
+/// always find one free.
+const LONG_STORING_MAX: usize = 2;
+/// Connections that store live frames at a time, beside those who store other things: requests of remote write may be large.
+const LIVE_STORING_MAX: usize = 8;
 /// Samples of a frame, which is a scrape or a part of one: what a hostile one makes us hold is bounded by it.
 const SAMPLES_MAX: u64 = 1_000_000;
 /// Messages between a connection and what stands before it, each way.
@@ -68,7 +74,8 @@ pub(crate) struct LineHub {
     kept: Kept,
     seats: Seats,
     counts: LineCounts,
-    backlog_storing: Arc<Semaphore>,
+    live_storing: Semaphore,
+    turns: Arc<Turns>,
     tasks: Tasks,
 }
 
@@ -95,7 +102,7 @@ impl LineHub {
         tasks: Tasks,
     ) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let backlog_storing = cores.saturating_sub(1).clamp(1, BACKLOG_STORING_MAX);
+        let long_storing = cores.saturating_sub(1).clamp(1, LONG_STORING_MAX);
         // Only the order of those that wait depends on it.
         let seed = clock.now().millis() as u64;
         Arc::new(LineHub {
@@ -111,7 +118,8 @@ impl LineHub {
             kept: Kept::default(),
             seats: Seats::default(),
             counts: LineCounts::default(),
-            backlog_storing: Arc::new(Semaphore::new(backlog_storing)),
+            live_storing: Semaphore::new(LIVE_STORING_MAX),
+            turns: Turns::new(long_storing),
             tasks,
         })
     }
@@ -133,6 +141,16 @@ impl LineHub {
             tracing::debug!("line connection inside ended: {ended}");
         });
         (to_hub, from_hub)
+    }
+
+    /// All turns for what takes long, until they are dropped.
+    #[cfg(test)]
+    pub(crate) async fn hold_turns(&self) -> Vec<impl Send + use<>> {
+        let mut held = Vec::new();
+        while self.turns.is_any_free() {
+            held.push(self.turns.take(turns::Long::Backlog).await);
+        }
+        held
     }
 
     /// Backlog frames that were taken to the store since the start.

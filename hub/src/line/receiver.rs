@@ -21,7 +21,7 @@ use super::planted::{self, Planted};
 const SESSIONS_MAX: usize = 3;
 /// Memory of a decoder for each series that its session describes, key included, and without any.
 const SERIES_BYTES: usize = 96;
-const SESSION_BYTES: usize = 50_000;
+const SESSION_BYTES: usize = 25_000;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -182,6 +182,15 @@ impl Receiver {
                 .known(session.decoder.session() == self.live)
         };
         self.sessions.iter().filter_map(known).collect()
+    }
+
+    /// Nothing waits at the edge any more: of its sessions the live lane's goes on. Should another one do so after all, it is
+    /// told that it is unknown, and comes from its beginning.
+    pub(super) fn drained(&mut self) {
+        if let Some(live) = self.live.filter(|live| self.position(*live).is_some()) {
+            self.sessions
+                .retain(|session| session.decoder.session() == Some(live));
+        }
     }
 
     /// Lets go of sessions of another buffer.

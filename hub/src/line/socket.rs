@@ -25,8 +25,8 @@ use crate::ingest::{Identity, identify};
 const SENDING_MAX: Duration = Duration::from_secs(30);
 /// How long the end of a connection may take to be said.
 const CLOSING_MAX: Duration = Duration::from_secs(2);
-/// A thousand connections are mostly quiet.
-const READ_BUFFER_BYTES: usize = 16 << 10;
+/// A thousand connections are mostly quiet, and a scrape is a few kilobytes: what is longer grows it.
+const READ_BUFFER_BYTES: usize = 4 << 10;
 
 /// `GET /api/v1/line`.
 pub(crate) fn routes(hub: Arc<LineHub>) -> Router {

@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use model::Timestamp;
-use tsdb::{Commit, SeriesKeys};
+use tsdb::{Commit, SeriesKeys, Urgency};
 use wire::edge_headers::{Lane, SequenceRange};
 use wire::line::LineError;
 use wire::line::link::UnknownFrame;
@@ -45,7 +45,7 @@ pub(super) fn work(
     hub: &LineHub,
     sender: &Sender,
     receiver: &mut Receiver,
-    lane: Lane,
+    (lane, urgency): (Lane, Urgency),
     frames: Vec<Bytes>,
 ) -> Vec<Done> {
     let counts = hub.counts.lane(lane);
@@ -54,7 +54,7 @@ pub(super) fn work(
         &counts.bytes,
         frames.iter().map(Bytes::len).sum::<usize>() as u64,
     );
-    let (mut done, mut batch) = (Vec::new(), Batch::default());
+    let (mut done, mut batch) = (Vec::new(), Batch::of(urgency));
     for frame in frames {
         let with = Reading {
             keys: &sender.keys,
@@ -97,7 +97,7 @@ fn store(
     batch: &mut Batch,
     done: &mut Vec<Done>,
 ) -> bool {
-    let mut batch = std::mem::take(batch);
+    let mut batch = batch.take();
     if batch.is_empty() {
         return true;
     }

@@ -44,6 +44,39 @@ async fn scrapes_are_stored_under_the_tokens_branch_and_acknowledged_when_on_dis
 }
 
 #[tokio::test]
+async fn what_has_drained_keeps_no_session() {
+    let hub = TestHub::start(BRANCHES).await;
+    let mut first = report("e1", 5);
+    first.pending_intervals = vec![pending(-60_000, -50_000, 50)];
+    let mut edge = LineEdge::connect(&hub, "one", first).await;
+    let mut old = Scrapes::new(76, "e1", 5);
+    for at in 0..5 {
+        edge.send(Lane::Backlog, &old.scrape(at * 1_000 - 60_000, 10))
+            .await;
+    }
+    let mut fresh = Scrapes::new(77, "e1", 5);
+    fresh.seq = 5;
+    edge.send(Lane::Live, &fresh.scrape(0, 10)).await;
+    for seq in 1..=6 {
+        edge.until_taken(seq).await;
+    }
+    edge.report(|report| report.pending_intervals.clear()).await;
+    drop(edge);
+    let mut edge = LineEdge::connect(&hub, "one", report("e1", 5)).await;
+    let known: Vec<_> = edge.first.known.iter().map(|known| known.session).collect();
+    assert_eq!(known, [77]);
+    // Should it go on after all, it is to come from its beginning.
+    let frame = old.scrape(-1_000, 10);
+    edge.send(Lane::Backlog, &frame).await;
+    let reply = edge.until(|reply| !reply.unknown.is_empty()).await;
+    assert_eq!((reply.unknown[0].session, reply.unknown[0].number), (76, 5));
+    let mut again = Scrapes::new(78, "e1", 5);
+    again.seq = 6;
+    edge.send(Lane::Backlog, &again.scrape(-1_000, 10)).await;
+    edge.until_taken(7).await;
+}
+
+#[tokio::test]
 async fn a_cut_off_session_goes_on_and_fresh_scrapes_come_first() {
     let hub = TestHub::start(BRANCHES).await;
     let mut edge = LineEdge::connect(&hub, "one", report("e1", 5)).await;

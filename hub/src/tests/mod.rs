@@ -14,6 +14,7 @@ mod ingest_v2;
 mod line;
 mod line_edge;
 mod line_load;
+mod line_turns;
 mod metadata;
 mod otlp;
 mod pages;

@@ -1,6 +1,7 @@
 //! A batch as columns: the form that ingest fills without an allocation per series or sample.
 
 use hashbrown::HashSet;
+use journal::Urgency;
 use model::{Exemplar, LabelSet, Metadata, Sample, Timestamp, Value};
 
 use crate::{
@@ -339,6 +340,8 @@ pub struct ColumnBatch<'a> {
     pub labels: &'a dyn Fn(usize) -> Result<LabelSet, String>,
     /// See [`Batch::metadata`].
     pub metadata: &'a [(&'a str, &'a Metadata)],
+    /// How soon it is to be durable.
+    pub urgency: Urgency,
 }
 
 impl Batch<'_> {

@@ -119,6 +119,7 @@ fn make_exemplars(disk: &SimDisk) -> Store {
             scope: "b07",
             labels: &labels,
             metadata: &[],
+            urgency: crate::Urgency::Now,
         };
         store.append_columns(&mut columns, batch).unwrap();
     };

@@ -92,7 +92,7 @@ pub use error::{AppendError, RefusedReason, SelectError, StoreError};
 pub use exemplars::{
     ExemplarRefusal, ExemplarSelection, ExemplarsAppended, RefusedExemplar, SeriesExemplars,
 };
-pub use journal::SyncPolicy;
+pub use journal::{SyncPolicy, Urgency};
 pub use keys::SeriesKeys;
 pub use snapshot::SnapshotOf;
 pub use store::Store;

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use journal::{Disk, DiskFile, read_exact_at, read_file};
+use journal::{DIRTY_BYTES_MAX, Disk, DiskFile, read_exact_at, read_file};
 use roaring::RoaringBitmap;
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -149,6 +149,8 @@ pub(crate) struct PartWriter {
     stored: Vec<u8>,
     /// Not yet in the file.
     unwritten: Vec<u8>,
+    /// Bytes in the file that are not synced.
+    unsynced: usize,
     offset: u64,
 }
 
@@ -183,6 +185,7 @@ impl PartWriter {
             raw,
             stored,
             unwritten: header.to_vec(),
+            unsynced: 0,
             offset: HEADER_BYTES as u64,
         })
     }
@@ -296,7 +299,12 @@ impl PartWriter {
         self.blocks.push(block);
         if self.unwritten.len() >= WRITE_BYTES {
             self.file.append(&self.unwritten)?;
+            self.unsynced += self.unwritten.len();
             self.unwritten.clear();
+            if self.unsynced >= DIRTY_BYTES_MAX {
+                self.file.sync()?;
+                self.unsynced = 0;
+            }
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ use crate::{
     types::{Appended, Batch, Commit, RefusedSeries, SeriesKey, StoreOptions},
 };
 use hashbrown::HashTable;
-use journal::{Disk, Journal};
+use journal::{Disk, Journal, Urgency};
 use model::{LabelSet, Metadata, Timestamp};
 
 /// A time-series store in one folder; see the crate's header. Share it with `Arc`; every method takes `&self`.
@@ -153,11 +153,24 @@ impl Store {
     /// Nothing was stored, and nothing of it will be found after a restart, except after [`AppendError::Poisoned`], when
     /// that is unknown.
     pub fn append(&self, batch: &Batch<'_>) -> Result<Appended, AppendError> {
+        self.append_with(batch, Urgency::Now)
+    }
+
+    /// [`Store::append`] for those who may have time.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub fn append_with(
+        &self,
+        batch: &Batch<'_>,
+        urgency: Urgency,
+    ) -> Result<Appended, AppendError> {
         let labels = |index: usize| (batch.series[index].labels)();
         let columns = ColumnBatch {
             scope: batch.scope,
             labels: &labels,
             metadata: &batch.metadata,
+            urgency,
         };
         self.append_columns(&mut batch.columns(), columns)
     }
@@ -202,7 +215,7 @@ impl Store {
         let mut news = batch.metadata.iter();
         if known && !news.any(|(metric, about)| is_news(&catalogue, metric, about)) {
             columns.lay_out();
-            let written = self.write(columns, |_| (), &refused)?;
+            let written = self.write(columns, batch.urgency, |_| (), &refused)?;
             return Ok(written.into_appended(0, refused));
         }
         let (hasher, series_gone) = (catalogue.label_hasher(), catalogue.series_gone());
@@ -221,7 +234,8 @@ impl Store {
         let metadata = metadata.filter(|(_, (metric, about))| is_news(&catalogue, metric, about));
         news.metadata = metadata.map(|(index, _)| index).collect();
         columns.lay_out();
-        let mut written = self.write(columns, |records| news.put(batch, records), &refused)?;
+        let put_news = |records: &mut Records| news.put(batch, records);
+        let mut written = self.write(columns, batch.urgency, put_news, &refused)?;
         for (key, id, labels) in &news.created {
             catalogue.insert(*key, *id, batch.scope, labels);
         }
@@ -242,6 +256,7 @@ impl Store {
     fn write(
         &self,
         columns: &mut Columns,
+        urgency: Urgency,
         put_news: impl FnOnce(&mut Records),
         refused: &[RefusedSeries],
     ) -> Result<Written, AppendError> {
@@ -266,7 +281,7 @@ impl Store {
         }
         let _appending = self.lock_appending();
         check_writable(&self.read_state())?;
-        let appended = self.wal.append_all(&slices)?;
+        let appended = self.wal.append_with(&slices, urgency)?;
         let mut state = self.write_state();
         state.active.cover(appended.seq, appended.last_seq);
         state.active.push(&columns.runs, &columns.values);

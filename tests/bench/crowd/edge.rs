@@ -157,6 +157,7 @@ impl Other {
                     let at = now_ms() - i64::try_from(late.as_millis())?;
                     let frame = self.frames.scrape(seq, at);
                     line.send(Lane::Live, frame).await?;
+                    shared.live_sent(due.into_std());
                     under_way.push_back((seq, due));
                 }
                 _ = reports.tick() => line.send_report(|_| {}).await?,

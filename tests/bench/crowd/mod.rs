@@ -37,6 +37,10 @@ use figures::{Figures, Part, Shared};
 const STORM_MAX: Duration = Duration::from_secs(90);
 /// The crowd comes back within so much.
 const RETURN_WITHIN: Duration = Duration::from_secs(1);
+/// Until the others have begun: the first scrape of each describes its series.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// Between two looks at how late a thread wakes up.
+const WAKE_EVERY: Duration = Duration::from_millis(5);
 /// Open files beside the connections, in either process.
 const FILES_BESIDE: u64 = 200;
 
@@ -134,15 +138,24 @@ fn measure(
     let mut tasks = JoinSet::new();
     progress.phase("the others alone");
     let began_with = Usage::now(running.pid())?;
-    for n in 0..options.others {
-        let other = Other::new(n, options.others, options.series, options.live);
-        tasks.spawn(other.run(running.address.clone(), shared.clone()));
-    }
+    let others: Vec<Other> = (0..options.others)
+        .map(|n| Other::new(n, options.others, options.series, options.live))
+        .collect();
+    let others = {
+        let (address, shared) = (running.address.clone(), shared.clone());
+        thread::spawn(move || run_others(others, &address, &shared))
+    };
+    let waking = {
+        let shared = shared.clone();
+        thread::spawn(move || wake_up(&shared))
+    };
     let asking = {
         let (address, shared) = (running.address.clone(), shared.clone());
         let query = frames::newest_of_others();
         thread::spawn(move || asking::ask(&address, &query, &shared))
     };
+    thread::sleep(WARM_UP);
+    shared.settled();
     thread::sleep(around);
     let before = Usage::now(running.pid())?;
 
@@ -177,8 +190,9 @@ fn measure(
         }
         anyhow::Ok(())
     })?;
-    let ended = asking.join();
-    ended.map_err(|_| anyhow::anyhow!("the thread that asks panicked"))??;
+    join(others)??;
+    join(asking)??;
+    join(waking)?;
     let query = frames::count(options.backlog);
     let found = Asker::at(&running.address)?.number(&query, None)?;
     Ok(Figures {
@@ -190,7 +204,7 @@ fn measure(
         connected: *shared.lock(&shared.connected_last),
         retries: shared.retries.load(Ordering::SeqCst),
         cores: [
-            before.cores(&began_with, around).0,
+            before.cores(&began_with, WARM_UP + around).0,
             during.cores(&before, storm).0,
             after.cores(&during, around).0,
         ],
@@ -198,6 +212,37 @@ fn measure(
         memory: [before.anonymous, anonymous_max.max(during.anonymous)],
         seen: shared.parts(),
     })
+}
+
+/// On a thread of their own: none of their delay is to come from the crowd's tasks here.
+fn run_others(others: Vec<Other>, address: &str, shared: &Arc<Shared>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        for other in others {
+            tasks.spawn(other.run(address.to_owned(), shared.clone()));
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.context("one of the others")?.context("an edge")?;
+        }
+        Ok(())
+    })
+}
+
+/// How late a thread is that has nothing to do but to wake up: below that no delay on this machine can be.
+fn wake_up(shared: &Shared) {
+    while !shared.stop.is_cancelled() {
+        let slept = Instant::now();
+        thread::sleep(WAKE_EVERY);
+        shared.woken_late(slept.elapsed().saturating_sub(WAKE_EVERY));
+    }
+}
+
+fn join<T>(thread: thread::JoinHandle<T>) -> anyhow::Result<T> {
+    let ended = thread.join();
+    ended.map_err(|_| anyhow::anyhow!("a thread of the benchmark panicked"))
 }
 
 /// What was used so far.

@@ -126,6 +126,30 @@ fn a_bounded_delay_needs_few_fsyncs_and_sync_does_not_wait_it_out() {
 }
 
 #[test]
+fn who_has_time_shares_fsyncs_and_is_durable_without_others() {
+    let disk = SimDisk::new(1);
+    let options = Options {
+        sync: SyncPolicy::Together(Duration::from_millis(2)),
+        ..Options::default()
+    };
+    let (journal, _) = open(&disk, options);
+    let before = disk.syncs();
+    let append = |urgency| journal.append_with(&[b"x"], urgency).unwrap().commit;
+    let patient: Vec<_> = (0..50).map(|_| append(Urgency::Patient)).collect();
+    patient[49].wait().unwrap();
+    // One, but for a test that stands still for a while.
+    assert!(disk.syncs() - before < 25, "{}", disk.syncs() - before);
+    assert!(patient.iter().all(Commit::is_durable));
+    // Whoever is in a hurry takes along what waits.
+    let (patient, urgent) = (append(Urgency::Patient), append(Urgency::Now));
+    urgent.wait().unwrap();
+    assert!(patient.is_durable());
+    let late = append(Urgency::Patient);
+    drop(journal);
+    late.wait().unwrap();
+}
+
+#[test]
 fn too_large_records_are_refused() {
     let disk = SimDisk::new(1);
     let (journal, _) = open(

@@ -129,8 +129,14 @@ impl Ledger {
     }
 
     /// All edges, by branch and name.
+    #[cfg(test)]
     pub(crate) fn edges(&self) -> Vec<EdgeNow> {
-        self.shelf().edges(self.now())
+        self.edges_of(|_| true)
+    }
+
+    /// Those of the branches that are wanted.
+    pub(crate) fn edges_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<EdgeNow> {
+        self.shelf().edges(self.now(), wanted)
     }
 
     /// The same without what they hold.

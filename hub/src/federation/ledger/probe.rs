@@ -86,7 +86,7 @@ fn ask(shelf: &Shelf) {
         shelf.branches(),
         shelf.clocks_off(NOW, |_| true),
     );
-    for edge in shelf.edges(NOW) {
+    for edge in shelf.edges(NOW, |_| true) {
         let book = &edge.book;
         let _ = (
             book.lost_samples(),

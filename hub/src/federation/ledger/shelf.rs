@@ -149,14 +149,20 @@ impl Edge {
         }
     }
 
-    /// Where something may be missing, seen by somebody who asks now.
-    fn gaps(&self, start: i64, end: i64, now: Now) -> Vec<Section> {
+    /// Up to where somebody who asks now looks for gaps; None if it is plain that there are none.
+    fn looked_at(&self, start: i64, end: i64, now: Now) -> Option<i64> {
         let heard = self.is_heard(now);
         let fresh = if heard { FRESH_MS } else { 0 };
         let end = end.min(now.at.millis() - fresh);
-        if start >= end || self.book.is_whole() && end <= self.through(now) {
+        let is_whole = start >= end || self.book.is_whole() && end <= self.through(now);
+        (!is_whole).then_some(end)
+    }
+
+    /// Where something may be missing, seen by somebody who asks now.
+    fn gaps(&self, start: i64, end: i64, now: Now) -> Vec<Section> {
+        let Some(end) = self.looked_at(start, end, now) else {
             return Vec::new();
-        }
+        };
         let mut sections = self.sections(start, end, now);
         sections.retain(|section| section.state != State::Complete);
         sections
@@ -355,12 +361,10 @@ impl Shelf {
         speak.map(|(branch, _)| branch.clone()).collect()
     }
 
-    /// All edges, by branch.
-    pub(crate) fn edges(&self, now: Now) -> Vec<EdgeNow> {
-        let all = self
-            .branches
-            .iter()
-            .flat_map(|(branch, edges)| edges.iter().map(move |edge| (branch, edge)));
+    /// All edges of the branches that are wanted, by branch.
+    pub(crate) fn edges(&self, now: Now, wanted: impl Fn(&str) -> bool) -> Vec<EdgeNow> {
+        let branches = self.branches.iter().filter(|(branch, _)| wanted(branch));
+        let all = branches.flat_map(|(branch, edges)| edges.iter().map(move |edge| (branch, edge)));
         let all = all.filter(|(_, (_, entry))| entry.speaks());
         all.map(|(branch, (edge, entry))| EdgeNow {
             branch: branch.clone(),
@@ -419,9 +423,14 @@ impl Shelf {
     ) -> Vec<(String, Vec<Section>)> {
         let mut gaps = Vec::new();
         for (branch, edges) in &self.branches {
+            // Cheapest first: all who report wait meanwhile, and a thousand branches may be draining that nobody asks about.
+            let mut may_miss = edges.values().map(|edge| edge.looked_at(start, end, now));
+            if !may_miss.any(|end| end.is_some()) || !wanted(branch) {
+                continue;
+            }
             let all = edges.values().map(|edge| edge.gaps(start, end, now));
             let found: Vec<_> = all.filter(|gaps| !gaps.is_empty()).collect();
-            if !found.is_empty() && wanted(branch) {
+            if !found.is_empty() {
                 gaps.push((branch.clone(), combine(found)));
             }
         }

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use model::{BRANCH, LabelSet, Metadata, Value};
-use tsdb::{ColumnBatch, Columns, RefusedReason};
+use tsdb::{ColumnBatch, Columns, RefusedReason, Urgency};
 use wire::otlp::{Settings, TranslatedSample, translate};
 use wire::remote_write::convert::put_label_bytes;
 
@@ -79,6 +79,7 @@ pub(super) fn store(
         scope: identity.scope(),
         labels: &of,
         metadata: &metadata,
+        urgency: Urgency::Now,
     };
     let appended = store
         .append_columns(&mut columns, batch)

@@ -359,17 +359,18 @@ impl HubEnd {
             busy = true;
         }
         if self.working.is_none()
-            && let Some(lane) = machine.lane_due()
-            && let Some(begun) = machine.begin(lane)
+            && let Some(due) = machine.due()
+            && let Some(begun) = machine.begin(due)
         {
             let Work {
                 hub: line,
                 sender,
                 mut receiver,
                 lane,
+                urgency,
                 frames,
             } = begun;
-            let done = work(&line, &sender, &mut receiver, lane, frames);
+            let done = work(&line, &sender, &mut receiver, (lane, urgency), frames);
             let at = now + Duration::from_millis(random.below(STORING_MS_MAX));
             self.working = Some((at, receiver, done));
             busy = true;

@@ -37,6 +37,7 @@ pub(super) fn append(store: &Store, lines: &[Line<'_>]) -> Result<Appended, Appe
         scope: "s",
         labels: &labels,
         metadata: &[],
+        urgency: crate::Urgency::Now,
     };
     store.append_columns(&mut columns, batch)
 }

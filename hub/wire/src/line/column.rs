@@ -98,6 +98,35 @@ const ROW: Row = Row {
     top: [[Bit::EVEN; 3]; 6],
 };
 
+/// The rows that were used: of most sessions a few, and a hub holds two sessions of each of a thousand edges.
+#[derive(Clone, Debug)]
+struct Rows {
+    made: Vec<Row>,
+    /// Where a row is, plus one; 0: not made yet.
+    places: [u8; ROWS],
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Rows {
+            made: Vec::new(),
+            places: [0; ROWS],
+        }
+    }
+}
+
+impl Rows {
+    fn of(&mut self, number: usize) -> &mut Row {
+        if self.places[number] == 0 {
+            // Not twice as many: most will not be used.
+            self.made.reserve_exact(1);
+            self.made.push(ROW);
+            self.places[number] = self.made.len() as u8;
+        }
+        &mut self.made[usize::from(self.places[number]) - 1]
+    }
+}
+
 /// The probabilities that all series of a session share.
 #[derive(Clone, Debug)]
 pub(super) struct Models {
@@ -107,7 +136,7 @@ pub(super) struct Models {
     rule: [Bit; 32],
     divides: Bit,
     sign: [Bit; 2 * PREDICTIONS],
-    rows: Box<[Row; ROWS]>,
+    rows: Rows,
     pub(super) absent: [Bit; 4],
 }
 
@@ -120,7 +149,7 @@ impl Models {
             rule: [Bit::EVEN; 32],
             divides: Bit::EVEN,
             sign: [Bit::EVEN; 2 * PREDICTIONS],
-            rows: Box::new([ROW; ROWS]),
+            rows: Rows::default(),
             absent: [Bit::EVEN; 4],
         }
     }
@@ -138,7 +167,7 @@ impl Models {
             ROW_BROKEN => 12,
             row => row.div_ceil(2) as u32,
         };
-        let row = &mut self.rows[row_number];
+        let row = self.rows.of(row_number);
         let bits = bits_of(residual);
         let mut found;
         if coder.bit(&mut row.larger, bits > usual) {

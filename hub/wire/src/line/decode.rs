@@ -52,7 +52,6 @@ pub struct LineDecoder<K> {
     keys: Vec<Vec<K>>,
     columns: usize,
     described: u64,
-    cells: Vec<Cell>,
 }
 
 impl<K: Clone> Default for LineDecoder<K> {
@@ -75,7 +74,6 @@ impl<K: Clone> LineDecoder<K> {
             keys: Vec::new(),
             columns: 0,
             described: 0,
-            cells: Vec::new(),
         }
     }
 
@@ -302,9 +300,8 @@ impl<K: Clone> LineDecoder<K> {
                 limit: limits.samples_max,
             });
         }
-        let mut cells = std::mem::take(&mut self.cells);
-        cells.clear();
-        cells.resize(layout.len(), Cell::default());
+        // Not kept: most sessions are quiet most of the time, and it would be a quarter of their memory.
+        let mut cells = vec![Cell::default(); layout.len()];
         let read = match &mut carried {
             Some(carried) => carried.cells(&mut reader, head.layout, layout, &mut cells),
             None => self.shared.cells(&mut reader, layout, &mut cells),
@@ -335,7 +332,6 @@ impl<K: Clone> LineDecoder<K> {
             );
             samples += 1;
         }
-        self.cells = cells;
         Ok(LineDecoded {
             edge: self.edge.clone(),
             epoch: self.epoch,

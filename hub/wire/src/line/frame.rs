@@ -94,6 +94,36 @@ impl<'b> Frame<'b> {
         (version == VERSION).then_some((u32::from_le_bytes(session), number))
     }
 
+    /// Bytes of labels that a frame says it describes, before anything of it is checked: how much work it may be. 0 for
+    /// bytes that are none of this version.
+    pub fn described_bytes(bytes: &[u8]) -> u64 {
+        fn claims(bytes: &[u8]) -> Option<u64> {
+            let mut body = Bytes { rest: bytes, at: 0 };
+            let [version, flags, ..] = *body.array::<6>("a head").ok()?;
+            body.number().ok()?;
+            if version != VERSION {
+                return None;
+            }
+            if flags & (STARTS | FOLLOWS) != 0 {
+                Begin::read(&mut body).ok()?;
+            }
+            let mut claimed = 0_u64;
+            if flags & FOLLOWS != 0 {
+                body.array::<4>("a session").ok()?;
+                body.number().ok()?;
+                claimed = body.skip_section().ok()?;
+            }
+            for _ in [DESCRIBES_AGAIN, DESCRIBES]
+                .iter()
+                .filter(|flag| flags & **flag != 0)
+            {
+                claimed = claimed.saturating_add(body.skip_section().ok()?);
+            }
+            Some(claimed)
+        }
+        claims(bytes).unwrap_or(0)
+    }
+
     /// Whether it begins a session: it can be read without anything from before.
     pub fn starts(&self) -> bool {
         self.flags & STARTS != 0
@@ -295,13 +325,13 @@ impl<'b> Bytes<'b> {
         Err(self.bad("a number of at most 64 bits"))
     }
 
-    /// Passes over a section without reading it.
-    fn skip_section(&mut self) -> Result<(), LineError> {
+    /// Passes over a section without reading it; how long it says that it is.
+    fn skip_section(&mut self) -> Result<u64, LineError> {
         let (claimed, sent) = (self.number()?, self.number()?);
         let length = if sent == 0 { claimed } else { sent };
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         self.take(length, "as many bytes as the section says")?;
-        Ok(())
+        Ok(claimed)
     }
 
     /// Reads a section; nothing of its size is allocated before its claim is checked.

@@ -202,6 +202,36 @@ fn a_session_tells_once_what_the_series_are() {
 }
 
 #[test]
+fn a_frame_says_how_much_it_describes_before_it_is_read() {
+    let values: Vec<_> = (0..100).map(|n| (n, 0, 1.0)).collect();
+    let page = series(1, 0, &values);
+    let mut encoder = encoder();
+    let first = encode(&mut encoder, 1, 1, 0, &page);
+    let labels: usize = sorted(&page).iter().map(|(labels, ..)| labels.len()).sum();
+    let described = Frame::described_bytes(&first) as usize;
+    assert!((labels..labels + 1_000).contains(&described), "{described}");
+    let second = encode(&mut encoder, 1, 2, 15_000, &series(1, 15_000, &values));
+    assert_eq!(Frame::described_bytes(&second), 0);
+    let other = encode(
+        &mut encoder,
+        2,
+        3,
+        15_000,
+        &series(2, 15_000, &values[..10]),
+    );
+    let described = Frame::described_bytes(&other) as usize;
+    assert!(
+        (labels / 10..labels / 5).contains(&described),
+        "{described}"
+    );
+    // Nothing of it was checked, and nothing is believed.
+    for cut in 0..first.len() {
+        Frame::described_bytes(&first[..cut]);
+    }
+    assert_eq!(Frame::described_bytes(&[7; 100]), 0);
+}
+
+#[test]
 fn targets_take_turns_and_pages_change() {
     let (mut encoder, mut decoder) = (encoder(), LineDecoder::new());
     for scrape in 0..60_i64 {
