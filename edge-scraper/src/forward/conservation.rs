@@ -614,6 +614,11 @@ fn play(plot: Plot, seed: u64, steps: usize) -> Result<World, String> {
     Ok(world)
 }
 
+/// So many from 1 on, and ten times as many or others where that is asked for.
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    journal::sim::seeds(1..usual + 1, 10)
+}
+
 const PLAIN: Plot = Plot {
     bytes_max: 1 << 30,
     own_hub: true,
@@ -627,7 +632,7 @@ const PLAIN: Plot = Plot {
 
 #[test]
 fn nothing_is_lost_towards_an_own_hub() {
-    for seed in 1..=20 {
+    for seed in seeds(20) {
         let world = play(PLAIN, seed, 400).unwrap();
         assert_eq!(
             world.stored.len() as u64,
@@ -639,14 +644,18 @@ fn nothing_is_lost_towards_an_own_hub() {
 #[test]
 fn nothing_is_lost_towards_a_foreign_endpoint() {
     let (mut came_twice, mut seen) = (0, Seen::default());
-    for seed in 1..=30 {
+    for seed in seeds(30) {
         let world = play(foreign(seed), seed, 400).unwrap();
         came_twice += world.came_twice;
         seen.as_second += world.seen.as_second;
         seen.swallowed += world.seen.swallowed;
     }
-    assert!(came_twice > 50, "{came_twice}");
-    assert!(seen.as_second > 1000 && seen.swallowed > 1, "{seen:?}");
+    let few = seeds(30).count() < 30;
+    assert!(few || came_twice > 50, "{came_twice}");
+    assert!(
+        few || seen.as_second > 1000 && seen.swallowed > 1,
+        "{seen:?}"
+    );
 }
 
 /// Another kind of endpoint with each seed; four of five edges are to speak 2.0.
@@ -666,7 +675,7 @@ fn foreign(seed: u64) -> Plot {
 #[test]
 fn refused_scrapes_are_quarantined_and_the_others_arrive() {
     let (mut quarantined, mut partial) = (0, 0);
-    for seed in 1..=30 {
+    for seed in seeds(30) {
         let plot = match seed % 2 {
             0 => PLAIN,
             _ => foreign(seed / 2),
@@ -680,13 +689,17 @@ fn refused_scrapes_are_quarantined_and_the_others_arrive() {
         quarantined += world.books().unwrap().quarantined.samples;
         partial += world.seen.partial;
     }
-    assert!(quarantined > 0 && partial > 0, "{quarantined} {partial}");
+    let few = seeds(30).count() < 30;
+    assert!(
+        few || quarantined > 0 && partial > 0,
+        "{quarantined} {partial}"
+    );
 }
 
 #[test]
 fn over_the_cap_the_books_still_add_up() {
     let mut evicted = 0;
-    for seed in 1..=6 {
+    for seed in seeds(6) {
         let plot = Plot {
             bytes_max: 256 << 10,
             refuses: seed % 2 == 0,
@@ -697,13 +710,13 @@ fn over_the_cap_the_books_still_add_up() {
         let world = play(plot, seed, 2500).unwrap();
         evicted += world.books().unwrap().evicted.samples;
     }
-    assert!(evicted > 0);
+    assert!(seeds(6).count() < 6 || evicted > 0);
 }
 
 #[test]
 fn thinned_over_the_cap_the_books_still_add_up() {
     let mut thinned = 0;
-    for seed in 1..=6 {
+    for seed in seeds(6) {
         let plot = Plot {
             bytes_max: 256 << 10,
             refuses: seed % 2 == 0,
@@ -715,7 +728,7 @@ fn thinned_over_the_cap_the_books_still_add_up() {
         let world = play(plot, seed, 2500).unwrap();
         thinned += world.books().unwrap().thinned.samples;
     }
-    assert!(thinned > 0);
+    assert!(seeds(6).count() < 6 || thinned > 0);
 }
 
 #[test]
