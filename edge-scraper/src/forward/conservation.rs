@@ -421,11 +421,11 @@ impl World {
             .filter(is_bad)
             .map(|r| r.at.millis())
             .collect();
-        // Of a bad scrape a receiver of 2.0 refuses every other series.
         let by_sample = second && !self.plot.own_hub;
-        let refuses = |series: &str, at: i64| {
-            bad.contains(&at) && (!by_sample || series.len().is_multiple_of(2))
-        };
+        // A foreign endpoint does not like some of a bad scrape's series, and refuses in 1.0 all that comes with them.
+        let own = self.plot.own_hub;
+        let refuses =
+            |series: &str, at: i64| bad.contains(&at) && (own || series.len().is_multiple_of(2));
         let mut behind = false;
         if !self.plot.own_hub {
             for (series, at, _) in &samples {
@@ -448,17 +448,19 @@ impl World {
         if !by_sample && (behind || !bad.is_empty()) {
             let refused = samples.into_iter().map(|(series, at, _)| (series, at));
             self.refused
-                .extend(refused.filter(|(_, at)| bad.contains(at)));
+                .extend(refused.filter(|(series, at)| refuses(series, *at)));
             return Ok((400, second.then(Written::default)));
         }
         let (mut written, mut all) = (Written::default(), true);
         for (series, at, is_float) in samples {
             let newest = self.newest.entry(series.clone()).or_insert(at);
-            if refuses(&series, at) || by_sample && at < *newest {
+            if refuses(&series, at) {
                 all = false;
-                if bad.contains(&at) {
-                    self.refused.insert((series, at));
-                }
+                self.refused.insert((series, at));
+                continue;
+            }
+            if by_sample && at < *newest {
+                all = false;
                 continue;
             }
             *newest = at.max(*newest);
@@ -612,6 +614,11 @@ fn play(plot: Plot, seed: u64, steps: usize) -> Result<World, String> {
     Ok(world)
 }
 
+/// So many from 1 on, and ten times as many or others where that is asked for.
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    journal::sim::seeds(1..usual + 1, 10)
+}
+
 const PLAIN: Plot = Plot {
     bytes_max: 1 << 30,
     own_hub: true,
@@ -625,7 +632,7 @@ const PLAIN: Plot = Plot {
 
 #[test]
 fn nothing_is_lost_towards_an_own_hub() {
-    for seed in 1..=20 {
+    for seed in seeds(20) {
         let world = play(PLAIN, seed, 400).unwrap();
         assert_eq!(
             world.stored.len() as u64,
@@ -637,14 +644,18 @@ fn nothing_is_lost_towards_an_own_hub() {
 #[test]
 fn nothing_is_lost_towards_a_foreign_endpoint() {
     let (mut came_twice, mut seen) = (0, Seen::default());
-    for seed in 1..=30 {
+    for seed in seeds(30) {
         let world = play(foreign(seed), seed, 400).unwrap();
         came_twice += world.came_twice;
         seen.as_second += world.seen.as_second;
         seen.swallowed += world.seen.swallowed;
     }
-    assert!(came_twice > 50, "{came_twice}");
-    assert!(seen.as_second > 1000 && seen.swallowed > 1, "{seen:?}");
+    let few = seeds(30).count() < 30;
+    assert!(few || came_twice > 50, "{came_twice}");
+    assert!(
+        few || seen.as_second > 1000 && seen.swallowed > 1,
+        "{seen:?}"
+    );
 }
 
 /// Another kind of endpoint with each seed; four of five edges are to speak 2.0.
@@ -664,7 +675,7 @@ fn foreign(seed: u64) -> Plot {
 #[test]
 fn refused_scrapes_are_quarantined_and_the_others_arrive() {
     let (mut quarantined, mut partial) = (0, 0);
-    for seed in 1..=30 {
+    for seed in seeds(30) {
         let plot = match seed % 2 {
             0 => PLAIN,
             _ => foreign(seed / 2),
@@ -678,13 +689,17 @@ fn refused_scrapes_are_quarantined_and_the_others_arrive() {
         quarantined += world.books().unwrap().quarantined.samples;
         partial += world.seen.partial;
     }
-    assert!(quarantined > 0 && partial > 0, "{quarantined} {partial}");
+    let few = seeds(30).count() < 30;
+    assert!(
+        few || quarantined > 0 && partial > 0,
+        "{quarantined} {partial}"
+    );
 }
 
 #[test]
 fn over_the_cap_the_books_still_add_up() {
     let mut evicted = 0;
-    for seed in 1..=6 {
+    for seed in seeds(6) {
         let plot = Plot {
             bytes_max: 256 << 10,
             refuses: seed % 2 == 0,
@@ -695,13 +710,13 @@ fn over_the_cap_the_books_still_add_up() {
         let world = play(plot, seed, 2500).unwrap();
         evicted += world.books().unwrap().evicted.samples;
     }
-    assert!(evicted > 0);
+    assert!(seeds(6).count() < 6 || evicted > 0);
 }
 
 #[test]
 fn thinned_over_the_cap_the_books_still_add_up() {
     let mut thinned = 0;
-    for seed in 1..=6 {
+    for seed in seeds(6) {
         let plot = Plot {
             bytes_max: 256 << 10,
             refuses: seed % 2 == 0,
@@ -713,7 +728,7 @@ fn thinned_over_the_cap_the_books_still_add_up() {
         let world = play(plot, seed, 2500).unwrap();
         thinned += world.books().unwrap().thinned.samples;
     }
-    assert!(thinned > 0);
+    assert!(seeds(6).count() < 6 || thinned > 0);
 }
 
 #[test]
