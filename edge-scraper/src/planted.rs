@@ -35,6 +35,8 @@ pub(crate) enum Planted {
     SegmentNeedsTheOneBefore,
     /// After a frame that was not kept the session goes on.
     GoesOnAfterAGap,
+    /// After a scrape for which there was no room the session goes on.
+    GoesOnAfterARefusal,
     /// The running count begins at zero after a restart.
     ForgetsWhatWasScraped,
     /// What a restored hub lacks stays acknowledged.

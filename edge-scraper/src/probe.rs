@@ -1,11 +1,16 @@
-//! Ways in for fuzzing: what an edge reads from its disk and what is pushed to it. No part of the crate's interface: anything here may
+//! Ways in for fuzzing: what an edge reads from its disk, what is pushed to it, and what it makes of that for others. No part of the crate's interface: anything here may
 //! change.
 
-use crate::{kept, push};
+use crate::{forward, kept, push};
 
 /// Reads what stands behind `/metrics/` in a path of the Pushgateway's API; whether it names a group. Total.
 pub fn read_push_path(path: &str) -> bool {
     push::gateway::parse_key(path).is_ok()
+}
+
+/// Makes a message of remote write 2.0 of one of 1.0, if that can be read. Total.
+pub fn second_version(message: &[u8]) -> Option<Vec<u8>> {
+    forward::probe_second_version(message)
 }
 
 /// Reads a pushed body, and writes the file of its group if it is taken. Total.

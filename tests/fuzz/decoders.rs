@@ -8,8 +8,8 @@ use crate::edge;
 use crate::line::{line_batch, line_frames};
 use crate::otlp;
 use crate::remote::{
-    message_v2, messages, read_chunks, read_frames, read_request, remote_read_chunk,
-    remote_write_body, remote_write_message, remote_write_v2,
+    first_to_second, message_v2, messages, read_chunks, read_frames, read_request,
+    remote_read_chunk, remote_write_body, remote_write_message, remote_write_v2,
 };
 use crate::store::{files, journal_segment, parts, split_index, wal};
 use crate::texts::{
@@ -57,6 +57,13 @@ pub(crate) const TARGETS: &[Target] = &[
         seeds: || vec![message_v2()],
         // A symbol of two bytes is sixteen in memory and in the message that prost makes; texts are referred to again and
         // again, within the limit that the target sets.
+        bound: (600, 64 * KIB),
+    },
+    Target {
+        name: "remote_write_first_to_second",
+        read: first_to_second,
+        seeds: messages,
+        // Both messages at once, and a symbol of one byte is some forty in the table.
         bound: (600, 64 * KIB),
     },
     Target {

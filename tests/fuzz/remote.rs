@@ -120,6 +120,56 @@ pub(crate) fn remote_write_v2(message: &[u8]) {
     }
 }
 
+/// A series: labels that have values, floats by their bits, and how many native histograms.
+type Said = (Vec<(String, String)>, Vec<(i64, u64)>, usize);
+
+/// What a message of 1.0 says, the message of 2.0 that is made of it says as well.
+pub(crate) fn first_to_second(message: &[u8]) {
+    let Some(second) = edge_scraper::probe::second_version(message) else {
+        return;
+    };
+    let owned = |pairs: Vec<(&str, &str)>| {
+        let there = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+        there
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let mut expected: Vec<Said> = Vec::new();
+    let whole = walk(message, |view| {
+        if view.samples.is_empty() && view.histogram_count() == 0 {
+            return;
+        }
+        let labels = owned(view.raw_labels().expect("it was read"));
+        let floats = view
+            .samples
+            .iter()
+            .map(|(at, value)| (*at, value.to_bits()));
+        let floats: Vec<_> = floats.collect();
+        if !floats.is_empty() {
+            expected.push((labels.clone(), floats, 0));
+        }
+        if view.histogram_count() > 0 {
+            expected.push((labels, Vec::new(), view.histogram_count()));
+        }
+    });
+    assert!(whole, "a message is made of one that cannot be read");
+    let mut walk = WalkV2::new(&second, &Limits::default()).expect("our own");
+    let symbols = walk.symbols().to_vec();
+    let (mut view, mut found) = (SeriesViewV2::new(), Vec::<Said>::new());
+    while walk.next_series(&mut view).expect("our own") {
+        let labels = owned(view.raw_labels(&symbols).expect("our own"));
+        let floats = view
+            .samples
+            .iter()
+            .map(|s| (s.timestamp, s.value.to_bits()));
+        found.push((labels, floats.collect(), view.histogram_count()));
+    }
+    assert!(found == expected, "{found:?} is made of {expected:?}");
+    assert_eq!(symbols.first(), Some(&""));
+    let unique: std::collections::BTreeSet<&str> = symbols.iter().copied().collect();
+    assert_eq!(unique.len(), symbols.len(), "a symbol stands twice");
+}
+
 /// The encoding stands before the chunk. What is read is written and read again as the same.
 pub(crate) fn remote_read_chunk(bytes: &[u8]) {
     let Some((kind, data)) = bytes.split_first() else {

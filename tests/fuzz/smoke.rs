@@ -130,7 +130,7 @@ macro_rules! tests {
 }
 
 tests! {
-    remote_write_body remote_write_message remote_write_v2 remote_read_request remote_read_chunk remote_read_frame
+    remote_write_body remote_write_message remote_write_v2 remote_write_first_to_second remote_read_request remote_read_chunk remote_read_frame
     otlp_message otlp_json exposition openmetrics exposition_protobuf edge_headers line_batch alertmanager promql journal_segment store_record store_chunk part_block part_index
     catalogue_segment catalogue_metadata store_exemplars manifest push_path push_text push_protobuf push_group kept_targets kept_configuration
     ledger_record

@@ -37,6 +37,7 @@ mod eviction;
 mod files;
 mod history;
 mod index;
+mod label_fields;
 mod line;
 mod ranges;
 mod record;

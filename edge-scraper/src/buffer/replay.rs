@@ -1,19 +1,21 @@
 //! Reading records back: a segment's sessions are decoded in order, from where one begins.
 
-use std::sync::Arc;
-
 use journal::{Journal, JournalError, Reader};
 use model::Timestamp;
 use wire::line::{Frame, LineDecoder, LineLimits, LineSink, LineState};
 use wire::remote_write::convert::append_float;
 
 use super::index::RecordMeta;
+use super::label_fields::LabelFields;
 use super::record::{frame, place_in_session};
 
 /// Stands in a session, ready to read its next record.
 pub(super) struct Replay {
     reader: Reader,
-    decoder: LineDecoder<Arc<[u8]>>,
+    decoder: LineDecoder<u32>,
+    labels: LabelFields,
+    /// Label bytes of the series that is being written.
+    scratch: Vec<u8>,
 }
 
 /// What became of a record that was to be read.
@@ -33,6 +35,8 @@ impl Replay {
         Replay {
             reader: journal.read_synced_from(start),
             decoder: LineDecoder::new(),
+            labels: LabelFields::default(),
+            scratch: Vec::new(),
         }
     }
 
@@ -62,13 +66,28 @@ impl Replay {
                     return Ok(Found::Gone);
                 }
                 Some(Ok((read, record))) => {
-                    let mut sink = Sink {
-                        message: (read == seq).then_some(&mut *message),
-                    };
                     let limits = LineLimits::default();
-                    let decoded = Frame::read(frame(&record), &limits)
-                        .and_then(|frame| self.decoder.decode(&frame, &limits, &mut sink));
+                    let message = (read == seq).then_some(&mut *message);
+                    let decoded = Frame::read(frame(&record), &limits).and_then(|frame| {
+                        if frame.starts() {
+                            // None of the series described so far is spoken of again.
+                            self.labels.clear();
+                        }
+                        let mut sink = Sink {
+                            message,
+                            labels: &mut self.labels,
+                            scratch: &mut self.scratch,
+                        };
+                        self.decoder.decode(&frame, &limits, &mut sink)
+                    });
                     match decoded {
+                        Ok(_) if self.labels.is_full() => {
+                            tracing::warn!(
+                                seq = read,
+                                "a session of the buffer describes too many series"
+                            );
+                            return Ok(Found::Damaged(seq));
+                        }
                         Ok(_) if read == seq => return Ok(Found::Here),
                         Ok(_) => {}
                         Err(fault) => {
@@ -126,18 +145,22 @@ impl LineSink for Nothing {
 /// Makes a message of what is decoded; without one it only decodes.
 struct Sink<'m> {
     message: Option<&'m mut Vec<u8>>,
+    labels: &'m mut LabelFields,
+    scratch: &'m mut Vec<u8>,
 }
 
 impl LineSink for Sink<'_> {
-    type Key = Arc<[u8]>;
+    /// Of [`LabelFields`].
+    type Key = u32;
 
-    fn series(&mut self, labels: &[u8]) -> Arc<[u8]> {
-        labels.into()
+    fn series(&mut self, labels: &[u8]) -> u32 {
+        self.labels.add(labels)
     }
 
-    fn sample(&mut self, key: &Arc<[u8]>, at: i64, value: f64) {
+    fn sample(&mut self, series: &u32, at: i64, value: f64) {
         if let Some(message) = &mut self.message {
-            append_float(message, key, Timestamp::from_millis(at), value);
+            self.labels.put(*series, self.scratch);
+            append_float(message, self.scratch, Timestamp::from_millis(at), value);
         }
     }
 

@@ -110,6 +110,17 @@ pub enum BufferError {
     },
 }
 
+impl BufferError {
+    /// Whether there was no room left on the disk.
+    pub(super) fn is_disk_full(&self) -> bool {
+        match self {
+            BufferError::Journal(JournalError::DiskFull { .. }) => true,
+            BufferError::Io { source, .. } => journal::is_disk_full(source),
+            _ => false,
+        }
+    }
+}
+
 /// The buffer as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BufferStatus {
@@ -292,7 +303,14 @@ impl Buffer {
             .fold(books.kept_from, u64::max);
         for info in self.journal.segments() {
             if !info.active && info.last_seq < kept_from {
-                self.evict(&mut books, &info)?;
+                match self.evict(&mut books, &info) {
+                    // It is settled for whoever counts it as evicted, and goes with the next eviction.
+                    Err(error) if error.is_disk_full() => {
+                        tracing::warn!(%error, "an eviction that was interrupted cannot be finished now");
+                        break;
+                    }
+                    done => done?,
+                }
             }
         }
         let mut last = Synced {
@@ -598,7 +616,7 @@ impl Buffer {
     /// taken before scrapes take it: without a reserve nothing can be evicted any more.
     fn write_small(&self, path: &Path, bytes: &[u8]) -> Result<(), BufferError> {
         match write_small(&*self.disk, path, bytes) {
-            Err(BufferError::Io { source, .. }) if journal::is_disk_full(&source) => {
+            Err(error) if error.is_disk_full() => {
                 self.give_up_reserve();
                 let outcome = write_small(&*self.disk, path, bytes);
                 self.write_reserve();

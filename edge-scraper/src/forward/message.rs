@@ -97,6 +97,12 @@ fn second(
     })
 }
 
+/// For fuzzing: the message of 2.0, with everything.
+pub(crate) fn probe(buffered: &[u8]) -> Option<Vec<u8>> {
+    let made = second(buffered, &[], Wanted::default(), &mut Families::default());
+    Some(made.ok()?.bytes)
+}
+
 /// Exemplars by the labels of their series.
 type Exemplars<'m> = HashMap<&'m [u8], Vec<&'m [u8]>>;
 

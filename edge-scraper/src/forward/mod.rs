@@ -82,6 +82,7 @@ pub use line::{
     LineConnection, LineLink, LineOptions, LineShipper, LineStep, NoLine, Settled, SocketLink,
 };
 pub use link::{Link, LinkError, LinkRequest, LinkResponse};
+pub(crate) use message::probe as probe_second_version;
 pub use rewrite::Wanted;
 pub use shipper::{Ask, Content, Outcome, Peer, Shipper, ShipperOptions, Step, Verdict};
 pub use status::{HubStatus, LinkState};

@@ -76,6 +76,10 @@ impl Buffer {
                     });
                 }
                 Err(error) => {
+                    // What was coded may be in no record: what comes next must not build on it.
+                    if !planted::is(Planted::GoesOnAfterARefusal) {
+                        appending.encoder.begin_after_loss(0);
+                    }
                     appending.refused += part.counts;
                     return Err(error);
                 }
@@ -138,10 +142,7 @@ impl Buffer {
             });
             let frame = match frame {
                 Ok(frame) => frame,
-                Err(LabelsWanted) => {
-                    appending.encoder.begin_after_loss(0);
-                    return Err(BufferError::LabelsWanted);
-                }
+                Err(LabelsWanted) => return Err(BufferError::LabelsWanted),
             };
             let record = record::encode(header, &frame);
             whole = false;
@@ -158,14 +159,10 @@ impl Buffer {
                 }
                 Err(error @ JournalError::DiskFull { .. }) => {
                     if !self.free_some()? {
-                        appending.encoder.begin_after_loss(0);
                         return Err(error.into());
                     }
                 }
-                Err(error) => {
-                    appending.encoder.begin_after_loss(0);
-                    return Err(error.into());
-                }
+                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -167,10 +167,7 @@ impl Buffer {
             number: old.mark.number % u8::MAX + 1,
         };
         match self.rewrite_as(info, mark, old.taken, room) {
-            Err(BufferError::Journal(JournalError::DiskFull { .. })) => Ok(Outcome::NoRoom),
-            Err(BufferError::Io { source, .. }) if journal::is_disk_full(&source) => {
-                Ok(Outcome::NoRoom)
-            }
+            Err(error) if error.is_disk_full() => Ok(Outcome::NoRoom),
             Err(BufferError::Journal(error @ JournalError::Damaged { .. })) => {
                 tracing::warn!(%error, "a segment of the buffer cannot be thinned: it goes whole when its turn comes");
                 Ok(Outcome::Unfit)

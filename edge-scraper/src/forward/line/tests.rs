@@ -41,6 +41,8 @@ pub(super) struct Plot {
     pub(super) keeps: bool,
     /// The power goes, also in the middle of things.
     pub(super) power_fails: bool,
+    /// Somebody else fills the disk to the last byte now and then, and makes room again.
+    pub(super) others_fill: bool,
 }
 
 impl Plot {
@@ -69,6 +71,7 @@ pub(super) const PLAIN: Plot = Plot {
     thin_to_every: None,
     keeps: false,
     power_fails: false,
+    others_fill: false,
 };
 
 struct Rng(u64);
@@ -258,6 +261,8 @@ pub(super) struct World {
     pub(super) restores: u32,
     /// The scrapes themselves, when they are thinned.
     pub(super) scrapes: Vec<Scrape>,
+    /// Others have filled the disk.
+    is_full: bool,
 }
 
 fn open(plot: Plot, disk: &SimDisk, clock: &SimClock) -> Result<Buffer, String> {
@@ -276,7 +281,7 @@ fn open(plot: Plot, disk: &SimDisk, clock: &SimClock) -> Result<Buffer, String> 
         options,
         Arc::new(clock.clone()),
     );
-    let buffer = buffer.map_err(|error| error.to_string())?;
+    let buffer = buffer.map_err(|error| format!("opening: {error}"))?;
     buffer.attach(HUB).map_err(|error| error.to_string())?;
     Ok(buffer)
 }
@@ -302,12 +307,21 @@ impl World {
             promised: 0,
             restores: 0,
             scrapes: Vec::new(),
+            is_full: false,
         })
     }
 
     fn step(&mut self) -> Result<(), String> {
         if self.plot.power_fails && self.rng.below(10) == 0 {
             self.disk.crash_after(Some(1 + self.rng.below(60)));
+        }
+        if self.plot.others_fill && self.rng.below(8) == 0 {
+            self.is_full = self.rng.below(3) > 0;
+            // Some take what is freed, too.
+            let takes_all = self.rng.below(3) == 0;
+            let room = self.rng.below(2) * self.rng.below(3_000);
+            let full = u64::from(!takes_all) * (self.disk.used_bytes() + room);
+            self.disk.set_capacity(self.is_full.then_some(full));
         }
         match self.do_something() {
             Err(_) if self.disk.is_down() => self.restart(false)?,
@@ -331,9 +345,15 @@ impl World {
                 }
                 // Should the power go meanwhile, it may be there nevertheless.
                 self.appended.push(samples);
-                self.buffer.append(&scrape).map_err(|e| e.to_string())?;
+                match self.buffer.append(&scrape) {
+                    Err(_) if self.is_full && !self.disk.is_down() => {
+                        self.appended.pop();
+                        self.scrapes.pop();
+                    }
+                    done => done.map_err(|error| error.to_string())?,
+                }
                 if self.plot.thin_to_every.is_some() && self.rng.below(4) == 0 {
-                    self.buffer.tend().map_err(|error| error.to_string())?;
+                    self.unless_full(self.buffer.tend())?;
                 }
             }
             60..85 => self.sync()?,
@@ -459,10 +479,10 @@ impl World {
                 return Err(format!("acknowledged, and not at the hub: {record:?}"));
             }
             let written = self.buffer.acknowledge(HUB, &settled.acknowledged);
-            written.map_err(|error| error.to_string())?;
+            self.unless_full(written)?;
             for (record, _) in settled.quarantined {
                 let written = self.buffer.quarantine(HUB, &[record]);
-                written.map_err(|error| error.to_string())?;
+                self.unless_full(written)?;
             }
         }
         Ok(())
@@ -585,7 +605,7 @@ impl World {
         self.pipe = None;
         if in_order {
             self.sync()?;
-            self.buffer.save().map_err(|error| error.to_string())?;
+            self.unless_full(self.buffer.save())?;
         }
         self.disk.crash();
         self.buffer = open(self.plot, &self.disk, &self.clock)?;
@@ -636,10 +656,21 @@ impl World {
         Ok(())
     }
 
+    /// On a full disk what cannot be saved is saved later.
+    fn unless_full(&self, saved: Result<(), crate::buffer::BufferError>) -> Result<(), String> {
+        match saved {
+            Err(_) if self.is_full && !self.disk.is_down() => Ok(()),
+            saved => saved.map_err(|error| error.to_string()),
+        }
+    }
+
     /// The link stays up until nothing is pending; then both sides must have the same.
     fn drain(&mut self) -> Result<(), String> {
         self.is_cut = false;
         self.disk.crash_after(None);
+        if std::mem::take(&mut self.is_full) {
+            self.disk.set_capacity(None);
+        }
         self.sync()?;
         // A restored hub says only to a new connection what it lacks.
         self.pipe_breaks("the play is over");
@@ -697,7 +728,6 @@ pub(super) fn play(plot: Plot, seed: u64, steps: usize) -> Result<World, String>
     Ok(world)
 }
 
-/// Those of every run, or others.
 pub(super) fn seeds(usual: u64) -> std::ops::Range<u64> {
     journal::sim::seeds(1..usual + 1, 50)
 }
@@ -770,6 +800,23 @@ fn a_full_disk_gives_up_the_oldest_and_goes_on() {
 }
 
 #[test]
+fn others_fill_the_disk_and_what_was_kept_arrives() {
+    let mut refused = 0;
+    for seed in seeds(12) {
+        let plot = Plot {
+            others_fill: true,
+            refuses: seed % 3 == 0,
+            power_fails: seed % 2 == 0,
+            bytes_max: if seed % 4 < 2 { 1 << 30 } else { 256 << 10 },
+            ..PLAIN
+        };
+        let world = play(plot, seed, 600).unwrap();
+        refused += world.buffer.status().refused.samples;
+    }
+    assert!(refused > 0);
+}
+
+#[test]
 fn a_disk_that_does_not_sync_is_caught() {
     let plot = Plot {
         disk_lies: true,
@@ -784,7 +831,7 @@ fn a_disk_that_does_not_sync_is_caught() {
     );
 }
 
-/// The plays earn trust by what they find: each of these faults, within the seeds that every run plays.
+/// Each of these faults, within the seeds that every run plays.
 #[test]
 fn planted_faults_are_found() {
     use Planted::*;
@@ -795,6 +842,10 @@ fn planted_faults_are_found() {
     let full_disk = Plot {
         bytes_max: 1 << 20,
         capacity: Some(300 << 10),
+        ..PLAIN
+    };
+    let others = Plot {
+        others_fill: true,
         ..PLAIN
     };
     let refuses = Plot {
@@ -815,6 +866,7 @@ fn planted_faults_are_found() {
         (EvictsBeforeSaving, full, 600),
         (SegmentNeedsTheOneBefore, full, 600),
         (GoesOnAfterAGap, full_disk, 600),
+        (GoesOnAfterARefusal, others, 600),
         (ForgetsWhatWasScraped, PLAIN, 400),
         (BelievesInBackups, backups, 600),
         (IgnoresUnknownSessions, PLAIN, 400),

@@ -114,6 +114,19 @@ fn on_a_full_disk_the_books_add_up() {
 }
 
 #[test]
+fn others_fill_the_disk_and_the_books_add_up() {
+    let mut evicted = 0;
+    for seed in seeds(6) {
+        let plot = Plot {
+            others_fill: true,
+            ..FULL
+        };
+        evicted += check(plot, seed).unwrap().books().unwrap().evicted.samples;
+    }
+    assert!(evicted > 0);
+}
+
+#[test]
 fn planted_faults_are_found() {
     use Planted::*;
     let faults = [

@@ -99,6 +99,14 @@ impl Layout {
         }
     }
 
+    /// Forgets what is remembered of values, and keeps the room for it: a buffer begins a session with every segment, and an allocator that is
+    /// given so much back, in pieces between others, is left with holes.
+    pub(super) fn begin_anew(&mut self) {
+        self.columns.clear();
+        self.offsets.clear();
+        (self.at, self.next) = (Track::default(), 0);
+    }
+
     /// Makes the columns that are not there yet.
     fn make_columns(&mut self) {
         let missing = self.len() - self.columns.len();

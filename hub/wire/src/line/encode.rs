@@ -231,10 +231,7 @@ impl LineEncoder {
             known.is_described = false;
         }
         self.descriptions.begin(session);
-        // One after the other: never all of them twice.
-        for layout in &mut self.layouts {
-            *layout = layout.anew();
-        }
+        self.layouts.iter_mut().for_each(Layout::begin_anew);
         self.shared = Shared::new();
         true
     }
