@@ -215,6 +215,7 @@ impl Buffer {
             let session = self.session_at(self.journal.last_seq() + 1);
             appending.encoder.begin(session);
         }
+        appending.encoder.give_back_room();
     }
 
     /// Somebody reads sessions to their end: while there is such a one, each session is begun in a way that is cheap for followers, at the

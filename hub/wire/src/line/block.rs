@@ -107,6 +107,11 @@ impl Layout {
         (self.at, self.next) = (Track::default(), 0);
     }
 
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.columns.capacity()
+    }
+
     /// Makes the columns that are not there yet.
     fn make_columns(&mut self) {
         let missing = self.len() - self.columns.len();

@@ -202,6 +202,22 @@ impl LineEncoder {
         self.before = None;
     }
 
+    /// Of a session that has just begun: gives back the room for values that [`LineEncoder::begin`] keeps for the scrapes to come.
+    pub fn give_back_room(&mut self) {
+        if self.number == 0 {
+            // One after the other: never all of them twice.
+            self.layouts
+                .iter_mut()
+                .for_each(|layout| *layout = layout.anew());
+        }
+    }
+
+    /// Columns that there is room for.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.layouts.iter().map(Layout::room).sum()
+    }
+
     fn carry_from(&mut self, from: (u32, u64), shared: Shared, layouts: Vec<Layout>) {
         self.carried_from = Some(from);
         self.carried = Some(Carried::new(shared, layouts));

@@ -202,6 +202,27 @@ fn a_session_tells_once_what_the_series_are() {
 }
 
 #[test]
+fn a_session_keeps_the_room_of_the_one_before_until_it_is_asked_for() {
+    let mut encoder = encoder();
+    page_frame(&mut encoder, 0);
+    let room = encoder.room();
+    assert!(room > 0);
+    encoder.give_back_room();
+    assert_eq!(encoder.room(), room, "it is in use");
+    encoder.begin(7);
+    assert_eq!(encoder.room(), room);
+    page_frame(&mut encoder, 1);
+    assert_eq!(encoder.room(), room);
+    encoder.begin(8);
+    encoder.give_back_room();
+    assert_eq!(encoder.room(), 0);
+    let mut decoder = LineDecoder::new();
+    let frame = page_frame(&mut encoder, 2);
+    let (_, taken) = decode(&mut decoder, &frame).unwrap();
+    assert_eq!(taken.sorted(), sorted(&page(2)));
+}
+
+#[test]
 fn a_frame_says_how_much_it_describes_before_it_is_read() {
     let values: Vec<_> = (0..100).map(|n| (n, 0, 1.0)).collect();
     let page = series(1, 0, &values);
