@@ -7,8 +7,8 @@ use super::range::{Bit, Coder};
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     len: u32,
-    /// Of the first of its series; those of the others are made with the next scrape: so a session that was just begun takes no memory for
-    /// targets that it has not had yet.
+    /// Of the first of its series; those of the others are made with the next scrape, in the room of the session before where
+    /// that was kept.
     columns: Vec<Track>,
     /// Columns whose samples have times of their own, in order.
     timed: Vec<u32>,
