@@ -256,15 +256,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_reads_back(
-            labels in proptest::collection::btree_map(".{1,8}", ".{1,12}", 0..5),
-            name in ".{1,8}",
+            // A page cannot hold NUL.
+            labels in proptest::collection::btree_map("[^\\x00]{1,8}", "[^\\x00]{1,12}", 0..5),
+            name in "[^\\x00]{1,8}",
             bits in any::<u64>(),
             at in proptest::option::of(0..i64::MAX),
         ) {
             let labels = LabelSet::from_pairs(&labels).unwrap().builder().set("__name__", name).build();
-            // A name cannot hold NUL, nor a backslash the reader would resolve and we not have written.
-            prop_assume!(labels.iter().all(|(n, v)| !n.contains('\0') && !v.contains('\0')));
-            prop_assume!(!labels.name().unwrap_or_default().contains('\0'));
             let mut page = Encoder::new(true);
             page.federated(MetricType::Gauge, &labels, f64::from_bits(bits), at.map(Timestamp::from_millis));
             let page = page.finish();
