@@ -6,9 +6,10 @@ use std::time::Duration;
 use journal::{Journal, SegmentInfo};
 use wire::line::link::Interval;
 
-use super::cursor::{Cursor, Lost, Settled, Why};
+use super::cursor::{Cursor, Settled};
 use super::entries::Entries;
 use super::index::{Fault, Index, Pending, RecordMeta};
+use super::losses::{Losses, Lost, Why};
 use super::record::Counts;
 use super::store::BufferError;
 
@@ -66,6 +67,8 @@ pub(super) struct HubBook {
     pub(super) partly: BTreeMap<u64, (u64, Pending)>,
     /// Where in time the quarantine lies, and of which one this is so.
     pub(super) quarantine: Option<(Settled, Vec<Interval>)>,
+    /// What the report of that number tells is lost, until the hub has answered it.
+    pub(super) telling: Option<(u64, Losses)>,
 }
 
 impl HubBook {
@@ -75,6 +78,7 @@ impl HubBook {
             dirty_since: None,
             partly: BTreeMap::new(),
             quarantine: None,
+            telling: None,
         }
     }
 }

@@ -15,13 +15,12 @@
 //! ```
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use model::Timestamp;
-use wire::line::link::HUB_RESTORED;
 
 use super::entries::Entries;
 use super::index::RecordMeta;
+use super::losses::{Losses, Lost, Why};
 use super::ranges::SequenceSet;
 use super::record::Counts;
 use crate::planted::{self, Planted};
@@ -64,19 +63,10 @@ pub(super) struct Cursor {
     pub(super) thinned: Counts,
     /// What a rewriting takes that was begun and may not have come about: it counts once it has.
     pub(super) rewriting: Option<Taking>,
-    /// When what it never got was scraped: evicted, or damaged. Rising; the oldest are joined.
-    pub(super) lost: Vec<Lost>,
+    /// When what it never got was scraped.
+    pub(super) lost: Losses,
     /// What was durable when the cursor was saved: should the disk lose the last records, they are missed.
     pub(super) synced: Synced,
-}
-
-/// A stretch of time in which samples were lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lost {
-    pub(super) first: Timestamp,
-    pub(super) last: Timestamp,
-    pub(super) samples: u64,
-    pub(super) why: Why,
 }
 
 /// What the rewriting of a segment takes from a hub that lacks it. Saved before the new segment takes the old one's place; whether it did
@@ -93,28 +83,8 @@ pub(super) struct Taking {
     pub(super) lost: Lost,
 }
 
-/// Why samples were lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    /// There was no room.
-    Evicted,
-    /// There was no room, and scrapes were thinned: others of that time were left.
-    Thinned,
-    /// The disk does not give back what was written.
-    Damaged,
-    /// No edge ran: how many samples there would have been, nobody knows.
-    EdgeDown,
-    /// The hub had them, came back from an older state, and they were gone here by then.
-    HubRestored,
-}
-
-/// More stretches are joined, from the oldest on.
-const LOST_MAX: usize = 64;
 /// Ranges of acknowledged records that are gone; of older ones a hub that lacks them is not asked.
 const GONE_MAX: usize = 256;
-/// Stretches nearer than this are one: an eviction takes a segment, and the next one goes on where it ended.
-const LOST_APART: Duration = Duration::from_secs(120);
-
 /// The last durable record and what was scraped up to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Synced {
@@ -227,30 +197,30 @@ impl Cursor {
         self.lose(taking.lost);
     }
 
-    /// Samples that count as evicted arrived after all.
-    pub(super) fn arrived(&mut self, counts: Counts) {
+    /// Samples of that time that count as evicted arrived after all.
+    pub(super) fn arrived(&mut self, at: Timestamp, counts: Counts) {
+        if counts == Counts::default() {
+            return;
+        }
         self.evicted = self.evicted.saturating_sub(counts);
         self.thinned = self.thinned.at_most(self.evicted);
+        self.lost.take_back(at, counts.samples, self.evicted);
+    }
+
+    /// The same counts and losses, and no records.
+    pub(super) fn without_records(&self) -> Cursor {
+        Cursor {
+            kept_from: self.kept_from,
+            evicted: self.evicted,
+            thinned: self.thinned,
+            lost: self.lost.clone(),
+            ..Cursor::default()
+        }
     }
 
     /// Samples of that time are lost.
     pub(super) fn lose(&mut self, new: Lost) {
-        self.lost.push(new);
-        self.lost.sort_by_key(|lost| lost.first);
-        let near =
-            |a: &Lost, b: &Lost| a.why == b.why && b.first <= a.last.saturating_add(LOST_APART);
-        let mut joined: Vec<Lost> = Vec::with_capacity(self.lost.len());
-        for lost in self.lost.drain(..) {
-            match joined.last_mut() {
-                Some(before) if near(before, &lost) => before.join(&lost),
-                _ => joined.push(lost),
-            }
-        }
-        while joined.len() > LOST_MAX {
-            let second = joined.remove(1);
-            joined[0].join(&second);
-        }
-        self.lost = joined;
+        self.lost.add(new);
     }
 
     fn sets(&self) -> [&Settled; 3] {
@@ -287,7 +257,7 @@ impl Cursor {
         if !self.acknowledged_gone.is_empty() {
             let _ = writeln!(text, "acknowledged_gone {}", self.acknowledged_gone);
         }
-        for lost in &self.lost {
+        for lost in self.lost.iter() {
             let _ = writeln!(text, "lost {}", lost.line());
         }
         if let Some(taking) = &self.rewriting {
@@ -332,7 +302,7 @@ impl Cursor {
                 "evicted_counts" => cursor.evicted = parse_counts(value)?,
                 "thinned_counts" => cursor.thinned = parse_counts(value)?,
                 "rewriting" => cursor.rewriting = Some(Taking::parse(value)?),
-                "lost" => cursor.lost.push(Lost::parse(value)?),
+                "lost" => cursor.lost.push_saved(Lost::parse(value)?),
                 "evicted_records" => cursor.evicted_records = value.parse().ok()?,
                 "before_counts" => cursor.before = parse_counts(value)?,
                 "synced_seq" => cursor.synced.seq = value.parse().ok()?,
@@ -341,55 +311,6 @@ impl Cursor {
             }
         }
         Some(cursor)
-    }
-}
-
-impl Why {
-    const ALL: [Why; 5] = [
-        Why::Evicted,
-        Why::Thinned,
-        Why::Damaged,
-        Why::EdgeDown,
-        Why::HubRestored,
-    ];
-
-    /// As cursors and reports have it.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Why::Evicted => "evicted",
-            Why::Thinned => "thinned",
-            Why::Damaged => "damaged",
-            Why::EdgeDown => "edge-down",
-            Why::HubRestored => HUB_RESTORED,
-        }
-    }
-
-    fn of(word: &str) -> Option<Why> {
-        Why::ALL.into_iter().find(|why| why.word() == word)
-    }
-}
-
-impl Lost {
-    fn join(&mut self, other: &Lost) {
-        self.first = self.first.min(other.first);
-        self.last = self.last.max(other.last);
-        self.samples += other.samples;
-    }
-
-    fn line(&self) -> String {
-        let (first, last) = (self.first.millis(), self.last.millis());
-        format!("{first} {last} {} {}", self.samples, self.why.word())
-    }
-
-    fn parse(text: &str) -> Option<Lost> {
-        let mut numbers = text.split(' ');
-        let lost = Lost {
-            first: Timestamp::from_millis(numbers.next()?.parse().ok()?),
-            last: Timestamp::from_millis(numbers.next()?.parse().ok()?),
-            samples: numbers.next()?.parse().ok()?,
-            why: Why::of(numbers.next()?)?,
-        };
-        numbers.next().is_none().then_some(lost)
     }
 }
 
@@ -503,7 +424,8 @@ mod tests {
             samples: 0,
             why: Why::EdgeDown,
         });
-        assert_eq!((cursor.lost.len(), cursor.lost[0].samples), (3, 10));
+        let lost: Vec<u64> = cursor.lost.iter().map(|lost| lost.samples).collect();
+        assert_eq!(lost, [10, 0, 5]);
         cursor.synced = Synced {
             seq: 12,
             cumulative: cursor.evicted,

@@ -8,8 +8,8 @@ use wire::line::Frame;
 use wire::line::link::{Has, INTERVALS_MAX, Interval};
 
 use super::books::hub_mut;
-use super::cursor::{Lost, Why};
 use super::index::RecordMeta;
+use super::losses::{Lost, Why};
 use super::ranges::SequenceSet;
 use super::record::{Counts, frame};
 use super::store::{Buffer, BufferError};
@@ -165,14 +165,26 @@ impl Buffer {
         self.forget_unreadable(&unreadable);
     }
 
-    /// Stretches of time with samples that the hub lacks and may yet get, at most [`INTERVALS_MAX`]. Walks the segments that are not settled.
+    /// Stretches of time with samples that the hub lacks and may yet get, at most [`INTERVALS_MAX`]; also of what was evicted `under_way`. Walks the
+    /// segments that are not settled.
     ///
     /// # Errors
     /// A hub that is not attached, or a disk that cannot be read.
-    pub fn pending_intervals(&self, hub: &str) -> Result<Vec<Interval>, BufferError> {
+    pub fn pending_intervals(
+        &self,
+        hub: &str,
+        under_way: &[RecordMeta],
+    ) -> Result<Vec<Interval>, BufferError> {
         let through = self.synced().seq;
         let mut books = self.books();
         let mut intervals: Vec<Interval> = Vec::new();
+        let kept_from = books.hub(hub)?.cursor.kept_from;
+        let gone = under_way.iter().filter(|record| record.seq < kept_from);
+        let mut gone: Vec<&RecordMeta> = gone.collect();
+        gone.sort_by_key(|record| record.at);
+        for record in gone {
+            add(&mut intervals, record.at, record.at, record.counts);
+        }
         for info in self.journal.segments() {
             let last = info.last_seq.min(through);
             if last < info.first_seq {
@@ -207,12 +219,20 @@ impl Buffer {
         Ok(intervals)
     }
 
-    /// Stretches of time with samples that the hub will never get, or has refused for good, rising; at most [`INTERVALS_MAX`].
+    /// Stretches of time with samples that the hub will never get, or has refused for good, rising; at most [`INTERVALS_MAX`]. What was evicted while it
+    /// was `under_way` may be with the hub, which does not forget what it was told is lost: it is told once nobody waits for an answer.
+    ///
+    /// `number`: of the report that tells it, if the hub is going to believe that one: see [`Buffer::told`].
     ///
     /// # Errors
     /// A hub that is not attached, or a disk that cannot be read.
-    pub fn lost_intervals(&self, hub: &str) -> Result<Vec<Interval>, BufferError> {
-        let mut all = self.given_up_intervals(hub)?;
+    pub fn lost_intervals(
+        &self,
+        hub: &str,
+        under_way: &[RecordMeta],
+        number: Option<u64>,
+    ) -> Result<Vec<Interval>, BufferError> {
+        let mut all = self.given_up_intervals(hub, under_way, number)?;
         // Stretches far apart are told of as one before any is left out.
         let room = INTERVALS_MAX.saturating_sub(all.len()).max(1);
         let mut refused = self.quarantined_intervals(hub)?;
@@ -258,16 +278,45 @@ impl Buffer {
         Ok(intervals)
     }
 
-    fn given_up_intervals(&self, hub: &str) -> Result<Vec<Interval>, BufferError> {
-        let books = self.books();
-        let lost = books.hub(hub)?.cursor.lost.iter();
-        let interval = |lost: &super::cursor::Lost| Interval {
+    fn given_up_intervals(
+        &self,
+        hub: &str,
+        under_way: &[RecordMeta],
+        number: Option<u64>,
+    ) -> Result<Vec<Interval>, BufferError> {
+        let mut books = self.books();
+        let mut cursor = books.hub(hub)?.cursor.without_records();
+        if cursor.evicted != Counts::default() {
+            for record in under_way {
+                let evicted = match record.seq < cursor.kept_from {
+                    true => record.counts,
+                    false => books.taken_since(&self.journal, record)?,
+                };
+                cursor.arrived(record.at, evicted);
+            }
+        }
+        let interval = |lost: &Lost| Interval {
             first_ms: lost.first.millis(),
             last_ms: lost.last.millis(),
             samples: lost.samples,
             reason: lost.why.word().to_owned(),
         };
-        Ok(lost.map(interval).collect())
+        let intervals = cursor.lost.iter().map(interval).collect();
+        books.hub_mut(hub)?.telling = number.map(|number| (number, cursor.lost));
+        Ok(intervals)
+    }
+
+    /// The hub has answered the report of that number.
+    ///
+    /// # Errors
+    /// A hub that is not attached.
+    pub fn told(&self, hub: &str, number: u64) -> Result<(), BufferError> {
+        let mut books = self.books();
+        let book = books.hub_mut(hub)?;
+        if let Some((_, lost)) = book.telling.take_if(|(telling, _)| *telling == number) {
+            book.cursor.lost.told(&lost);
+        }
+        Ok(())
     }
 
     /// A hub tells what it has on disk: what it had acknowledged and lacks now, and is still here, becomes pending again. Records that it does not

@@ -39,6 +39,7 @@ mod history;
 mod index;
 mod label_fields;
 mod line;
+mod losses;
 mod ranges;
 mod record;
 mod replay;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use model::Timestamp;
 
 use super::books::hub_mut;
-use super::cursor::{Lost, Why};
 use super::index::RecordMeta;
+use super::losses::{Lost, Why};
 use super::ranges::SequenceSet;
 use super::replay::{Found, Replay};
 use super::store::{Buffer, BufferError, REPLAYS_MAX};

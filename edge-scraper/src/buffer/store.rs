@@ -517,11 +517,11 @@ impl Buffer {
     pub fn acknowledge(&self, hub: &str, records: &[RecordMeta]) -> Result<(), BufferError> {
         self.settle(hub, records, |cursor, record, taken| {
             if record.seq < cursor.kept_from {
-                cursor.arrived(record.counts);
+                cursor.arrived(record.at, record.counts);
                 cursor.evicted_records = cursor.evicted_records.saturating_sub(1);
                 cursor.acknowledged.counts += record.counts;
             } else if !cursor.is_settled(record.seq) {
-                cursor.arrived(taken);
+                cursor.arrived(record.at, taken);
                 cursor.acknowledged.add(record.seq, record.counts);
             }
         })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use daemon::SimClock;
 use journal::sim::SimDisk;
 use model::{LabelSet, Sample, Series, Timestamp};
+use wire::line::link::Interval;
 use wire::remote_write::{Limits, compress, decode};
 
 use super::*;
@@ -206,7 +207,7 @@ fn a_restart_goes_on_where_it_was() {
     assert_eq!(buffer.epoch(), 77);
     assert_eq!(seqs(&select(&buffer, Want::Oldest, 100)), [2, 3, 4]);
     // Where in time that is, reports say.
-    let lost = buffer.lost_intervals("hq").unwrap();
+    let lost = buffer.lost_intervals("hq", &[], None).unwrap();
     let shown: Vec<(i64, u64, &str)> = lost
         .iter()
         .map(|lost| (lost.first_ms, lost.samples, &*lost.reason))
@@ -214,7 +215,7 @@ fn a_restart_goes_on_where_it_was() {
     let refused = scrape(0, 4).at.millis();
     assert_eq!(shown, [(refused, 4, "quarantined")]);
     assert_eq!(buffer.release_quarantine("hq").unwrap().samples, 4);
-    assert_eq!(buffer.lost_intervals("hq").unwrap(), []);
+    assert_eq!(buffer.lost_intervals("hq", &[], None).unwrap(), []);
     assert_eq!(seqs(&select(&buffer, Want::Oldest, 100)), [1, 2, 3, 4]);
     buffer.attach("second").unwrap();
     assert_eq!(buffer.counts("second").unwrap().pending.records, 6);
@@ -325,10 +326,22 @@ fn an_acknowledgement_for_what_was_evicted_under_way_counts() {
     buffer.sync().unwrap();
     let before = counts(&buffer);
     assert!(before.evicted.samples >= 300);
+    // A hub does not forget what it was told is lost: of what is under way it is told that it may come.
+    let told = |under_way: &[RecordMeta]| {
+        let sum = |intervals: Vec<Interval>| intervals.iter().map(|i| i.samples).sum::<u64>();
+        let lost = buffer.lost_intervals("hq", under_way, None).unwrap();
+        let pending = buffer.pending_intervals("hq", under_way).unwrap();
+        assert_eq!(pending[0].first_ms == NOW, !under_way.is_empty());
+        (sum(lost), sum(pending))
+    };
+    let (evicted, pending) = (before.evicted.samples, before.pending.counts.samples);
+    assert_eq!(told(&under_way), (evicted - 300, pending + 300));
+    assert_eq!(told(&[]), (evicted, pending), "nobody waits for an answer");
     buffer.acknowledge("hq", &under_way).unwrap();
     let after = counts(&buffer);
-    assert_eq!(after.evicted.samples, before.evicted.samples - 300);
+    assert_eq!(after.evicted.samples, evicted - 300);
     assert_eq!(after.acknowledged.samples, 300);
+    assert_eq!(told(&[]), (evicted - 300, pending));
 }
 
 #[test]
@@ -382,7 +395,7 @@ fn damage_costs_the_rest_of_a_session_and_is_counted() {
                 (50 * lost, expected)
             );
             // The hub is told which time that is.
-            let told = buffer.lost_intervals("hq").unwrap();
+            let told = buffer.lost_intervals("hq", &[], None).unwrap();
             let [told] = &told[..] else {
                 panic!("{told:?}")
             };
@@ -411,7 +424,7 @@ fn the_time_without_an_edge_is_reported_as_lost() {
     let buffer = open(&disk);
     buffer.append(&scrape(60, 4)).unwrap();
     buffer.sync().unwrap();
-    assert_eq!(buffer.lost_intervals("hq").unwrap(), []);
+    assert_eq!(buffer.lost_intervals("hq", &[], None).unwrap(), []);
     buffer.save().unwrap();
     drop(buffer);
     let buffer = open(&disk);
@@ -420,7 +433,7 @@ fn the_time_without_an_edge_is_reported_as_lost() {
     buffer.sync().unwrap();
     buffer.save().unwrap();
     drop(buffer);
-    let lost = open(&disk).lost_intervals("hq").unwrap();
+    let lost = open(&disk).lost_intervals("hq", &[], None).unwrap();
     let [lost] = &lost[..] else {
         panic!("{lost:?}")
     };

@@ -180,7 +180,7 @@ fn every_fourth_scrape_stays_and_markers_and_kept_series_do() {
         "{gaps:?}"
     );
     assert!(thinned > 60, "{gaps:?}");
-    let lost = buffer.lost_intervals("hq").unwrap();
+    let lost = buffer.lost_intervals("hq", &[], None).unwrap();
     assert_eq!(
         (lost.len(), lost[0].reason.as_str(), lost[0].samples),
         (1, "thinned", books.thinned.samples)
@@ -222,7 +222,7 @@ fn kept_series_go_last() {
         "{ordinary:?}"
     );
     let reasons: BTreeSet<String> = buffer
-        .lost_intervals("hq")
+        .lost_intervals("hq", &[], None)
         .unwrap()
         .into_iter()
         .map(|lost| lost.reason)

@@ -8,9 +8,9 @@ use model::Timestamp;
 use wire::line::link::Known;
 use wire::line::{LabelsWanted, LineEncoder, LineScrape, LineState, Takeover};
 
-use super::super::cursor::{Lost, Why};
 use super::super::eviction::Mark;
 use super::super::index::RecordMeta;
+use super::super::losses::{Lost, Why};
 use super::super::record::{self, Header, Part};
 use super::super::replay::state_before;
 use super::{

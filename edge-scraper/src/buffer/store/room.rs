@@ -11,9 +11,10 @@ use journal::{JournalError, SegmentInfo};
 use model::Timestamp;
 
 use super::super::books::Books;
-use super::super::cursor::{Cursor, Lost, Taking, Why};
+use super::super::cursor::{Cursor, Taking};
 use super::super::eviction::{Candidate, Mark, Rewritten, Stage, Step, choose};
 use super::super::files::State;
+use super::super::losses::{Lost, Why};
 use super::super::record::{self, Counts};
 use super::super::thinning::{Thinner, Turns};
 use super::{Buffer, BufferError, RESERVE_BYTES, SEGMENT_BYTES, STATE_FILE, lock};

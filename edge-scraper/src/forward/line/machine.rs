@@ -74,6 +74,8 @@ pub struct Settled {
     pub acknowledged: Vec<RecordMeta>,
     /// Refused in part, for good; with the reason.
     pub quarantined: Vec<(RecordMeta, String)>,
+    /// The number of the report that it answers.
+    pub report: Option<u64>,
 }
 
 /// See the module.
@@ -279,6 +281,15 @@ impl LineShipper {
         }
     }
 
+    /// The same, and those that are chosen to follow: a frame that is open for reading is sent even if its segment goes meanwhile.
+    pub fn records_that_may_arrive(&self) -> Vec<RecordMeta> {
+        let mut records = self.records_under_way();
+        if let State::Up(up) = &self.state {
+            records.extend(up.backlog.chosen.iter().copied());
+        }
+        records
+    }
+
     /// What to do at `now` (elapsed time).
     pub fn next(&mut self, now: Duration) -> LineStep {
         let up = match &mut self.state {
@@ -453,6 +464,7 @@ impl LineShipper {
         up.heard = now;
         if let Some(echo) = &reply.echo {
             self.clock.echoed(echo, now);
+            settled.report = Some(echo.number);
         }
         if self.link != LinkState::Up {
             // The first reply tells what the hub knows.

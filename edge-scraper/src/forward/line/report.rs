@@ -4,11 +4,11 @@ use model::Timestamp;
 use wire::line::link::Report;
 
 use super::machine::LineShipper;
-use crate::buffer::{Buffer, BufferError};
+use crate::buffer::{Buffer, BufferError, RecordMeta};
 use crate::planted::{self, Planted};
 
 /// What the line measured.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LineFigures {
     round_trip: Option<Duration>,
     clock_offset_ms: Option<i64>,
@@ -18,6 +18,8 @@ pub struct LineFigures {
     /// The machine's own time.
     machine_now: Option<Timestamp>,
     correction_ms: Option<i64>,
+    /// Records that are sent and not answered, or about to be sent.
+    under_way: Vec<RecordMeta>,
 }
 
 impl LineFigures {
@@ -28,6 +30,7 @@ impl LineFigures {
             clock_offset_ms: shipper.clock_offset_ms(),
             lost_percent: shipper.lost_percent(),
             knows_hub: shipper.knows_hub(),
+            under_way: shipper.records_that_may_arrive(),
             ..LineFigures::default()
         }
     }
@@ -56,6 +59,12 @@ pub fn report(
     let counts = buffer.counts(hub)?;
     let status = buffer.status();
     let now = buffer.clock().now();
+    // A hub that came back from a backup has less than the books say: until it has told, they vouch for no time.
+    let scraped_through = match line.knows_hub {
+        true => buffer.scraped_through().map_or(0, |at| at.millis()),
+        false => 0,
+    };
+    let believed = (scraped_through != 0).then_some(number);
     Ok(Report {
         edge: edge.to_owned(),
         epoch: buffer.epoch(),
@@ -74,14 +83,10 @@ pub fn report(
         damaged: counts.damaged.samples,
         buffer_bytes: status.bytes,
         buffer_bytes_max: status.bytes_max,
-        // A hub that came back from a backup has less than the books say: until it has told, they vouch for no time.
-        scraped_through_ms: match line.knows_hub {
-            true => buffer.scraped_through().map_or(0, |at| at.millis()),
-            false => 0,
-        },
+        scraped_through_ms: scraped_through,
         scraped_since_ms: buffer.scraped_since()?.map_or(0, |at| at.millis()),
-        pending_intervals: buffer.pending_intervals(hub)?,
-        lost_intervals: buffer.lost_intervals(hub)?,
+        pending_intervals: buffer.pending_intervals(hub, &line.under_way)?,
+        lost_intervals: buffer.lost_intervals(hub, &line.under_way, believed)?,
         round_trip_us: line
             .round_trip
             .map_or(0, |trip| trip.as_micros().max(1) as u64),

@@ -282,7 +282,13 @@ impl Forwarder {
         let Settled {
             acknowledged,
             quarantined,
+            report,
         } = settled;
+        if let Some(number) = report
+            && let Err(error) = self.buffer().told(self.hub(), number)
+        {
+            self.note_error(clock.now(), error.to_string());
+        }
         if !acknowledged.is_empty() {
             self.note_taken(&acknowledged, None);
             let (buffer, hub) = (self.buffer().clone(), self.hub().to_owned());

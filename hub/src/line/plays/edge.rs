@@ -335,7 +335,11 @@ impl EdgeSide {
         let Settled {
             acknowledged,
             quarantined,
+            report,
         } = self.shipper.replied(&reply, now);
+        if let Some(number) = report {
+            self.buffer.told(HUB, number).map_err(text)?;
+        }
         self.buffer.acknowledge(HUB, &acknowledged).map_err(text)?;
         self.save_at.get_or_insert(now + SAVE_BOUND);
         for (record, why) in quarantined {

@@ -18,8 +18,11 @@ pub(super) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const A_MS: Duration = Duration::from_millis(1);
 /// What is newer is on its way, and the ledger does not speak of it.
 const FRESH_MS: i64 = 10_000;
-/// From the link's return until all is at the hub, at most: a wait for the link, a hub that is silent, and the sending.
+/// From the link's return until all is at the hub, at most: a wait for the link, and a hub that is silent,
 const DRAINED_WITHIN: Duration = Duration::from_secs(120);
+/// and a second for so many bytes that wait: on this link every answer is late by chance, which to an edge looks like a queue, so that it has
+/// its least window, 4 KiB, under way; an answer takes 0.76 s at most.
+const BYTES_A_SECOND: u64 = 5_000;
 
 /// What may happen in a play.
 #[derive(Clone, Copy, Debug)]
@@ -381,6 +384,11 @@ impl World {
 
     fn drain_once(&mut self) -> Result<(), String> {
         let began = self.clock.elapsed();
+        let mut waiting = 0;
+        for Branch { edge, .. } in &self.branches {
+            waiting = waiting.max(edge.books()?.pending.bytes);
+        }
+        let within = DRAINED_WITHIN + Duration::from_secs(waiting / BYTES_A_SECOND);
         self.hub()?.free_disk();
         for at in 0..self.branches.len() {
             self.mend(at);
@@ -405,8 +413,8 @@ impl World {
                 self.seen.drained = self.seen.drained.max(took);
                 break;
             }
-            if took > DRAINED_WITHIN {
-                return Err(self.not_drained());
+            if took > within {
+                return Err(self.not_drained(within));
             }
         }
         // A report on it, and what is fresh then is not any more.
@@ -416,13 +424,13 @@ impl World {
         self.compare()
     }
 
-    fn not_drained(&self) -> String {
+    fn not_drained(&self, within: Duration) -> String {
         let edges = self.branches.iter().map(|Branch { edge, .. }| {
             let (link, books) = (edge.shipper.link(), edge.books());
             format!("{}: {link:?}, {books:?}", edge.name)
         });
         let edges: Vec<String> = edges.collect();
-        format!("not drained in {DRAINED_WITHIN:?}: {}", edges.join("; "))
+        format!("not drained in {within:?}: {}", edges.join("; "))
     }
 
     /// Both sides have the same, and say the same of it.
@@ -438,6 +446,17 @@ impl World {
             let stored = hub.stored(name)?;
             self.seen.samples += stored.samples() as u64;
             self.seen.evicted += books.evicted.samples;
+            if self.seen.restores == 0 {
+                let book = hub
+                    .ledger
+                    .edges()
+                    .into_iter()
+                    .find(|now| now.branch == *name);
+                let lost = book.map_or(0, |now| now.book.lost_samples());
+                if lost != books.evicted.samples + books.quarantined.samples {
+                    return Err(format!("{name}: the ledger has {lost} lost, {books:?}"));
+                }
+            }
             // A restored hub lacks what was gone by then, and the ledger does not call that complete.
             let is_short = self.plot.long_cuts && self.seen.restores > 0;
             if books.evicted.samples > 0 || is_short {
