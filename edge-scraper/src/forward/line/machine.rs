@@ -112,6 +112,8 @@ struct Up {
     window: Window,
     flights: VecDeque<Flight>,
     in_flight_bytes: u64,
+    /// When there was more to send than the window took.
+    full_at: Option<Duration>,
     must_close: Option<(String, Duration)>,
 }
 
@@ -152,8 +154,6 @@ struct Flight {
     sent: Duration,
     /// Bytes without an answer then, its own among them.
     under_way: u64,
-    /// More would have been sent, had there been room.
-    was_full: bool,
 }
 
 /// A lane without news looks again after so long.
@@ -248,6 +248,7 @@ impl LineShipper {
             window: Window::new(),
             flights: VecDeque::new(),
             in_flight_bytes: 0,
+            full_at: None,
             must_close: None,
         }));
     }
@@ -549,8 +550,8 @@ impl Up {
         let fits = self.in_flight_bytes < room && backlog.in_flight_bytes < backlog.credit;
         if !fits {
             // It is the window, or the hub, that holds the rest back.
-            if let Some(last) = self.flights.back_mut() {
-                last.was_full |= self.in_flight_bytes >= room;
+            if self.in_flight_bytes >= room {
+                self.full_at = Some(now);
             }
             return LineStep::Wait(None);
         }
@@ -582,7 +583,6 @@ impl Up {
             bytes,
             sent: now,
             under_way: self.in_flight_bytes,
-            was_full: false,
         });
     }
 
@@ -603,7 +603,7 @@ impl Up {
                 bytes: flight.bytes,
                 sent: flight.sent,
                 under_way: flight.under_way,
-                was_full: flight.was_full,
+                was_full: self.full_at >= Some(flight.sent),
             };
             self.window.answered(answer, now);
             records.extend(flight.record);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use daemon::{Clock, SimClock};
 use edge_scraper::forward::LinkState;
 use model::Timestamp;
+use wire::line::link::HUB_RESTORED;
 
 use super::branch::Branch;
 use super::edge::{EdgePlot, EdgeSide, Fact};
@@ -20,8 +21,7 @@ const A_MS: Duration = Duration::from_millis(1);
 const FRESH_MS: i64 = 10_000;
 /// From the link's return until all is at the hub, at most: a wait for the link, and a hub that is silent,
 const DRAINED_WITHIN: Duration = Duration::from_secs(120);
-/// and a second for so many bytes that wait: on this link every answer is late by chance, which to an edge looks like a queue, so that it has
-/// its least window, 4 KiB, under way; an answer takes 0.76 s at most.
+/// and a second for so many bytes that wait: the least window, 4 KiB, is under way at least, and answers take up to 0.76 s.
 const BYTES_A_SECOND: u64 = 5_000;
 
 /// What may happen in a play.
@@ -457,8 +457,12 @@ impl World {
                     return Err(format!("{name}: the ledger has {lost} lost, {books:?}"));
                 }
             }
-            // A restored hub lacks what was gone by then, and the ledger does not call that complete.
-            let is_short = self.plot.long_cuts && self.seen.restores > 0;
+            // A restored hub lacks what was gone by then, and the ledger does not call that complete. After a power cut the hub's ledger may lack what its
+            // store has, and what is gone at the edge is never said again: the ledger calls that lost, too.
+            let sections = hub.ledger.sections(name, START, end);
+            let is_lost = |section: &Section| section.reasons.iter().any(|r| r == HUB_RESTORED);
+            let crashed = self.seen.hub_crashes > 0 && sections.iter().any(is_lost);
+            let is_short = self.plot.long_cuts && (self.seen.restores > 0 || crashed);
             if books.evicted.samples > 0 || is_short {
                 // Which ones were evicted the books do not say, only how many.
                 let had = |f: &&Fact| edge.acknowledged.contains_key(&f.at);
