@@ -257,3 +257,39 @@ pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     }
     cause.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use daemon::SimClock;
+
+    use super::*;
+    use crate::config::{DnsRecord, DnsSd};
+
+    #[tokio::test]
+    async fn the_task_ends_with_its_source() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = Tasks::new();
+        let context = Context {
+            clock: Arc::new(SimClock::new(Timestamp::from_millis(0))),
+            tasks: tasks.child(),
+            found: Arc::new(Notify::new()),
+            kept: Kept::of(folder.path()),
+        };
+        let config = Discovery::Dns(DnsSd {
+            names: Vec::new(),
+            record: DnsRecord::A,
+            port: 80,
+            refresh: Duration::from_secs(30),
+        });
+        let mut remote = Remote::new(config);
+        remote.start(&context, "job");
+        let own = remote.tasks.clone().unwrap();
+        assert_eq!(own.running().len(), 1);
+        drop(remote);
+        // Nobody else ends it: the process goes on.
+        own.shutdown(Duration::from_secs(5)).await.unwrap();
+        assert!(!tasks.token().is_cancelled());
+    }
+}
