@@ -277,6 +277,9 @@ mod tests {
         check(MatchOp::Regex, "", &[""], &["a"]);
         check(MatchOp::Regex, "a|", &["", "a"], &["b"]);
         check(MatchOp::Regex, "é+x", &["éx", "ééx"], &["x"]);
+        check(MatchOp::Regex, r"a\w", &["ab"], &["aé"]);
+        check(MatchOp::NotRegex, "[a&&b]", &["c"], &["a", "&"]);
+        check(MatchOp::Regex, "ab{,5}", &["ab{,5}"], &["a", "ab"]);
     }
 
     #[test]

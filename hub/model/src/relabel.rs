@@ -371,6 +371,24 @@ mod tests {
     }
 
     #[test]
+    fn regexes_and_cases_are_gos() {
+        let r = rule(|o| {
+            o.source_labels = vec!["a".into()];
+            o.regex = r"(\w)(\W)\Q.*\E".into();
+            o.target_label = "b".into();
+            o.replacement = "$2$01$1".into();
+        });
+        let fits: &[(&str, &str)] = &[("a", "xé.*"), ("b", "éx")];
+        check(std::slice::from_ref(&r), &[("a", "xé.*")], Some(fits));
+        check(&[r], &[("a", "éx.*")], Some(&[("a", "éx.*")]));
+        let upper = rule(|o| {
+            (o.source_labels, o.action) = (vec!["a".into()], Action::Uppercase);
+            o.target_label = "a".into();
+        });
+        check(&[upper], &[("a", "Maß")], Some(&[("a", "MAß")]));
+    }
+
+    #[test]
     fn keeps_and_drops() {
         let with = |action, regex: &str| {
             rule(|o| {
