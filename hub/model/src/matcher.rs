@@ -1,13 +1,7 @@
 use std::fmt;
 
-use regex::Regex;
-
 use crate::LabelSet;
-
-/// Longest regular expression taken, in bytes: compiling costs memory and time that grow with it.
-const PATTERN_BYTES_MAX: usize = 64 * 1024;
-/// Memory that one compiled expression may take.
-const COMPILED_BYTES_MAX: usize = 8 * 1024 * 1024;
+use crate::re2::{Re2, Re2Error};
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,20 +41,15 @@ pub struct Matcher {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MatcherError {
     /// The regular expression does not compile (syntax of RE2).
-    #[error("error parsing regexp {pattern:?}: {reason}")]
-    BadRegex {
-        /// As written.
-        pattern: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    BadRegex(#[from] Re2Error),
 }
 
 /// A compiled regular expression. `literals` holds the alternatives when the whole is `a|b|c`: an index can
 /// look them up instead of testing every value.
 #[derive(Clone)]
 struct Pattern {
-    regex: Regex,
+    regex: Re2,
     literals: Option<Vec<String>>,
     prefix: String,
 }
@@ -191,23 +180,7 @@ impl fmt::Display for Matcher {
 
 impl Pattern {
     fn new(text: &str) -> Result<Self, MatcherError> {
-        let bad = |reason: String| MatcherError::BadRegex {
-            pattern: text.to_owned(),
-            reason,
-        };
-        if text.len() > PATTERN_BYTES_MAX {
-            return Err(bad(format!(
-                "{} bytes long, at most {PATTERN_BYTES_MAX} are taken: split the query",
-                text.len()
-            )));
-        }
-        // The unanchored form first: `a)(b` must be refused, and would pass inside the anchoring group.
-        let parsed = regex::Regex::new(text).map_err(|e| bad(short(&e)))?;
-        drop(parsed);
-        let regex = regex::RegexBuilder::new(&format!("^(?s:{text})$"))
-            .size_limit(COMPILED_BYTES_MAX)
-            .build()
-            .map_err(|e| bad(short(&e)))?;
+        let regex = Re2::anchored(text)?;
         let literals = literals(text);
         let prefix = match &literals {
             Some(all) if all.len() == 1 => all[0].clone(),
@@ -261,16 +234,6 @@ fn literal_prefix(text: &str) -> String {
     }
 }
 
-/// The last line of the regex crate's report: what is wrong, without the drawing.
-fn short(error: &regex::Error) -> String {
-    let text = error.to_string();
-    text.lines()
-        .last()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,6 +277,9 @@ mod tests {
         check(MatchOp::Regex, "", &[""], &["a"]);
         check(MatchOp::Regex, "a|", &["", "a"], &["b"]);
         check(MatchOp::Regex, "é+x", &["éx", "ééx"], &["x"]);
+        check(MatchOp::Regex, r"a\w", &["ab"], &["aé"]);
+        check(MatchOp::NotRegex, "[a&&b]", &["c"], &["a", "&"]);
+        check(MatchOp::Regex, "ab{,5}", &["ab{,5}"], &["a", "ab"]);
     }
 
     #[test]
@@ -342,7 +308,7 @@ mod tests {
                 "{error}"
             );
         }
-        let long = "a".repeat(PATTERN_BYTES_MAX + 1);
+        let long = "a".repeat(64 * 1024 + 1);
         assert!(Matcher::new(MatchOp::Regex, "l", long).is_err());
     }
 }

@@ -1,8 +1,8 @@
 //! Relabelling: the rules of `relabel_configs`, `metric_relabel_configs` and `write_relabel_configs`
 //! (Prometheus `model/relabel`).
 
-use regex::{Captures, Regex};
-
+use crate::letter_case::{to_lowercase, to_uppercase};
+use crate::re2::{Re2, Re2Error};
 use crate::{LabelSet, LabelSetBuilder, is_legacy_label_name};
 
 /// What a rule does.
@@ -107,7 +107,7 @@ impl Default for RelabelOptions {
 #[derive(Clone, Debug)]
 pub struct RelabelRule {
     options: RelabelOptions,
-    regex: Regex,
+    regex: Re2,
 }
 
 impl PartialEq for RelabelRule {
@@ -121,7 +121,7 @@ impl PartialEq for RelabelRule {
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum RelabelError {
     #[error("relabel regex {pattern:?} does not compile: {reason}")]
-    BadRegex { pattern: String, reason: String },
+    BadRegex { pattern: String, reason: Re2Error },
     #[error("relabel action {action} needs {needs}")]
     Missing {
         action: &'static str,
@@ -147,18 +147,10 @@ impl RelabelRule {
     /// not use.
     pub fn new(options: RelabelOptions) -> Result<Self, RelabelError> {
         check(&options)?;
-        let regex = regex::RegexBuilder::new(&format!("^(?s:{})$", options.regex))
-            .size_limit(8 * 1024 * 1024)
-            .build()
-            .map_err(|error| RelabelError::BadRegex {
-                pattern: options.regex.clone(),
-                reason: error
-                    .to_string()
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .to_owned(),
-            })?;
+        let regex = Re2::anchored(&options.regex).map_err(|reason| RelabelError::BadRegex {
+            pattern: options.regex.clone(),
+            reason,
+        })?;
         Ok(RelabelRule { options, regex })
     }
 
@@ -183,10 +175,10 @@ impl RelabelRule {
             Action::DropEqual => return labels.get(&o.target_label).unwrap_or("") != source,
             Action::Replace => self.replace(&source, labels),
             Action::Lowercase => {
-                labels.set(&o.target_label, source.to_lowercase());
+                labels.set(&o.target_label, to_lowercase(&source));
             }
             Action::Uppercase => {
-                labels.set(&o.target_label, source.to_uppercase());
+                labels.set(&o.target_label, to_uppercase(&source));
             }
             Action::HashMod => {
                 labels.set(&o.target_label, hash_mod(&source, o.modulus).to_string());
@@ -206,12 +198,18 @@ impl RelabelRule {
         let Some(groups) = self.regex.captures(source) else {
             return;
         };
-        let target = expand(&self.options.target_label, &groups);
+        let target = self.expand(&self.options.target_label, &groups);
         if target.is_empty() {
             return;
         }
-        let value = expand(&self.options.replacement, &groups);
+        let value = self.expand(&self.options.replacement, &groups);
         labels.set(target, value);
+    }
+
+    fn expand(&self, template: &str, groups: &regex::Captures<'_>) -> String {
+        let mut out = String::with_capacity(template.len());
+        self.regex.expand(template, groups, &mut out);
+        out
     }
 
     fn map_names(&self, labels: &mut LabelSetBuilder) {
@@ -219,7 +217,10 @@ impl RelabelRule {
             .iter()
             .filter_map(|(name, value)| {
                 let groups = self.regex.captures(name)?;
-                Some((expand(&self.options.replacement, &groups), value.to_owned()))
+                Some((
+                    self.expand(&self.options.replacement, &groups),
+                    value.to_owned(),
+                ))
             })
             .collect();
         for (name, value) in mapped {
@@ -321,47 +322,6 @@ fn hash_mod(source: &str, modulus: u64) -> u64 {
     u64::from_be_bytes(tail) % modulus
 }
 
-/// Go's `Regexp.Expand`: `$name` takes the longest run of letters, digits and `_`; `${name}`; `$$` is `$`;
-/// an unknown group is empty; a `$` that starts nothing stays.
-fn expand(template: &str, groups: &Captures<'_>) -> String {
-    let mut out = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        let after = &rest[at + 1..];
-        if let Some(tail) = after.strip_prefix('$') {
-            out.push('$');
-            rest = tail;
-            continue;
-        }
-        let (name, tail) = match after.strip_prefix('{') {
-            Some(inner) => match inner.find('}') {
-                Some(end) => (&inner[..end], &inner[end + 1..]),
-                None => ("", after),
-            },
-            None => {
-                let end = after
-                    .find(|c: char| c != '_' && !c.is_alphanumeric())
-                    .unwrap_or(after.len());
-                after.split_at(end)
-            }
-        };
-        if name.is_empty() {
-            out.push('$');
-            rest = after;
-            continue;
-        }
-        let found = match name.parse::<usize>() {
-            Ok(number) => groups.get(number),
-            Err(_) => groups.name(name),
-        };
-        out.push_str(found.map_or("", |group| group.as_str()));
-        rest = tail;
-    }
-    out.push_str(rest);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -408,6 +368,24 @@ mod tests {
             &[("a", "some-name-value")],
             Some(&[("a", "some-name-value"), ("name", "value")]),
         );
+    }
+
+    #[test]
+    fn regexes_and_cases_are_gos() {
+        let r = rule(|o| {
+            o.source_labels = vec!["a".into()];
+            o.regex = r"(\w)(\W)\Q.*\E".into();
+            o.target_label = "b".into();
+            o.replacement = "$2$01$1".into();
+        });
+        let fits: &[(&str, &str)] = &[("a", "xé.*"), ("b", "éx")];
+        check(std::slice::from_ref(&r), &[("a", "xé.*")], Some(fits));
+        check(&[r], &[("a", "éx.*")], Some(&[("a", "éx.*")]));
+        let upper = rule(|o| {
+            (o.source_labels, o.action) = (vec!["a".into()], Action::Uppercase);
+            o.target_label = "a".into();
+        });
+        check(&[upper], &[("a", "Maß")], Some(&[("a", "MAß")]));
     }
 
     #[test]

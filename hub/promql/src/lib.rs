@@ -43,7 +43,6 @@ mod lexer;
 mod limits;
 mod parser;
 mod printer;
-mod regex_error;
 mod result;
 pub mod script;
 mod stack;

@@ -4,13 +4,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use regex::Regex;
+use model::re2::Re2;
 
 /// Whose pages may read what is there: `--web.cors.origin`. By default everybody's.
 #[derive(Clone, Debug, Default)]
 pub struct CorsOrigin {
     /// Anchored; None: any.
-    pattern: Option<Arc<Regex>>,
+    pattern: Option<Arc<Re2>>,
 }
 
 impl CorsOrigin {
@@ -22,9 +22,7 @@ impl CorsOrigin {
         if pattern == ".*" {
             return Ok(CorsOrigin::default());
         }
-        // The bare pattern as well: what only parses inside the group is none.
-        let anchored = Regex::new(pattern).and_then(|_| Regex::new(&format!("^(?s:{pattern})$")));
-        let pattern = anchored.map_err(|error| error.to_string())?;
+        let pattern = Re2::anchored(pattern).map_err(|error| error.to_string())?;
         Ok(CorsOrigin {
             pattern: Some(Arc::new(pattern)),
         })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
+use model::re2::Re2;
 use serde_json::{Value, json};
 
 /// One family of the OpenMetrics text: our own, so counters end in `_total`, and there are no histograms.
@@ -14,7 +14,7 @@ struct Family<'t> {
 }
 
 /// The families whose names fit, by name.
-pub(super) fn families(text: &str, pattern: &Regex) -> Value {
+pub(super) fn families(text: &str, pattern: &Re2) -> Value {
     let mut families: BTreeMap<&str, Family<'_>> = BTreeMap::new();
     let mut current = "";
     for line in text.lines() {
@@ -128,13 +128,13 @@ mod tests {
     #[test]
     fn families_of_a_text() {
         let text = "# HELP a Some.\n# TYPE a counter\na_total{x=\"1,}\",y=\"q\\\"\\n\"} 2.0\na_total{x=\"2\"} 3.5\n# TYPE b gauge\nb 1\n# EOF\n";
-        let all = families(text, &Regex::new("^(?s:a.*)$").unwrap());
+        let all = families(text, &Re2::anchored("a.*").unwrap());
         let expected = json!([{"name": "a_total", "help": "Some.", "type": "COUNTER", "metric": [
             {"label": [{"name": "x", "value": "1,}"}, {"name": "y", "value": "q\"\n"}], "counter": {"value": 2.0}},
             {"label": [{"name": "x", "value": "2"}], "counter": {"value": 3.5}},
         ]}]);
         assert_eq!(all, expected);
-        let gauge = families(text, &Regex::new("^(?s:b)$").unwrap());
+        let gauge = families(text, &Re2::anchored("b").unwrap());
         assert_eq!(gauge[0]["metric"][0]["gauge"]["value"], 1.0);
     }
 }

@@ -148,7 +148,7 @@ pub(crate) async fn self_metrics(
     params: Params,
 ) -> Result<Response, ApiError> {
     let pattern = params.get("metric_name_pattern").unwrap_or(".*");
-    let pattern = regex::Regex::new(&format!("^(?s:{pattern})$"))
+    let pattern = model::re2::Re2::anchored(pattern)
         .map_err(|error| ApiError::bad_parameter("metric_name_pattern", error))?;
     let text = daemon::blocking(move || metrics()).await;
     Ok(success_value(&super::self_metrics::families(

@@ -1,15 +1,12 @@
 //! `label_replace` and `label_join`: labels made from labels.
 
 use model::METRIC_NAME;
-use regex::Regex;
+use model::re2::Re2;
 
 use super::row::{Row, merge_same_labels};
 use super::sort::literal;
 use super::{Eval, Evaluator, Grid, execution};
 use crate::ast::{Call, Expr};
-
-/// Memory that a compiled expression may take.
-const COMPILED_BYTES_MAX: usize = 8 << 20;
 
 impl Evaluator<'_> {
     pub(super) fn label_replace(&mut self, call: &Call, grid: Grid) -> Eval<Vec<Row>> {
@@ -17,11 +14,7 @@ impl Evaluator<'_> {
             return Err(super::unsupported("label_replace with five arguments"));
         };
         let pattern = literal(pattern);
-        let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-            .size_limit(COMPILED_BYTES_MAX)
-            .build();
-        // The bare pattern as well: what only parses inside the group is none.
-        let (Ok(regex), Ok(_)) = (regex, Regex::new(pattern)) else {
+        let Ok(regex) = Re2::anchored(pattern) else {
             return Err(execution(format!(
                 "invalid regular expression in label_replace(): {pattern}"
             )));
@@ -35,7 +28,7 @@ impl Evaluator<'_> {
                 continue;
             };
             let mut replaced = String::new();
-            captures.expand(replacement, &mut replaced);
+            regex.expand(replacement, &captures, &mut replaced);
             set_label(row, target, &replaced);
         }
         merge_same_labels(rows)

@@ -5,7 +5,6 @@ use model::{METRIC_NAME, MatchOp, Matcher};
 use super::{Parse, Parser};
 use crate::ast::{RangeMode, SignedDuration, Span, VectorSelector};
 use crate::lexer::unquote;
-use crate::regex_error::go_regex_error;
 use crate::token::{Kind, Token};
 
 const PLACE: &str = "label matching";
@@ -80,9 +79,6 @@ impl Parser<'_> {
 
     fn matcher_of(&self, label: Token, name: String, op: MatchOp, value: Token) -> Parse<Matcher> {
         let value = unquote(self.text(value));
-        Matcher::new(op, name, value.as_str()).map_err(|error| {
-            let message = go_regex_error(&value).unwrap_or_else(|| error.to_string());
-            self.error_at(label.start, message)
-        })
+        Matcher::new(op, name, value).map_err(|error| self.error_at(label.start, error.to_string()))
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use regex::RegexBuilder;
+use model::re2::Re2;
 
 use super::builtins;
 use super::exec::Environment;
@@ -34,8 +34,6 @@ const fn variadic(fixed: &'static [Type]) -> Option<Signature> {
     })
 }
 
-/// Largest compiled regular expression of a template.
-const REGEX_BYTES_MAX: usize = 1 << 20;
 /// As [`super::exec`] bounds strings; `reReplaceAll` can multiply them.
 const REPLACED_BYTES_MAX: usize = 1 << 20;
 
@@ -115,8 +113,8 @@ pub(super) fn call(
         "reReplaceAll" => re_replace_all(text(0), text(1), text(2)),
         "safeHtml" => Ok(args[0].clone()),
         "title" => string(title(text(0))),
-        "toUpper" => string(text(0).to_uppercase()),
-        "toLower" => string(text(0).to_lowercase()),
+        "toUpper" => string(model::letter_case::to_uppercase(text(0))),
+        "toLower" => string(model::letter_case::to_lowercase(text(0))),
         "graphLink" => string(graph_link(text(0))),
         "tableLink" => string(table_link(text(0))),
         "urlQueryEscape" => string(query_escape(text(0))),
@@ -150,16 +148,8 @@ pub(super) fn call(
 
 const NIL: &str = "runtime error: invalid memory address or nil pointer dereference";
 
-fn regex(pattern: &str) -> Result<regex::Regex, String> {
-    RegexBuilder::new(pattern)
-        .size_limit(REGEX_BYTES_MAX)
-        .build()
-        .map_err(|error| {
-            format!(
-                "error parsing regexp: {}",
-                error.to_string().replace('\n', " ")
-            )
-        })
+fn regex(pattern: &str) -> Result<Re2, String> {
+    Re2::new(pattern).map_err(|error| error.to_string())
 }
 
 fn re_replace_all(pattern: &str, with: &str, text: &str) -> Result<Value, String> {
@@ -168,7 +158,7 @@ fn re_replace_all(pattern: &str, with: &str, text: &str) -> Result<Value, String
     for found in regex.captures_iter(text) {
         let Some(whole) = found.get(0) else { continue };
         out.push_str(&text[end..whole.start()]);
-        found.expand(with, &mut out);
+        regex.expand(with, &found, &mut out);
         end = whole.end();
         if out.len() > REPLACED_BYTES_MAX {
             return Err(format!("more than {REPLACED_BYTES_MAX} bytes"));

@@ -430,7 +430,7 @@ mod tests {
         );
         check(
             &body(vec![matcher(2, "a", "(")]),
-            "query 1: error parsing regexp \"(\"",
+            "query 1: error parsing regexp: missing closing ): `(`",
         );
         check(&body(vec![]), "any of the requested response types: [9]");
         // A matcher whose value is not UTF-8: query of 5 bytes, matcher of 3.
