@@ -98,22 +98,27 @@ impl HubTime {
         self.followed().map(ahead)
     }
 
-    /// A hub's clock is so far ahead of the machine's.
-    pub fn measured(&self, hub: &str, offset_ms: i64) -> Option<Change> {
+    /// A hub's clock is so far ahead of the machine's, give or take `uncertain_ms`: half of a round trip may have been spent on one way.
+    /// What the measurement does not prove changes nothing.
+    pub fn measured(&self, hub: &str, offset_ms: i64, uncertain_ms: u64) -> Option<Change> {
         let (now, elapsed) = (self.machine.now(), self.machine.elapsed());
         let mut state = self.state();
         if state.hub.as_deref() != Some(hub) {
             return None;
         }
         let tolerance = state.policy.tolerance.as_millis() as u64;
-        let is_off = offset_ms.unsigned_abs() > tolerance;
-        if !is_off || state.policy.when_off == WhenOff::Flag {
+        let is_tolerated = offset_ms.unsigned_abs() <= tolerance && uncertain_ms <= tolerance;
+        if is_tolerated || state.policy.when_off == WhenOff::Flag {
             return state.follows.take().map(|_| Change::TrustsMachine);
+        }
+        if offset_ms.unsigned_abs() <= tolerance.saturating_add(uncertain_ms) {
+            return None;
         }
         let hub = Timestamp::from_millis(now.millis().saturating_add(offset_ms));
         if let Some(known) = follow(&state, elapsed) {
             // A guess that is about right stays: time that goes back and forth is worse.
-            if known.millis().abs_diff(hub.millis()) <= tolerance / 2 {
+            let about = (tolerance / 2).saturating_add(uncertain_ms);
+            if known.millis().abs_diff(hub.millis()) <= about {
                 return None;
             }
         }
@@ -170,51 +175,66 @@ mod tests {
         };
         let time = HubTime::new(Arc::new(machine.clone()), policy);
         time.set_policy(policy, Some("hq".to_owned()));
-        assert_eq!(time.measured("other", 1_000_000), None);
+        assert_eq!(time.measured("other", 1_000_000, 0), None);
         (machine, time)
     }
 
     #[test]
     fn the_hub_s_time_is_followed_where_the_machine_s_is_off() {
         let (machine, time) = clock(WhenOff::Correct);
-        assert_eq!(time.measured("hq", 1_999), None);
+        assert_eq!(time.measured("hq", 1_999, 0), None);
         assert_eq!(
             (time.now().millis(), time.correction_ms()),
             (1_000_000, None)
         );
-        assert_eq!(time.measured("hq", -60_000), Some(Change::Follows));
+        assert_eq!(time.measured("hq", -60_000, 0), Some(Change::Follows));
         machine.advance(Duration::from_secs(3));
         assert_eq!(
             (time.now().millis(), time.correction_ms()),
             (943_000, Some(-60_000))
         );
         // About the same: nothing moves.
-        assert_eq!(time.measured("hq", -60_900), None);
+        assert_eq!(time.measured("hq", -60_900, 0), None);
         assert_eq!(time.now().millis(), 943_000);
-        assert_eq!(time.measured("hq", -62_000), Some(Change::Follows));
+        assert_eq!(time.measured("hq", -62_000, 0), Some(Change::Follows));
         assert_eq!(time.now().millis(), 941_000);
         // Somebody sets the machine's clock right.
         machine.step_wall_clock(Timestamp::from_millis(941_100));
         assert_eq!(time.now().millis(), 941_000);
-        assert_eq!(time.measured("hq", -100), Some(Change::TrustsMachine));
+        assert_eq!(time.measured("hq", -100, 0), Some(Change::TrustsMachine));
         assert_eq!((time.now().millis(), time.correction_ms()), (941_100, None));
+    }
+
+    #[test]
+    fn what_a_slow_link_measures_proves_nothing() {
+        let (_, time) = clock(WhenOff::Correct);
+        // Five seconds on the way there, none back.
+        assert_eq!(time.measured("hq", 2_500, 2_500), None);
+        assert_eq!(time.measured("hq", 4_500, 2_500), None);
+        assert_eq!(time.correction_ms(), None);
+        assert_eq!(time.measured("hq", 4_501, 2_500), Some(Change::Follows));
+        // Nor that the machine is right, nor what the time is to the second.
+        assert_eq!(time.measured("hq", 0, 2_500), None);
+        assert_eq!(time.measured("hq", 7_900, 2_500), None);
+        assert_eq!(time.correction_ms(), Some(4_501));
+        assert_eq!(time.measured("hq", 1_000, 500), Some(Change::TrustsMachine));
     }
 
     #[test]
     fn a_policy_that_flags_moves_nothing() {
         let (_, time) = clock(WhenOff::Flag);
-        assert_eq!(time.measured("hq", 1_000_000_000), None);
+        assert_eq!(time.measured("hq", 1_000_000_000, 0), None);
         assert_eq!(time.now().millis(), 1_000_000);
         let hub = || Some("hq".to_owned());
         time.set_policy(ClockPolicy::default(), hub());
-        assert_eq!(time.measured("hq", 1_000_000_000), Some(Change::Follows));
+        assert_eq!(time.measured("hq", 1_000_000_000, 0), Some(Change::Follows));
         let flag = ClockPolicy {
             when_off: WhenOff::Flag,
             ..ClockPolicy::default()
         };
         time.set_policy(flag, hub());
         assert_eq!(
-            time.measured("hq", 1_000_000_000),
+            time.measured("hq", 1_000_000_000, 0),
             Some(Change::TrustsMachine)
         );
     }

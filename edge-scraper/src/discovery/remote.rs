@@ -94,6 +94,17 @@ fn describe(config: &Discovery) -> (&'static str, String) {
     }
 }
 
+/// The task, until the source is dropped or the process ends.
+fn until_the_end<T: Future<Output = ()>>(
+    tasks: &Tasks,
+    task: T,
+) -> impl Future<Output = ()> + use<T> {
+    let end = tasks.token().clone();
+    async move {
+        end.run_until_cancelled_owned(task).await;
+    }
+}
+
 /// Without a password.
 pub(super) fn shown(url: &reqwest::Url) -> String {
     let mut url = url.clone();
@@ -152,10 +163,12 @@ impl Remote {
         let name = self.found.name.clone();
         match &self.config {
             Discovery::Http(config) => {
-                tasks.spawn_brief(name, http::run((**config).clone(), found, clock));
+                let run = http::run((**config).clone(), found, clock);
+                tasks.spawn_brief(name, until_the_end(&tasks, run));
             }
             Discovery::Dns(config) => {
-                tasks.spawn_brief(name, dns::run(config.clone(), found, clock));
+                let run = dns::run(config.clone(), found, clock);
+                tasks.spawn_brief(name, until_the_end(&tasks, run));
             }
             Discovery::Kubernetes(config) => {
                 let run = kubernetes::run((**config).clone(), found, clock, tasks.clone());

@@ -48,8 +48,10 @@ pub struct ForwardOptions {
 
 /// A hub's acknowledgements may become so scattered that only the oldest scrapes are sent, which joins them again.
 const RANGES_MAX: usize = 4096;
-/// How long a hub of ours that does not speak the line gets remote write before it is asked again.
-const ASK_FOR_LINE_AFTER: Duration = Duration::from_secs(300);
+/// How long a hub of ours that does not speak the line gets remote write before it is asked again: first so long, as a portal or an ingress
+/// may have answered in its place, each time twice as long, and at last so long.
+const ASK_FOR_LINE_FIRST: Duration = Duration::from_secs(5);
+const ASK_FOR_LINE_LAST: Duration = Duration::from_secs(300);
 /// How long a stopping edge waits for answers that are under way.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
@@ -125,10 +127,14 @@ impl Forwarder {
         let Some(line) = line else {
             return self.run(link, stop, None).await;
         };
+        let mut again = ASK_FOR_LINE_FIRST;
         while !stop.is_cancelled() {
             match self.run_line(&*line, &tasks, &stop).await {
                 LineEnd::Stopped => return,
-                LineEnd::NotSpoken(why) => {
+                LineEnd::NotSpoken { why, was_spoken } => {
+                    if was_spoken {
+                        again = ASK_FOR_LINE_FIRST;
+                    }
                     tracing::info!(
                         hub = self.options.hub,
                         why,
@@ -137,8 +143,9 @@ impl Forwarder {
                 }
             }
             self.clone()
-                .run(link.clone(), stop.clone(), Some(ASK_FOR_LINE_AFTER))
+                .run(link.clone(), stop.clone(), Some(again))
                 .await;
+            again = (again * 2).min(ASK_FOR_LINE_LAST);
         }
     }
 
@@ -443,14 +450,14 @@ impl Forwarder {
         self.options.time.as_ref()?.correction_ms()
     }
 
-    /// How far the hub's clock is from the machine's.
-    pub(super) fn note_offset(&self, offset_ms: i64) {
+    /// How far the hub's clock is from the machine's, give or take.
+    pub(super) fn note_offset(&self, offset_ms: i64, uncertain_ms: u64) {
         self.lock().clock_offset_ms = Some(offset_ms);
         let Some(time) = &self.options.time else {
             return;
         };
         let (hub, seconds) = (&self.options.hub, offset_ms as f64 / 1e3);
-        match time.measured(hub, offset_ms) {
+        match time.measured(hub, offset_ms, uncertain_ms) {
             Some(Change::Follows) => {
                 tracing::warn!(
                     hub,

@@ -292,6 +292,8 @@ impl Edge {
     }
 }
 
+/// A restart that takes less is no time without an edge.
+const RESTART_LEAST: Duration = Duration::from_secs(10);
 /// How often it is looked at whether the buffer becomes full.
 const TEND_EVERY: Duration = Duration::from_secs(5);
 
@@ -312,12 +314,13 @@ impl From<PutError> for ReloadError {
 fn buffer_options(config: &EdgeConfig) -> BufferOptions {
     let usual = BufferOptions::default();
     let jobs = config.jobs.iter().map(|job| job.target.interval);
-    let longest = jobs.max().unwrap_or_default();
+    // Of the job that is scraped most often something is missing then.
+    let downtime_least = jobs.min().map(|shortest| RESTART_LEAST.max(2 * shortest));
     BufferOptions {
         bytes_max: config.buffer.bytes_max,
         eviction: config.buffer.eviction.clone(),
         sync_bound: Some(config.buffer.sync_within),
-        downtime_least: usual.downtime_least.max(2 * longest),
+        downtime_least: downtime_least.unwrap_or(usual.downtime_least),
         edge: config.edge.clone(),
         ..usual
     }

@@ -88,10 +88,11 @@ impl HubClock {
         self.trips.back().map(|(trip, _)| *trip)
     }
 
-    /// The hub's clock less this one, in milliseconds.
-    pub(super) fn offset_ms(&self) -> Option<i64> {
+    /// The hub's clock less this one, and how far that may be wrong, in milliseconds. One round trip alone tells nothing: another one has to agree.
+    pub(super) fn offset_ms(&self) -> Option<(i64, u64)> {
         let quickest = self.trips.iter().min_by_key(|(trip, _)| *trip);
-        quickest.map(|(_, offset)| *offset)
+        let quickest = quickest.filter(|_| self.trips.len() > 1);
+        quickest.map(|(trip, offset)| (*offset, trip.as_millis().div_ceil(2) as u64))
     }
 
     /// Reports without an answer before the next one was due, of a hundred.
@@ -126,9 +127,36 @@ mod tests {
             };
             clock.echoed(&echo, ms(sent + there + 3 + back));
         }
-        assert_eq!(clock.offset_ms(), Some(5_000));
+        assert_eq!(clock.offset_ms(), Some((5_000, 20)));
         assert_eq!(clock.round_trip(), Some(ms(730)));
         assert_eq!(clock.lost_percent(), 0);
+    }
+
+    /// A bit of a report or its echo was turned on the way, or somebody has set a clock.
+    #[test]
+    fn one_trip_that_no_other_agrees_with_tells_nothing() {
+        let mut clock = HubClock::default();
+        let mut trip = |number: u64, ahead: i64| {
+            let sent = 2_000 * number;
+            clock.sent(number, ms(sent));
+            let echo = Echo {
+                number,
+                sent_at_ms: sent as i64,
+                received_at_ms: sent as i64 + 10 + ahead,
+                replied_at_ms: sent as i64 + 10 + ahead,
+            };
+            clock.echoed(&echo, ms(sent + 20));
+            clock.offset_ms()
+        };
+        assert_eq!(trip(1, 0), None);
+        assert_eq!(trip(2, 0), Some((0, 10)));
+        assert_eq!(trip(3, 1 << 24), None);
+        assert_eq!(trip(4, 0), None);
+        assert_eq!(trip(5, 0), Some((0, 10)));
+        assert_eq!(
+            (trip(6, 60_000), trip(7, 60_000)),
+            (None, Some((60_000, 10)))
+        );
     }
 
     #[test]

@@ -211,7 +211,7 @@ impl LineShipper {
 
     /// The hub's clock less this one, in milliseconds.
     pub fn clock_offset_ms(&self) -> Option<i64> {
-        self.clock.offset_ms()
+        self.clock.offset_ms().map(|(offset, _)| offset)
     }
 
     /// Of the last hundred reports, those without an answer before the next one was due.
@@ -289,6 +289,11 @@ impl LineShipper {
             records.extend(up.backlog.chosen.iter().copied());
         }
         records
+    }
+
+    /// The same, and how far it may be wrong.
+    pub(super) fn measured_offset_ms(&self) -> Option<(i64, u64)> {
+        self.clock.offset_ms()
     }
 
     /// What to do at `now` (elapsed time).

@@ -25,7 +25,11 @@ pub(in crate::forward) enum LineEnd {
     /// The edge stops.
     Stopped,
     /// The other end does not speak it.
-    NotSpoken(String),
+    NotSpoken {
+        why: String,
+        /// It had been, since the line was begun.
+        was_spoken: bool,
+    },
 }
 
 /// Live records that are looked at together.
@@ -56,6 +60,7 @@ impl Forwarder {
         let mut wire: Option<Wire> = None;
         let mut save_at: Option<Duration> = None;
         let mut full_until: Option<Duration> = None;
+        let mut was_spoken = false;
         let end = loop {
             if stop.is_cancelled() {
                 break LineEnd::Stopped;
@@ -79,10 +84,13 @@ impl Forwarder {
                             };
                             match connected {
                                 Ok(connection) => {
+                                    was_spoken = true;
                                     shipper.connected(clock.elapsed());
                                     wire = Some(Wire::new(connection));
                                 }
-                                Err(NoLine::NotSpoken(why)) => break LineEnd::NotSpoken(why),
+                                Err(NoLine::NotSpoken(why)) => {
+                                    break LineEnd::NotSpoken { why, was_spoken };
+                                }
                                 Err(NoLine::Failed(error)) => {
                                     shipper.closed(&error, clock.elapsed(), chance.next());
                                     self.note_line(&shipper, Some(&error), clock.now());
@@ -136,8 +144,8 @@ impl Forwarder {
                                 self.note_hub(&reply.hub);
                             }
                             let settled = shipper.replied(&reply, clock.elapsed());
-                            if let Some(offset) = shipper.clock_offset_ms() {
-                                self.note_offset(offset);
+                            if let Some((offset, uncertain)) = shipper.measured_offset_ms() {
+                                self.note_offset(offset, uncertain);
                             }
                             self.settle_line(settled, &*clock).await;
                             save_at.get_or_insert(clock.elapsed() + self.buffer().save_bound());
@@ -212,7 +220,7 @@ impl Forwarder {
             tracing::warn!(
                 hub = self.hub(),
                 samples = resumed.again.samples,
-                "the hub has lost what it had acknowledged: sending it again"
+                "the hub does not know, as after a power cut or from a backup, that it has what it had acknowledged: sending it again; it stores once what it has"
             );
         }
         wire.lanes.resumed(&resumed, known);

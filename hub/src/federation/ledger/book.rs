@@ -160,7 +160,9 @@ impl Book {
         let begins = held().map(|span| span.start).chain(account.since_ms).min();
         let begins = begins.unwrap_or(i64::MAX).min(account.complete_through_ms);
         let mut since = account.since_ms;
-        if !self.reported {
+        // Before its first scrape nothing was due.
+        let is_new = self.epoch == account.epoch && self.counts.scraped == 0 && self.is_whole();
+        if !self.reported || is_new {
             (self.reported, self.epoch) = (true, account.epoch);
             (self.since, self.through) = (begins, begins);
         } else if self.epoch != account.epoch {

@@ -77,6 +77,34 @@ fn a_cut_is_unknown_then_pending_then_complete() {
 }
 
 #[test]
+fn before_the_first_scrape_nothing_is_unknown() {
+    let mut book = Book::default();
+    let report = |book: &mut Book, since_ms, through, scraped| {
+        let counts = Counts {
+            scraped,
+            ..Counts::default()
+        };
+        book.report(&Account {
+            since_ms,
+            counts,
+            ..account(1, through)
+        })
+    };
+    report(&mut book, None, 1_000, 0);
+    report(&mut book, Some(1_300), 2_000, 10);
+    let all = [(1_300, 2_000, "complete", 0)];
+    assert_eq!(shown(&book.sections(0, 2_000, 0)), all);
+    // Now it has a past: a restart without a buffer's beginning is a gap.
+    report(&mut book, Some(2_500), 3_000, 20);
+    let all = [
+        (1_300, 2_000, "complete", 0),
+        (2_000, 2_500, "unknown", 0),
+        (2_500, 3_000, "complete", 0),
+    ];
+    assert_eq!(shown(&book.sections(0, 3_000, 0)), all);
+}
+
+#[test]
 fn what_was_evicted_stays_lost() {
     let mut book = Book::default();
     let lost = vec![("evicted".to_owned(), span(200, 250, 10))];
