@@ -286,6 +286,9 @@ fn a_bundle_holds_everything_but_secrets() {
         "he4der-value",
         "b3arer-inline",
         "url-p4ss",
+        "par4meter-of-a-scrape",
+        "p4rameter-label",
+        "sd-addr3ss",
     ];
     std::fs::write(folder.path().join("token"), format!("{}\n", secrets[0])).expect("a file");
     std::fs::create_dir(folder.path().join("more")).expect("a folder");
@@ -297,9 +300,10 @@ fn a_bundle_holds_everything_but_secrets() {
     // The job's error names its address, and so would the status.
     let text = format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_config_files: [more/*.yml]\nscrape_configs:\n- job_name: a\n  bearer_token: {}\n  \
-         static_configs: [{{targets: ['127.0.0.1:1']}}]\nremote_write:\n- url: http://me:{}@127.0.0.1:1/api/v1/write\n  headers: {{X-Key: {}}}\n  \
+         params: {{api_key: [{}, x], module: [m]}}\n  http_sd_configs: [{{url: 'http://127.0.0.1:1/?sig={}'}}]\n  \
+         static_configs: [{{targets: ['127.0.0.1:1'], labels: {{__param_secret: {}}}}}]\nremote_write:\n- url: http://me:{}@127.0.0.1:1/api/v1/write\n  headers: {{X-Key: {}}}\n  \
          authorization: {{credentials_file: token}}\n",
-        secrets[3], secrets[4], secrets[2]
+        secrets[3], secrets[5], secrets[7], secrets[6], secrets[4], secrets[2]
     );
     let edge = Service::edge(folder.path()).config(&text).start();
     wait::until(SOON, "a scrape", || match run(&edge, &[]) {

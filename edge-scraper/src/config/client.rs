@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use daemon::config::ConfigError;
+use daemon::config::{ConfigError, without_passwords};
 use daemon::http::{
     Auth, ClientOptions, ExtraHeader, OAuth2Options, ProxyOptions, Secret, SignerOptions,
     TlsClientOptions, TlsYaml,
@@ -227,7 +227,8 @@ impl Check {
             }
         }
         if let Err(error) = reqwest::Url::parse(&given.token_url) {
-            return Err(self.invalid(at("token_url"), format!("{:?}: {error}", given.token_url)));
+            let shown = without_passwords(&given.token_url);
+            return Err(self.invalid(at("token_url"), format!("{shown:?}: {error}")));
         }
         let client_secret = match (given.client_secret, given.client_secret_file) {
             (Some(_), Some(_)) => {

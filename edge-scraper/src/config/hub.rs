@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use daemon::config::ConfigError;
+use daemon::config::{ConfigError, without_passwords};
 use model::relabel::RelabelRule;
 use reqwest::Url;
 use wire::remote_write::headers::{MESSAGE_1, MESSAGE_2, Version};
@@ -130,12 +130,13 @@ impl Check {
                 "it is missing: the hub's address, for example http://hub:9490/api/v1/write",
             ));
         }
+        let shown = without_passwords(&given.url);
         let url = Url::parse(&given.url)
-            .map_err(|error| self.invalid(at("url"), format!("{:?}: {error}", given.url)))?;
+            .map_err(|error| self.invalid(at("url"), format!("{shown:?}: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(self.invalid(
                 at("url"),
-                format!("{:?} is no http:// or https:// address", given.url),
+                format!("{shown:?} is no http:// or https:// address"),
             ));
         }
         for header in given.headers.iter().flatten().map(|(name, _)| name) {

@@ -25,7 +25,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml};
+use daemon::config::{ByteSize, ConfigError, load_yaml, parse_yaml, without_passwords};
 use model::LabelSet;
 use model::relabel::RelabelRule;
 
@@ -191,7 +191,7 @@ impl EdgeConfig {
         let hubs: Vec<String> = self
             .hubs
             .iter()
-            .map(|hub| format!("{} ({})", hub.name, hub.url))
+            .map(|hub| format!("{} ({})", hub.name, without_passwords(hub.url.as_str())))
             .collect();
         let list = |items: &[String]| match items {
             [] => "none".to_owned(),

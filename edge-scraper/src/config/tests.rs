@@ -75,6 +75,27 @@ fn a_file_of_prometheus_as_debian_ships_it() {
 }
 
 #[test]
+fn the_summary_and_errors_have_no_password() {
+    let text = "remote_write: [{name: b, url: 'http://ru:SEKRIT@host/api/v1/write?key=SEKRIT'}]";
+    let summary = config(text).summary();
+    assert!(!summary.contains("SEKRIT"), "{summary}");
+    let shown = "hubs: b (http://ru:...@host/api/v1/write?key=...)\n";
+    assert!(summary.contains(shown), "{summary}");
+    for url in ["http://u:SEKRIT@h:x/", "ftp://u:SEKRIT@h/"] {
+        for text in [
+            format!("remote_write: [{{url: '{url}'}}]"),
+            format!(
+                "remote_write: [{{url: 'http://h/', oauth2: {{client_id: i, token_url: '{url}?'}}}}]"
+            ),
+        ] {
+            if let Err(error) = EdgeConfig::parse(&text, Path::new("/etc/edge/edge.yml")) {
+                assert!(!error.to_string().contains("SEKRIT"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn hubs_and_their_credentials() {
     let config = config(
         "remote_write:\n- url: http://10.0.0.1:9490/api/v1/write\n  authorization: {credentials: s3cret}\n\

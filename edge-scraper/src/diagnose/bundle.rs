@@ -9,14 +9,15 @@
 //! | `log.txt` | the end of the log |
 //! | `machine.txt` | kernel, memory, load |
 //!
-//! Secrets are masked by their keys, and then every secret that the configuration holds or names is taken out of every file once more.
+//! Secrets are masked where they stand: by their keys, in parameters, in addresses. The configuration is written anew from what was read, so
+//! that no comment tells one. Then every secret that was found is taken out of every file once more.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use daemon::config::{parse_yaml, without_secrets};
+use daemon::config::{mask_text, parse_yaml, yaml};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
@@ -75,6 +76,20 @@ pub async fn collect(
     if let Some(path) = &subject.config {
         configs(path, &mut secrets, &mut files);
     }
+    for (name, text) in &mut files {
+        // The configuration is masked already.
+        if name.starts_with("config/") {
+            continue;
+        }
+        *text = match serde_json::from_str::<Value>(text) {
+            Ok(mut value) => {
+                secrets.of_answer(&mut value);
+                // Texts within it may tell of labels.
+                mask_text(&format!("{value:#}"))
+            }
+            Err(_) => mask_text(text),
+        };
+    }
     let failed = |source| BundleError {
         path: output.display().to_string(),
         source,
@@ -131,19 +146,19 @@ fn configs(path: &Path, secrets: &mut Secrets, files: &mut Vec<(String, String)>
             }
         };
         match parse_yaml::<Value>(&text, &path) {
-            Ok(value) => {
-                secrets.gather(&value, folder);
+            Ok(mut value) => {
+                secrets.of_config(&mut value, folder);
                 let patterns = value["scrape_config_files"].as_array();
                 for pattern in patterns.into_iter().flatten().filter_map(Value::as_str) {
                     let found = crate::config::find_files(&folder.join(pattern), CONFIGS_MAX);
                     waiting.extend(found.unwrap_or_default());
                 }
-                files.push((name, without_secrets(&text)));
+                files.push((name, yaml::block(&value)));
             }
-            // Nobody can say what is secret in it.
+            // Nobody can say what is secret in it, and the error may quote it.
             Err(error) => files.push((
                 name,
-                format!("left out, because it cannot be read: {error}\n"),
+                mask_text(&format!("left out, because it cannot be read: {error}\n")),
             )),
         }
     }

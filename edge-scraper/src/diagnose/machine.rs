@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -152,18 +153,30 @@ fn used_by(process: u32) -> Option<u64> {
     Some(open.count() as u64)
 }
 
-/// The process that holds the data folder, if it is an edge and runs.
+/// The process that holds the data folder, if it runs.
 pub(super) fn process_of(data_dir: &Path) -> Option<u32> {
-    let id: u32 = fs::read_to_string(data_dir.join("LOCK"))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+    let lock = data_dir.join("LOCK");
+    let id: u32 = fs::read_to_string(&lock).ok()?.trim().parse().ok()?;
     // Another process may have the number now.
-    let command = fs::read(format!("/proc/{id}/cmdline")).ok()?;
-    let program = command.split(|byte| *byte == 0).next()?;
-    let program = String::from_utf8_lossy(program).into_owned();
-    program.ends_with("edge-scraper").then_some(id)
+    has_open(id, &lock)
+        .unwrap_or_else(|| is_called_edge(id))
+        .then_some(id)
+}
+
+/// None: who asks may not see that process's files.
+fn has_open(process: u32, file: &Path) -> Option<bool> {
+    let wanted = fs::metadata(file).ok()?;
+    let mut open = fs::read_dir(format!("/proc/{process}/fd")).ok()?.flatten();
+    Some(open.any(|entry| {
+        let about = fs::metadata(entry.path());
+        about.is_ok_and(|about| (about.dev(), about.ino()) == (wanted.dev(), wanted.ino()))
+    }))
+}
+
+fn is_called_edge(process: u32) -> bool {
+    let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    let program = command.split(|byte| *byte == 0).next().unwrap_or_default();
+    program.ends_with(b"edge-scraper")
 }
 
 #[cfg(test)]
@@ -198,6 +211,13 @@ mod tests {
             "nothing stays behind"
         );
         assert_eq!(process_of(folder.path()), None);
+        // Whatever the program is called; and a number that another process has by now.
+        let (lock, me) = (folder.path().join("LOCK"), std::process::id());
+        fs::write(&lock, format!("{me}\n")).unwrap();
+        assert_eq!(process_of(folder.path()), None);
+        let held = fs::File::open(&lock).unwrap();
+        assert_eq!(process_of(folder.path()), Some(me));
+        drop(held);
         assert!(limit_of(std::process::id()).is_some() && used_by(std::process::id()).is_some());
     }
 }

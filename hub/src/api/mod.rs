@@ -26,7 +26,6 @@ mod self_metrics;
 mod status;
 mod stream;
 mod targets;
-mod yaml;
 
 use std::sync::Arc;
 
@@ -36,6 +35,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use daemon::config::yaml;
 use daemon::web::SignIn;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};

@@ -1,14 +1,19 @@
 //! Configuration files: YAML into raw serde structs that deny unknown fields. An error names the file, line,
 //! column and key; the services then turn the raw structs into validated types before any port opens.
 
+mod masking;
+mod parameters;
 mod place;
 mod secrets;
 mod units;
+pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+pub use masking::{Found, mask_answer, mask_config, mask_text};
+pub use parameters::{is_secret_parameter, without_passwords};
 pub(crate) use place::line_of;
 pub use secrets::without_secrets;
 pub use units::{ByteSize, PromDuration};

@@ -1,5 +1,13 @@
 //! The configuration's text as people may see it.
 
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::masking::{MASK, mask_config};
+use super::parameters::mask_addresses;
+use super::{parse_yaml, yaml};
+
 /// Keys whose values are secret. `headers` of a contact may hold an API key.
 const SECRET_KEYS: [&str; 7] = [
     "key",
@@ -10,11 +18,32 @@ const SECRET_KEYS: [&str; 7] = [
     "client_secret",
     "headers",
 ];
-const MASK: &str = "<secret>";
 
 /// The text with the values of secret keys masked, and passwords in addresses, as Prometheus shows its
 /// configuration. Where the form of a value leaves a doubt, more is masked rather than less.
+///
+/// Where the text cannot be masked so that it stays what it is (a flow map over several lines, a secret parameter), its content is
+/// written anew, without comments.
 pub fn without_secrets(text: &str) -> String {
+    let masked = line_by_line(text);
+    let path = Path::new("");
+    let Ok(mut value) = parse_yaml::<Value>(text, path) else {
+        return masked;
+    };
+    mask_config(&mut value, &mut |_| {});
+    // Secrets that the lines still have are masked once more here, and then the two differ.
+    let same = parse_yaml::<Value>(&masked, path).is_ok_and(|mut of_lines| {
+        let before = of_lines.clone();
+        mask_config(&mut of_lines, &mut |_| {});
+        before == of_lines
+    });
+    match same {
+        true => masked,
+        false => yaml::block(&value),
+    }
+}
+
+fn line_by_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     // Column of a secret key whose value goes on in the lines below it.
     let mut goes_on: Option<usize> = None;
@@ -25,7 +54,7 @@ pub fn without_secrets(text: &str) -> String {
         }
         let (line, open) = mask_values(line);
         goes_on = open;
-        out.push_str(&mask_addresses(&line));
+        out.push_str(&mask_addresses(&line, MASK, &mut |_| {}));
         out.push('\n');
     }
     out
@@ -75,7 +104,7 @@ fn value_bytes(from: &str, in_flow: bool) -> Option<usize> {
             });
             end.map(|end| end + 2)
         }
-        '{' => value.find('}').map(|end| end + 1),
+        '{' | '[' => collection_bytes(value),
         '|' | '>' | '#' => None,
         _ if in_flow => Some(value.find([',', '}', ']']).unwrap_or(value.len())),
         _ => None,
@@ -83,30 +112,57 @@ fn value_bytes(from: &str, in_flow: bool) -> Option<usize> {
     close.map(|bytes| blank + bytes)
 }
 
-/// `http://name:password@host` without the password.
-fn mask_addresses(line: &str) -> String {
-    let (mut out, mut rest) = (String::new(), line);
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        out.push_str(before);
-        let host_ends = after
-            .find(|c: char| c.is_whitespace() || "/?#\"'".contains(c))
-            .unwrap_or(after.len());
-        rest = after;
-        if let Some(end) = after[..host_ends].rfind('@')
-            && let Some(colon) = after[..end].find(':')
-        {
-            out.push_str(&after[..=colon]);
-            out.push_str(MASK);
-            rest = &after[end..];
+/// Up to the bracket that closes the first; None: not in this line, or nobody can say.
+fn collection_bytes(value: &str) -> Option<usize> {
+    let (mut depth, mut quote) = (0_usize, None);
+    for (at, c) in value.char_indices() {
+        match (quote, c) {
+            (Some('"'), '\\') => return None,
+            (Some(open), c) if open == c => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '{' | '[') => depth += 1,
+            (None, '}' | ']') => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
         }
     }
-    out + rest
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flow_and_block_forms_stay_yaml() {
+        for text in [
+            "params: {token: [s3c, b], sig: [s3c], module: [kept]}",
+            "params: {token: ['s3c]', \"}s3c\"], module: [kept]}",
+            "params: {token: [\"s3c\\\"]\"], module: [kept]}",
+            "params: {token: [[s3c], {a: [s3c]}], module: [kept]}",
+            "params: {token: [s3c,\n  s3c], module: [kept]}",
+            "{a: {params: {api_key: [s3c]}}, b: {module: kept}}",
+            "params:\n  token:\n  - s3c\n  - s3c\n  sig: [s3c]\n  module: [kept]",
+            "params:\n  token: [s3c,\n    s3c]\n  module: [kept]",
+            "oauth2: {endpoint_params: {client_assertion: s3c}, client_id: kept}",
+            "url: http://h/?sig=s3c&module=kept",
+            "[{url: 'http://h/?sig=s3c'}, {url: http://h/?sig=s3c, a: kept}]",
+            "labels: {__param_secret: s3c, a: kept}",
+            "- {target_label: __param_token, replacement: s3c}\n- kept",
+            "http_headers: {X: {values: [s3c]}, Y: {values: [s3c]}}\na: kept",
+        ] {
+            let shown = without_secrets(text);
+            assert!(!shown.contains("s3c"), "{text:?} is shown as {shown:?}");
+            assert!(shown.contains("kept") && shown.contains(MASK), "{shown:?}");
+            let back = parse_yaml::<Value>(&shown, Path::new(""));
+            assert!(back.is_ok(), "{text:?} is shown as {shown:?}: {back:?}");
+        }
+    }
 
     #[test]
     fn every_form_of_a_secret_is_masked() {

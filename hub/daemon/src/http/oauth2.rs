@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use super::client::{ClientError, ClientOptions, client, read_secret};
 use crate::Clock;
+use crate::config::without_passwords;
 
 /// A token is renewed this long before it expires, so that it does not expire on its way.
 const EARLY: Duration = Duration::from_secs(10);
@@ -165,7 +166,11 @@ impl TokenSource {
         let secret = options.client_secret.clone();
         let secret = crate::blocking(move || secret.read()).await?;
         let failed = |reason: String| ClientError::Other {
-            reason: format!("no OAuth2 token from {}: {reason}", options.token_url),
+            // The address may hold a password, and an error may name an address.
+            reason: without_passwords(&format!(
+                "no OAuth2 token from {}: {reason}",
+                options.token_url
+            )),
         };
         let mut request = self
             .client

@@ -215,12 +215,19 @@ mod tests {
     #[tokio::test]
     async fn no_token_is_said_without_the_secret() {
         let clock: Arc<dyn Clock> = Arc::new(SimClock::new(Timestamp::from_millis(0)));
-        let signer = Signer::new(&options("http://127.0.0.1:1/token"), &clock).unwrap();
+        let signer = Signer::new(
+            &options("http://uu:SEKRIT@127.0.0.1:1/token?k=SEKRIT"),
+            &clock,
+        )
+        .unwrap();
         let error = signed(&signer).await.unwrap_err().to_string();
         assert!(
-            error.contains("no OAuth2 token from http://127.0.0.1:1/token"),
+            error.contains("no OAuth2 token from http://uu:...@127.0.0.1:1/token?k=...: "),
             "{error}"
         );
-        assert!(!error.contains("s&t"), "{error}");
+        assert!(
+            !error.contains("s&t") && !error.contains("SEKRIT"),
+            "{error}"
+        );
     }
 }

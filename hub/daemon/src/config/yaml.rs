@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// In block style, with a line end.
-pub(super) fn block(value: &Value) -> String {
+pub fn block(value: &Value) -> String {
     let mut out = String::new();
     put(&mut out, value, 0);
     out
@@ -87,7 +87,7 @@ mod tests {
             "nested": [["a"], [{"b": "c"}]],
         });
         let text = block(&value);
-        let back: Value = daemon::config::parse_yaml(&text, std::path::Path::new("")).unwrap();
+        let back: Value = crate::config::parse_yaml(&text, std::path::Path::new("")).unwrap();
         assert_eq!(back, value, "{text}");
         assert!(text.contains("\nscrape_interval: 15s\n"), "{text}");
     }
