@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use daemon::config::without_passwords;
 use daemon::{Clock, Tasks};
 use model::Timestamp;
 use tokio::sync::Notify;
@@ -80,7 +81,7 @@ impl Drop for Remote {
 
 fn describe(config: &Discovery) -> (&'static str, String) {
     match config {
-        Discovery::Http(http) => ("http", shown(&http.url)),
+        Discovery::Http(http) => ("http", without_passwords(http.url.as_str())),
         Discovery::Dns(dns) => ("dns", dns.names.join(", ")),
         Discovery::Kubernetes(kubernetes) => (
             "kubernetes",
@@ -132,8 +133,13 @@ impl Remote {
 
     /// What it is kept as: the same for as long as the same is asked.
     pub(super) fn key(&self, job: &str) -> String {
-        let (mechanism, source) = describe(&self.config);
+        let (mechanism, mut source) = describe(&self.config);
         let more = match &self.config {
+            Discovery::Http(http) => {
+                // Two pages may differ in what is not told to people.
+                source = shown(&http.url);
+                String::new()
+            }
             Discovery::Dns(dns) => format!("{:?} {}", dns.record, dns.port),
             Discovery::Kubernetes(kubernetes) => format!(
                 "{:?} {} {}",
@@ -260,12 +266,13 @@ pub(super) fn innermost(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use daemon::SimClock;
 
     use super::*;
-    use crate::config::{DnsRecord, DnsSd};
+    use crate::config::{DnsRecord, DnsSd, EdgeConfig};
 
     #[tokio::test]
     async fn the_task_ends_with_its_source() {
@@ -291,5 +298,19 @@ mod tests {
         // Nobody else ends it: the process goes on.
         own.shutdown(Duration::from_secs(5)).await.unwrap();
         assert!(!tasks.token().is_cancelled());
+    }
+    #[test]
+    fn a_token_in_an_address_is_told_to_nobody() {
+        let with = |token: &str| {
+            let http = format!("url: 'http://u:pw@h/sd?access_token={token}&format=json'");
+            let text = format!("scrape_configs: [{{job_name: j, http_sd_configs: [{{{http}}}]}}]");
+            let config = EdgeConfig::parse(&text, Path::new("/etc/e.yml")).unwrap();
+            Remote::new(config.jobs[0].discovery[0].clone())
+        };
+        let (one, other) = (with("SEKRIT1"), with("SEKRIT2"));
+        let shown = one.status().source;
+        assert_eq!(shown, "http://u:...@h/sd?access_token=...&format=json");
+        assert!(!one.found.name.contains("SEKRIT"), "{}", one.found.name);
+        assert_ne!(one.key("j"), other.key("j"), "each keeps its own targets");
     }
 }

@@ -3,6 +3,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use daemon::Clock;
+use daemon::config::without_passwords;
 use daemon::http::{ClientError, ClientOptions, Signer, SignerOptions};
 use futures_util::future::BoxFuture;
 use reqwest::Url;
@@ -142,7 +143,7 @@ impl Link for HttpLink {
         // Neither can fail for an http or https URL.
         let _ = url.set_username("");
         let _ = url.set_password(None);
-        url.to_string()
+        without_passwords(url.as_str())
     }
 }
 

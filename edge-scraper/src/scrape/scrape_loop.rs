@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use daemon::Clock;
+use daemon::config::without_passwords;
 use model::{LabelSet, Sample, Timestamp};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -213,8 +214,12 @@ impl ScrapeLoop {
         if state.health != was {
             let target = settings.target.url.as_str();
             match &error {
-                Some(error) => tracing::warn!(target_url = target, %error, "target is down"),
-                None => tracing::debug!(target_url = target, "target is up"),
+                Some(error) => {
+                    tracing::warn!(target_url = without_passwords(target), %error, "target is down");
+                }
+                None => {
+                    tracing::debug!(target_url = without_passwords(target), "target is up");
+                }
             }
         }
         state.last_error = error;
